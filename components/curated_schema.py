@@ -1,0 +1,86 @@
+"""CuratedSchema: the project's reviewed expectations of the data, as artifacts of the run.
+
+Nothing is inferred from the data at run time: what would be inferred from bad
+data is that it is fine. Two artifacts come out: the schema, for ExampleValidator,
+and a baseline, for DistributionValidator, that holds the expected share of each
+class and nothing else.
+
+The expectations are parameters, not paths: they are in the cache key, so an edit is
+noticed (TFX's ImportSchemaGen keys on the path alone), they are recorded in the
+metadata store, and a container needs no file for them.
+"""
+
+# No `from __future__ import annotations`: the decorator reads the annotations as objects.
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+
+from trainer import features
+
+SPLITS = ("train", "eval", "test")
+SCHEMA_FILE = "schema.pbtxt"
+STATISTICS_FILE = "FeatureStats.pb"  # the name that TFX's readers look for
+_NOMINAL_COUNT = 1_000_000  # shares are turned into counts of this many examples
+
+
+@component
+def CuratedSchema(
+    schema_text: Parameter[str],
+    class_balance_json: Parameter[str],
+    code_digest: Parameter[str],
+    schema: OutputArtifact[standard_artifacts.Schema],
+    baseline: OutputArtifact[standard_artifacts.ExampleStatistics],
+) -> None:
+    """Writes the schema and the baseline.
+
+    Args:
+      schema_text: a tensorflow.metadata.v0.Schema in text format.
+      class_balance_json: the expected share of each class, in order, as a JSON list.
+      code_digest: identifies the code, see `IdxExampleGen`.
+      schema: the schema, as `schema.pbtxt`.
+      baseline: statistics of the label alone, the same for every split.
+    """
+    Path(schema.uri, SCHEMA_FILE).write_text(schema_text, encoding="utf-8")
+    statistics = class_balance_statistics(json.loads(class_balance_json))
+    baseline.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    for split in SPLITS:
+        folder = Path(artifact_utils.get_split_uri([baseline], split))
+        folder.mkdir(parents=True)
+        tfdv.write_stats_text(statistics, str(folder / "readable.pbtxt"))
+        (folder / STATISTICS_FILE).write_bytes(statistics.SerializeToString(deterministic=True))
+
+
+def parse_schema(text: str) -> schema_pb2.Schema:
+    """Raises text_format.ParseError, with line and column, where the text is not a schema."""
+    return text_format.Parse(text, schema_pb2.Schema())
+
+
+def class_balance_statistics(
+    shares: Sequence[float],
+) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Statistics of a label whose classes 0, 1, ... have these shares, as TFDV would write them."""
+    counts = [round(share * _NOMINAL_COUNT) for share in shares]
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add(num_examples=sum(counts))
+    feature = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.INT)
+    feature.path.step.append(features.LABEL)
+    common = feature.string_stats.common_stats
+    common.num_non_missing = common.tot_num_values = sum(counts)
+    common.min_num_values = common.max_num_values = 1
+    common.avg_num_values = 1.0
+    feature.string_stats.unique = len(counts)
+    for rank, (label, count) in enumerate(sorted(enumerate(counts), key=lambda pair: -pair[1])):
+        feature.string_stats.rank_histogram.buckets.add(
+            low_rank=rank, high_rank=rank, label=str(label), sample_count=count
+        )
+        if rank < 3:
+            feature.string_stats.top_values.add(value=str(label), frequency=count)
+    return statistics

@@ -1,0 +1,191 @@
+"""IdxExampleGen: MNIST's own IDX files become the splits `train`, `eval` and `test`.
+
+The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval`;
+the pair `t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped.
+The features of an example are named in `trainer/features.py`.
+
+What this does not do: judge the content. A wrong size, a label of 12 or an
+inverted image is written as it is, for the schema to find; only files that are not
+whole IDX files are refused here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from google.protobuf import struct_pb2
+from tfx.components.example_gen import base_example_gen_executor, component, driver, utils
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.utils import proto_utils
+
+from components import idx_format
+from trainer import features
+
+TRAIN, EVAL, TEST = "train", "eval", "test"
+_EVAL_FRACTION = "eval_fraction"
+
+
+class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
+    """A FileBasedExampleGen for pairs of IDX files.
+
+    Args:
+      input_base: the folder with the four files.
+      eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
+        is taken from the end, so that it is the same images in every run.
+      code_digest: what identifies this component's code. TFX's cache key has no code
+        in it, so without this an edit would look unchanged.
+    """
+
+    DRIVER_CLASS: Any  # set below, after the driver
+
+    def __init__(self, input_base: str, eval_fraction: float, code_digest: str = ""):
+        settings = struct_pb2.Struct()
+        settings.update({_EVAL_FRACTION: eval_fraction, "code_digest": code_digest})
+        custom_config = example_gen_pb2.CustomConfig()
+        custom_config.custom_config.Pack(settings)
+        Split = example_gen_pb2.Input.Split
+        super().__init__(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(
+                splits=[
+                    Split(name=TRAIN, pattern="train-*"),
+                    Split(name=EVAL, pattern="train-*"),
+                    Split(name=TEST, pattern="t10k-*"),
+                ]
+            ),
+            custom_config=custom_config,
+        )
+
+
+class Driver(driver.FileBasedDriver):  # type: ignore[misc]
+    """Fingerprints the files by content.
+
+    TFX uses their times of change, so a second download of the same data would train again.
+    """
+
+    def resolve_exec_properties(
+        self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
+    ) -> dict[str, Any]:
+        resolved: dict[str, Any] = super().resolve_exec_properties(
+            exec_properties, pipeline_info, component_info
+        )
+        digest = hashlib.sha256()
+        folder = Path(resolved[specs.INPUT_BASE_KEY])
+        patterns = {split.pattern for split in _input_config(resolved).splits}
+        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+            digest.update(f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        resolved[utils.FINGERPRINT_PROPERTY_NAME] = f"sha256:{digest.hexdigest()}"
+        return resolved
+
+
+class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignore[misc]
+    """Writes every split as gzipped TFRecord files of tf.Example protos."""
+
+    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+        return ReadIdxPair
+
+    def GenerateExamplesByBeam(
+        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
+    ) -> dict[str, beam.PCollection]:
+        custom_config = example_gen_pb2.CustomConfig()
+        proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], custom_config)
+        settings = struct_pb2.Struct()
+        custom_config.custom_config.Unpack(settings)
+        boundary = 1 - settings[_EVAL_FRACTION]
+        share = {TRAIN: (0.0, boundary), EVAL: (boundary, 1.0), TEST: (0.0, 1.0)}
+        folder = exec_properties[specs.INPUT_BASE_KEY]
+        return {
+            split.name: pipeline
+            | f"Read[{split.name}]" >> ReadIdxPair(folder, split.pattern, *share[split.name])
+            for split in _input_config(exec_properties).splits
+        }
+
+
+IdxExampleGen.DRIVER_CLASS = Driver
+IdxExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
+    """Reads the pair of IDX files that match a pattern, as serialized tf.Example protos.
+
+    Args:
+      folder: where the files are.
+      pattern: a glob that matches the image file and the label file.
+      first: where to start, as a share of the images, 0 to 1.
+      last: where to stop.
+    """
+
+    def __init__(self, folder: str, pattern: str, first: float = 0.0, last: float = 1.0):
+        super().__init__()
+        self._arguments = folder, pattern, first, last
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return (
+            pipeline
+            | beam.Create([self._arguments])
+            | beam.FlatMapTuple(_read_examples).with_output_types(bytes)
+        )
+
+
+def find_pair(folder: str | Path, pattern: str) -> tuple[Path, Path]:
+    """The image file and the label file among the files that match.
+
+    Where a file is there both raw and gzipped, the raw one is taken.
+
+    Raises:
+      IdxFormatError: one of them is missing.
+    """
+    found = []
+    for kind in ("images", "labels"):
+        matches = sorted(path for path in Path(folder).glob(pattern) if kind in path.name)
+        if not matches:
+            raise idx_format.IdxFormatError(
+                f"{folder} has no file of {kind} named {pattern}: the four IDX files of the data "
+                "set are expected, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz."
+            )
+        found.append(matches[0])
+    return found[0], found[1]
+
+
+def make_examples(
+    pair: idx_format.ImagesAndLabels, start: int = 0, stop: int | None = None
+) -> Iterator[tf.train.Example]:
+    """One example for each image from `start` up to, not including, `stop`."""
+    images = pair.images[start:stop]
+    labels = pair.labels[start:stop]
+    _, height, width = pair.images.shape
+    means = images.mean(axis=(1, 2), dtype="float32")
+    minima = images.min(axis=(1, 2), initial=features.WHITE)
+    maxima = images.max(axis=(1, 2), initial=0)
+    for offset, image in enumerate(images):
+        example = tf.train.Example()
+        feature = example.features.feature
+        feature[features.INDEX].int64_list.value.append(start + offset)
+        feature[features.IMAGE].bytes_list.value.append(image.tobytes())
+        feature[features.LABEL].int64_list.value.append(int(labels[offset]))
+        feature[features.IMAGE_HEIGHT_PX].int64_list.value.append(height)
+        feature[features.IMAGE_WIDTH_PX].int64_list.value.append(width)
+        feature[features.PIXEL_MEAN].float_list.value.append(float(means[offset]))
+        feature[features.PIXEL_MIN].int64_list.value.append(int(minima[offset]))
+        feature[features.PIXEL_MAX].int64_list.value.append(int(maxima[offset]))
+        yield example
+
+
+def _read_examples(folder: str, pattern: str, first: float, last: float) -> Iterator[bytes]:
+    pair = idx_format.read_pair(*find_pair(folder, pattern))
+    start, stop = (round(share * len(pair.images)) for share in (first, last))
+    for example in make_examples(pair, start, stop):
+        yield example.SerializeToString(deterministic=True)
+
+
+def _input_config(exec_properties: dict[str, Any]) -> example_gen_pb2.Input:
+    config = example_gen_pb2.Input()
+    proto_utils.json_to_proto(exec_properties[specs.INPUT_CONFIG_KEY], config)
+    return config

@@ -1,0 +1,78 @@
+"""The reference convolutional network."""
+
+from __future__ import annotations
+
+import io
+
+import keras
+
+from trainer import features
+from trainer.hparams import HyperParameters
+
+PARAMETERS = 1_413_834
+
+
+def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
+    """The network, compiled: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
+
+    Convolutions of growing depth, each pair followed by pooling that halves height and
+    width, then two dense layers with dropout, then softmax.
+
+    Args:
+      hparams: the recipe.
+      steps: over how many batches the model is to be trained; "one_cycle" needs it.
+    """
+    Conv, Dense = keras.layers.Conv2D, keras.layers.Dense
+    Pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[
+        hparams.pooling
+    ]
+    model = keras.Sequential(
+        [
+            keras.Input((features.HEIGHT_PX, features.WIDTH_PX, 1), name=features.IMAGE),
+            Conv(64, 7, padding="same", activation="relu"),
+            Pool(2),
+            Conv(128, 3, padding="same", activation="relu"),
+            Conv(128, 3, padding="same", activation="relu"),
+            Pool(2),
+            Conv(256, 3, padding="same", activation="relu"),
+            Conv(256, 3, padding="same", activation="relu"),
+            Pool(2),
+            keras.layers.Flatten(),
+            Dense(128, activation="relu"),
+            keras.layers.Dropout(hparams.dropout),
+            Dense(64, activation="relu"),
+            keras.layers.Dropout(hparams.dropout),
+            Dense(features.NUM_CLASSES, activation="softmax", name=features.PROBABILITIES),
+        ],
+        name="mnist_cnn",
+    )
+    if model.count_params() != PARAMETERS:
+        raise AssertionError(f"{model.count_params()} parameters, and {PARAMETERS} are expected")
+    model.compile(
+        optimizer=keras.optimizers.Adam(_learning_rate(hparams, steps)),
+        loss=keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def layer_table(model: keras.Model) -> str:
+    """The table of layers, as Keras prints it."""
+    text = io.StringIO()
+    model.summary(print_fn=lambda line, **_: text.write(line + "\n"), line_length=72)
+    return text.getvalue().rstrip()
+
+
+def _learning_rate(
+    hparams: HyperParameters, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if hparams.schedule == "constant":
+        return hparams.learning_rate
+    # One cycle (Smith and Topin, 2018): a short rise, then a long cosine to zero.
+    warmup_steps = max(1, round(0.3 * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=hparams.learning_rate / 25,
+        warmup_target=hparams.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )

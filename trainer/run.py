@@ -1,0 +1,111 @@
+"""run_fn: what the Trainer component calls. The only file here that sees TFX's arguments."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow_transform as tft
+
+from trainer import dataset, model, signatures
+from trainer.hparams import HyperParameters
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
+LAYER_TABLE = "layer_table"
+PROGRESS = "progress"
+
+_log = logging.getLogger(__name__)
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the network and exports it.
+
+    Reads the transformed splits; writes the SavedModel to `serving_model_dir` and
+    TensorBoard's logs and the layer table to `model_run_dir`.
+
+    What a person wants to follow is logged to this module's logger, with an attribute
+    `event` on the record for programs: LAYER_TABLE (`text`) and PROGRESS (`step`,
+    `steps`, `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
+    """
+    hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
+    transform = tft.TFTransformOutput(fn_args.transform_output)
+    train = dataset.load(fn_args.train_files, transform)
+    if hparams.train_images != "all":
+        train = train.sample(hparams.train_images, hparams.seed)
+    held_out = dataset.load(fn_args.eval_files, transform)
+
+    keras.utils.set_random_seed(hparams.seed)
+    steps_per_epoch = math.ceil(len(train.images) / hparams.batch_size)
+    network = model.build_model(hparams, steps_per_epoch * hparams.epochs)
+    table = model.layer_table(network)
+    _log.info("%s", table, extra={"event": LAYER_TABLE, "text": table})
+    Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
+    Path(fn_args.model_run_dir, "layers.txt").write_text(table + "\n", encoding="utf-8")
+
+    network.fit(
+        dataset.training_batches(train, hparams.batch_size, hparams.seed),
+        epochs=hparams.epochs,
+        validation_data=dataset.evaluation_batches(held_out),
+        callbacks=[
+            keras.callbacks.TensorBoard(fn_args.model_run_dir, update_freq=50),
+            ProgressLog(hparams, steps_per_epoch),
+        ],
+        verbose=0,
+    )
+    signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)
+
+
+class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Logs where the training is, every two seconds and at the end of each epoch."""
+
+    INTERVAL_S = 2.0
+
+    def __init__(self, hparams: HyperParameters, steps_per_epoch: int):
+        super().__init__()
+        self._hparams = hparams
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+        self._start_s = self._last_s = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+        self._start_s = self._last_s = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s < self.INTERVAL_S and batch + 1 < self._steps_per_epoch:
+            return
+        self._last_s = now_s
+        logs = logs or {}
+        progress = {
+            "step": self._epoch * self._steps_per_epoch + batch + 1,
+            "steps": self._hparams.epochs * self._steps_per_epoch,
+            "epoch": self._epoch + 1,
+            "epochs": self._hparams.epochs,
+            "loss": float(logs.get("loss", math.nan)),
+            "accuracy": float(logs.get("accuracy", math.nan)),
+            "images_per_s": (batch + 1) * self._hparams.batch_size / (now_s - self._start_s),
+        }
+        _log.info(
+            "step %(step)d of %(steps)d (epoch %(epoch)d of %(epochs)d): loss %(loss).4f, "
+            "accuracy %(accuracy).4f, %(images_per_s).0f images/s",
+            progress,
+            extra={"event": PROGRESS, **progress},
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        _log.info(
+            "epoch %d of %d: held-out loss %.4f, accuracy %.4f",
+            epoch + 1,
+            self._hparams.epochs,
+            logs.get("val_loss", math.nan),
+            logs.get("val_accuracy", math.nan),
+        )

@@ -1,0 +1,91 @@
+"""What the exported model answers to.
+
+| signature | takes | gives | for |
+|---|---|---|---|
+| serving_default | tf.Example, serialized | probabilities, predicted_class | Predict; the Evaluator |
+| predict_images | uint8 images | the same | Predict, the smallest requests |
+| predict_float_images | float32 images in [0, 1] | the same | Predict |
+| classify | tf.Example, serialized | classes, scores | Classify |
+
+All go through the same scaling and the same network. An example needs no label.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from trainer import features, preprocessing
+
+
+class ServedModel(tf.Module):  # type: ignore[misc]
+    """The network with its preprocessing, as a SavedModel.
+
+    Args:
+      network: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
+      transform: the transform graph that the network was trained behind.
+    """
+
+    def __init__(self, network: keras.Model, transform: tft.TFTransformOutput):
+        super().__init__()
+        # Both are kept as attributes, so that their variables and assets are saved.
+        self.network = network
+        self.transform_layer = transform.transform_features_layer()
+        self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
+
+    def export(self, folder: str) -> None:
+        """Writes the SavedModel with its signatures."""
+        examples = tf.TensorSpec([None], tf.string, features.EXAMPLES)
+        inputs = tf.TensorSpec([None], tf.string, features.INPUTS)
+        shape = [None, features.HEIGHT_PX, features.WIDTH_PX]
+        uint8_images = tf.TensorSpec(shape, tf.uint8, features.IMAGES)
+        float_images = tf.TensorSpec(shape, tf.float32, features.IMAGES)
+        signatures = {
+            features.SERVING_DEFAULT: self.predict_examples.get_concrete_function(examples),
+            features.PREDICT_IMAGES: self.predict_images.get_concrete_function(uint8_images),
+            features.PREDICT_FLOAT_IMAGES: self.predict_float_images.get_concrete_function(
+                float_images
+            ),
+            features.CLASSIFY: self.classify_examples.get_concrete_function(inputs),
+        }
+        tf.saved_model.save(self, folder, signatures)
+        # TensorFlow 2 marks every signature as one for Predict, and TF Serving's Classify
+        # refuses those.
+        updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
+        updater.replace_method_name(
+            features.CLASSIFY, tf.saved_model.CLASSIFY_METHOD_NAME, tags=[tf.saved_model.SERVING]
+        )
+        updater.save()
+
+    @tf.function
+    def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _prediction(self._probabilities_of_examples(examples))
+
+    @tf.function
+    def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _prediction(self.network(preprocessing.scale_pixels(images), training=False))
+
+    @tf.function
+    def predict_float_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _prediction(self.network(images[..., tf.newaxis], training=False))
+
+    @tf.function
+    def classify_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = self._probabilities_of_examples(inputs)
+        classes = tf.constant([features.CLASS_NAMES])
+        return {
+            features.CLASSES: tf.repeat(classes, tf.shape(scores)[0], axis=0),
+            features.SCORES: scores,
+        }
+
+    def _probabilities_of_examples(self, examples: tf.Tensor) -> tf.Tensor:
+        parsed = tf.io.parse_example(examples, self._image_spec)
+        return self.network(self.transform_layer(parsed)[features.IMAGE], training=False)
+
+
+def _prediction(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {
+        features.PROBABILITIES: probabilities,
+        features.PREDICTED_CLASS: tf.argmax(probabilities, axis=-1),
+    }
