@@ -1,0 +1,1 @@
+"""The pipeline: its configuration, its graph, the ways to run it, and the command line."""

@@ -1,0 +1,174 @@
+"""The whole pipeline as one graph. It knows no runner: paths and places come in from outside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2
+from tfx.components.distribution_validator.component import DistributionValidator
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import (
+    distribution_validator_pb2,
+    pusher_pb2,
+    trainer_pb2,
+    transform_pb2,
+)
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from components import champion
+from components.anomaly_gate import AnomalyGate
+from components.atomic_pusher import AtomicPusher
+from components.curated_schema import CuratedSchema
+from components.idx_example_gen import EVAL, TEST, TRAIN, IdxExampleGen
+from pipeline import code_digest, evaluation
+from pipeline.config import PipelineConfig
+from trainer import features, run
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes; each runner has its own."""
+
+    data: str  # the folder with the four IDX files
+    artifacts: str  # the pipeline root: one folder for each component
+    serving: str  # the folder that a model server polls: one sub-folder for each version
+
+
+def create_pipeline(
+    config: PipelineConfig,
+    places: Places,
+    beam_args: list[str] | None = None,
+    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+) -> Pipeline:
+    """The graph, from IDX files to a pushed model.
+
+    Args:
+      config: what to do.
+      places: where.
+      beam_args: options of the Beam jobs within components. They are in the cache key.
+      metadata: the store to connect to, where the runner takes it from the pipeline.
+    """
+    example_gen = IdxExampleGen(
+        input_base=places.data,
+        eval_fraction=config.data.eval_fraction,
+        code_digest=code_digest.of_modules(
+            "components.idx_example_gen", "components.idx_format", "trainer.features"
+        ),
+    )
+    schema = CuratedSchema(
+        schema_text=config.validation.schema_text,
+        class_balance_json=json.dumps(config.validation.class_balance),
+        code_digest=code_digest.of_modules("components.curated_schema", "trainer.features"),
+    )
+    statistics = StatisticsGen(
+        examples=example_gen.outputs["examples"], schema=schema.outputs["schema"]
+    )
+    example_validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    distribution_validator = DistributionValidator(
+        statistics=statistics.outputs["statistics"],
+        baseline_statistics=schema.outputs["baseline"],
+        config=_class_balance_check(config.validation.max_share_change),
+    )
+    gate = AnomalyGate(
+        schema_anomalies=example_validator.outputs["anomalies"],
+        distribution_anomalies=distribution_validator.outputs["anomalies"],
+        code_digest=code_digest.of_modules("components.anomaly_gate"),
+    )
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[TRAIN, EVAL]),
+        disable_statistics=True,
+        custom_config={
+            "code_digest": code_digest.of_modules("trainer.preprocessing", "trainer.features")
+        },
+    )
+    transform.add_upstream_node(gate)
+    trainer = Trainer(
+        run_fn="trainer.run.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        eval_args=trainer_pb2.EvalArgs(splits=[EVAL]),
+        custom_config={
+            run.HPARAMS: config.trainer.model_dump_json(),
+            "code_digest": code_digest.of_modules("trainer"),
+        },
+    )
+    champion_resolver = Resolver(
+        strategy_class=champion.ChampionStrategy,
+        **{
+            champion.MODEL: Channel(type=Model),
+            champion.BLESSING: Channel(type=ModelBlessing),
+            champion.CANDIDATE: trainer.outputs["model"],
+        },
+    ).with_id("ChampionResolver")
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        example_splits=[TEST],
+        model=trainer.outputs["model"],
+        baseline_model=champion_resolver.outputs[champion.MODEL],
+        schema=schema.outputs["schema"],
+        eval_config=evaluation.eval_config(config.evaluation),
+    )
+    pusher = AtomicPusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
+        ),
+        custom_config={"code_digest": code_digest.of_modules("components.atomic_pusher")},
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=places.artifacts,
+        components=[
+            example_gen,
+            schema,
+            statistics,
+            example_validator,
+            distribution_validator,
+            gate,
+            transform,
+            trainer,
+            champion_resolver,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=beam_args or [],
+    )
+
+
+def _class_balance_check(
+    max_share_change: float,
+) -> distribution_validator_pb2.DistributionValidatorConfig:
+    return distribution_validator_pb2.DistributionValidatorConfig(
+        default_slice_config=distribution_validator_pb2.DistributionValidatorConfig.DatasetConfig(
+            feature=[
+                distribution_validator_pb2.FeatureComparator(
+                    path=path_pb2.Path(step=[features.LABEL]),
+                    distribution_comparator=schema_pb2.FeatureComparator(
+                        infinity_norm=schema_pb2.FeatureComparator().infinity_norm.__class__(
+                            threshold=max_share_change
+                        )
+                    ),
+                )
+            ]
+        )
+    )
