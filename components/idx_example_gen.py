@@ -19,7 +19,12 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import struct_pb2
-from tfx.components.example_gen import base_example_gen_executor, component, driver, utils
+from tfx.components.example_gen import (
+    base_example_gen_executor,
+    component,
+    driver,
+    utils,
+)
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs as specs
@@ -134,26 +139,6 @@ class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def find_pair(folder: str | Path, pattern: str) -> tuple[Path, Path]:
-    """The image file and the label file among the files that match.
-
-    Where a file is there both raw and gzipped, the raw one is taken.
-
-    Raises:
-      IdxFormatError: one of them is missing.
-    """
-    found = []
-    for kind in ("images", "labels"):
-        matches = sorted(path for path in Path(folder).glob(pattern) if kind in path.name)
-        if not matches:
-            raise idx_format.IdxFormatError(
-                f"{folder} has no file of {kind} named {pattern}: the four IDX files of the data "
-                "set are expected, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz."
-            )
-        found.append(matches[0])
-    return found[0], found[1]
-
-
 def make_examples(
     pair: idx_format.ImagesAndLabels, start: int = 0, stop: int | None = None
 ) -> Iterator[tf.train.Example]:
@@ -179,7 +164,7 @@ def make_examples(
 
 
 def _read_examples(folder: str, pattern: str, first: float, last: float) -> Iterator[bytes]:
-    pair = idx_format.read_pair(*find_pair(folder, pattern))
+    pair = idx_format.read_pair(*idx_format.find_pair(folder, pattern))
     start, stop = (round(share * len(pair.images)) for share in (first, last))
     for example in make_examples(pair, start, stop):
         yield example.SerializeToString(deterministic=True)

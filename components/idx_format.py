@@ -38,6 +38,26 @@ class ImagesAndLabels(NamedTuple):
     labels: NDArray[np.uint8]
 
 
+def find_pair(folder: str | Path, pattern: str) -> tuple[Path, Path]:
+    """The image file and the label file among the files that match.
+
+    Where a file is there both raw and gzipped, the raw one is taken.
+
+    Raises:
+      IdxFormatError: one of them is missing.
+    """
+    found = []
+    for kind in ("images", "labels"):
+        matches = sorted(path for path in Path(folder).glob(pattern) if kind in path.name)
+        if not matches:
+            raise IdxFormatError(
+                f"{folder} has no file of {kind} named {pattern}: the four IDX files of the data "
+                "set are expected, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz."
+            )
+        found.append(matches[0])
+    return found[0], found[1]
+
+
 def read_pair(images_path: str | Path, labels_path: str | Path) -> ImagesAndLabels:
     """Reads an image file and the label file that belongs to it.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pipeline.errors import ConfigError
 from trainer import features
 from trainer.hparams import HyperParameters
 
@@ -18,10 +19,6 @@ SCHEMAS: Final = Path(__file__).parent / "schemas"
 DEFAULT: Final = "local.toml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class ConfigError(Exception):
-    """One sentence for each mistake: the file, the key, what came, what was expected."""
 
 
 class _Section(BaseModel):

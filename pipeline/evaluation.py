@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.proto import (
+    config_pb2,
+    metrics_for_slice_pb2,
+    validation_result_pb2,
+)
 
 from pipeline.config import EvaluationConfig
 from trainer import features
@@ -13,42 +20,61 @@ from trainer import features
 ACCURACY = "sparse_categorical_accuracy"
 LOSS = "sparse_categorical_crossentropy"
 CONFUSION_MATRIX = "multi_class_confusion_matrix_plot"
+CANDIDATE, CHAMPION = "candidate", "champion"
+OVERALL = config_pb2.SlicingSpec()
+EACH_DIGIT = config_pb2.SlicingSpec(feature_keys=[features.LABEL])
 
 
-def eval_config(config: EvaluationConfig) -> tfma.EvalConfig:
+@dataclass(frozen=True)
+class Verdict:
+    """What the Evaluator found about a candidate, on the test split."""
+
+    examples: int
+    accuracy: float
+    loss: float
+    digit_accuracy: dict[str, float]
+    refusals: tuple[str, ...]
+    """Why it was not blessed, one threshold a sentence; empty where it was."""
+
+
+def eval_config(config: EvaluationConfig) -> config_pb2.EvalConfig:
     """TFMA's configuration: the metrics, overall and for each digit, and the thresholds.
 
     Where there is no champion yet, TFX's Evaluator drops what compares with it.
     """
-    return tfma.EvalConfig(
-        model_specs=[_model_spec("candidate"), _model_spec("champion", is_baseline=True)],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[features.LABEL])],
+    return config_pb2.EvalConfig(
+        model_specs=[_model_spec(CANDIDATE), _model_spec(CHAMPION, is_baseline=True)],
+        slicing_specs=[OVERALL, EACH_DIGIT],
         metrics_specs=[
-            tfma.MetricsSpec(
+            config_pb2.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(class_name="ExampleCount"),
+                    config_pb2.MetricConfig(
                         class_name="SparseCategoricalAccuracy",
                         config=_named(ACCURACY),
-                        threshold=tfma.MetricThreshold(
-                            value_threshold=_at_least(config.min_accuracy),
-                            change_threshold=tfma.GenericChangeThreshold(
-                                absolute={"value": -config.max_accuracy_drop},
-                                direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+                        # Not `threshold`: that would hold for every slice.
+                        per_slice_thresholds=[
+                            _threshold(
+                                OVERALL,
+                                value_threshold=_at_least(config.min_accuracy),
+                                change_threshold=config_pb2.GenericChangeThreshold(
+                                    absolute={"value": -config.max_accuracy_drop},
+                                    direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
+                                ),
                             ),
-                        ),
-                        per_slice_thresholds=[_for_each_digit(config.min_digit_accuracy)],
+                            _threshold(
+                                EACH_DIGIT, value_threshold=_at_least(config.min_digit_accuracy)
+                            ),
+                        ],
                     ),
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(
                         class_name="SparseCategoricalCrossentropy",
                         config=_named(LOSS),
-                        threshold=tfma.MetricThreshold(
-                            value_threshold=tfma.GenericValueThreshold(
-                                upper_bound={"value": config.max_loss}
-                            )
-                        ),
+                        per_slice_thresholds=[
+                            _threshold(OVERALL, value_threshold=_at_most(config.max_loss))
+                        ],
                     ),
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot",
                         config=json.dumps({"name": CONFUSION_MATRIX, "thresholds": [0.0]}),
                     ),
@@ -58,8 +84,57 @@ def eval_config(config: EvaluationConfig) -> tfma.EvalConfig:
     )
 
 
-def _model_spec(name: str, is_baseline: bool = False) -> tfma.ModelSpec:
-    return tfma.ModelSpec(
+def read_verdict(evaluation_uri: str) -> Verdict:
+    """Reads what the Evaluator wrote into its `evaluation` artifact."""
+    metrics: dict[str, dict[str, float]] = {}
+    for per_slice in tfma.load_metrics(evaluation_uri):
+        metrics[_digit(per_slice.slice_key)] = {
+            metric.key.name: metric.value.double_value.value
+            for metric in per_slice.metric_keys_and_values
+            # TFMA leaves the name out where there is only one model.
+            if metric.key.model_name in ("", CANDIDATE) and not metric.key.is_diff
+        }
+    overall = metrics.pop("")
+    return Verdict(
+        examples=int(overall["example_count"]),
+        accuracy=overall[ACCURACY],
+        loss=overall[LOSS],
+        digit_accuracy={digit: metrics[digit][ACCURACY] for digit in sorted(metrics)},
+        refusals=tuple(_refusals(tfma.load_validation_result(evaluation_uri))),
+    )
+
+
+def _refusals(result: validation_result_pb2.ValidationResult) -> Iterator[str]:
+    label = {ACCURACY: "accuracy", LOSS: "loss"}
+    for per_slice in sorted(result.metric_validations_per_slice, key=lambda s: _digit(s.slice_key)):
+        digit = _digit(per_slice.slice_key)
+        where = f" on the digit {digit}" if digit else ""
+        for failure in per_slice.failures:
+            name = f"{label.get(failure.metric_key.name, failure.metric_key.name)}{where}"
+            value = failure.metric_value.double_value.value
+            threshold = failure.metric_threshold
+            if failure.metric_key.is_diff:
+                allowed = -threshold.change_threshold.absolute.value
+                yield f"{name} is {-value:.4f} below the champion's, and {allowed:g} is allowed"
+            elif threshold.value_threshold.HasField("lower_bound"):
+                bound = threshold.value_threshold.lower_bound.value
+                yield f"{name} is {value:.4f}, and at least {bound:g} is asked for"
+            elif threshold.value_threshold.HasField("upper_bound"):
+                bound = threshold.value_threshold.upper_bound.value
+                yield f"{name} is {value:.4f}, and at most {bound:g} is allowed"
+            else:
+                yield f"{name} is {value:.4f}: {failure.message or 'not valid'}"
+    for missing in result.missing_slices:
+        yield f"no test image for {', '.join(missing.feature_keys) or 'any slice'}"
+
+
+def _digit(slice_key: metrics_for_slice_pb2.SliceKey) -> str:
+    """The digit of a slice, as text; empty for all examples."""
+    return "".join(str(part.int64_value) for part in slice_key.single_slice_keys)
+
+
+def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
+    return config_pb2.ModelSpec(
         name=name,
         signature_name=features.SERVING_DEFAULT,
         prediction_key=features.PROBABILITIES,
@@ -68,15 +143,20 @@ def _model_spec(name: str, is_baseline: bool = False) -> tfma.ModelSpec:
     )
 
 
-def _for_each_digit(min_accuracy: float) -> config_pb2.PerSliceMetricThreshold:
+def _threshold(
+    slicing: config_pb2.SlicingSpec, **thresholds: Any
+) -> config_pb2.PerSliceMetricThreshold:
     return config_pb2.PerSliceMetricThreshold(
-        slicing_specs=[tfma.SlicingSpec(feature_keys=[features.LABEL])],
-        threshold=tfma.MetricThreshold(value_threshold=_at_least(min_accuracy)),
+        slicing_specs=[slicing], threshold=config_pb2.MetricThreshold(**thresholds)
     )
 
 
-def _at_least(bound: float) -> tfma.GenericValueThreshold:
-    return tfma.GenericValueThreshold(lower_bound={"value": bound})
+def _at_least(bound: float) -> config_pb2.GenericValueThreshold:
+    return config_pb2.GenericValueThreshold(lower_bound={"value": bound})
+
+
+def _at_most(bound: float) -> config_pb2.GenericValueThreshold:
+    return config_pb2.GenericValueThreshold(upper_bound={"value": bound})
 
 
 def _named(name: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
 LAYER_TABLE = "layer_table"
-PROGRESS = "progress"
+TRAINING = "training"
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ def run_fn(fn_args: FnArgs) -> None:
     Reads the transformed splits; writes the SavedModel to `serving_model_dir` and
     TensorBoard's logs and the layer table to `model_run_dir`.
 
-    What a person wants to follow is logged to this module's logger, with an attribute
-    `event` on the record for programs: LAYER_TABLE (`text`) and PROGRESS (`step`,
-    `steps`, `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
+    What a person wants to follow is logged to this module's logger; for programs, the
+    record has an attribute `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or
+    TRAINING (with `step`, `steps`, `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
     transform = tft.TFTransformOutput(fn_args.transform_output)
@@ -45,7 +45,7 @@ def run_fn(fn_args: FnArgs) -> None:
     steps_per_epoch = math.ceil(len(train.images) / hparams.batch_size)
     network = model.build_model(hparams, steps_per_epoch * hparams.epochs)
     table = model.layer_table(network)
-    _log.info("%s", table, extra={"event": LAYER_TABLE, "text": table})
+    _log.info("%s", table, extra={"event": {"kind": LAYER_TABLE, "text": table}})
     Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
     Path(fn_args.model_run_dir, "layers.txt").write_text(table + "\n", encoding="utf-8")
 
@@ -97,7 +97,7 @@ class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
             "step %(step)d of %(steps)d (epoch %(epoch)d of %(epochs)d): loss %(loss).4f, "
             "accuracy %(accuracy).4f, %(images_per_s).0f images/s",
             progress,
-            extra={"event": PROGRESS, **progress},
+            extra={"event": {"kind": TRAINING, **progress}},
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

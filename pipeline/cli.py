@@ -1,0 +1,162 @@
+"""The command line, `mnist-tfx`. Thin: it parses, delegates, and says in one line what went wrong.
+
+Exit codes: pipeline/errors.py. What only some commands need is imported within them, so
+that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import config as configuration
+from pipeline.errors import ExitCode, PipelineError
+from serving.errors import ServingError
+
+app = typer.Typer(
+    help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigOption = Annotated[
+    str, typer.Option("--config", help="A TOML file, or a shipped one: local, full, fashion.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, e.g. trainer.epochs=2."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="The folder with the four IDX files, raw or .gz."),
+]
+RootOption = Annotated[
+    Path, typer.Option("--root", help="The folder for metadata, artifacts, models and logs.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="The pipeline's and the model's name.")]
+DEFAULT_ROOT = Path("workspace")
+
+
+@app.command()
+def run(
+    config: ConfigOption = configuration.DEFAULT,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    root: RootOption = DEFAULT_ROOT,
+) -> None:
+    """Run the pipeline, push the model, and ask it for predictions."""
+    from pipeline import local_session
+
+    settings = configuration.load(config, overrides or ())
+    exit_code = local_session.run(settings, root.resolve(), data_dir, console)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def data(
+    config: ConfigOption = configuration.DEFAULT,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Fetch the data set, or check the one in a folder; prints where it is."""
+    from pipeline import local_session
+
+    settings = configuration.load(config, overrides or ())
+    folder = local_session.prepare_data(settings.data.dataset, data_dir, console)
+    console.print(str(folder), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def serve(
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+    host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The gRPC port; 0 takes a free one.")] = 8500,
+) -> None:
+    """Serve the newest pushed model over gRPC until interrupted; new versions are picked up."""
+    from pipeline import local_session
+
+    raise typer.Exit(local_session.serve(root.resolve(), name, host, port, console))
+
+
+@app.command()
+def predict(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N.")
+    ],
+    address: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8500",
+    name: NameOption = "mnist",
+    data_dir: DataOption = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a running server what digits these images are."""
+    from pipeline import ask
+
+    answers = ask.ask_for_inputs(inputs, address, name, data_dir, timeout_s)
+    if as_json:
+        print(json.dumps([answer.as_json() for answer in answers], indent=1))
+    else:
+        from pipeline import run_view
+
+        console.print(run_view.answers_table(answers, f"{name} at {address}"))
+
+
+@app.command()
+def status(root: RootOption = DEFAULT_ROOT) -> None:
+    """Show the runs in a workspace, and the versions that they pushed."""
+    from pipeline.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    records = workspace.records()
+    if not records:
+        raise PipelineError(f"there is no run in {workspace.root}: start one with mnist-tfx run.")
+    table = Table(title=f"runs in {workspace.root}", title_justify="left")
+    for heading in ("run", "pipeline", "result", "accuracy", "version", "took"):
+        table.add_column(heading)
+    for record in records:
+        outcome = record.outcome
+        pushed = Path(outcome.pushed) if outcome and outcome.pushed else None
+        version = f"{pushed.name}{'' if pushed.is_dir() else ' (removed)'}" if pushed else "-"
+        table.add_row(
+            record.run_id,
+            record.pipeline,
+            record.result,
+            f"{outcome.accuracy:.4f}" if outcome else "-",
+            version,
+            f"{record.seconds:.0f} s",
+        )
+    console.print(table)
+    if records[-1].message:
+        console.print(f"The last run: {records[-1].message}", highlight=False)
+
+
+def main() -> None:
+    """The console script: expected errors become one line and an exit code."""
+    try:
+        app()
+    except (PipelineError, ServingError) as error:
+        exit_code = getattr(error, "exit_code", ExitCode.FAILED)
+        print(f"mnist-tfx: {error}", file=sys.stderr)
+        sys.exit(exit_code)
+    except KeyboardInterrupt:
+        print("mnist-tfx: interrupted.", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        path = Path("mnist-tfx-error.txt").resolve()
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        print(f"mnist-tfx: {type(error).__name__}: {error} (details: {path})", file=sys.stderr)
+        sys.exit(ExitCode.FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The errors that a user can do something about: one sentence each, and an exit code."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says."""
+
+    OK = 0
+    """A model was pushed, or everything was cached."""
+
+    FAILED = 1
+    """The data could not be had, a component raised, or a server did not answer."""
+
+    USAGE = 2
+    """A mistake in the command or in the configuration."""
+
+    REFUSED = 3
+    """A gate said no: the data has anomalies, or the model misses a threshold."""
+
+    INTERRUPTED = 130
+
+
+class PipelineError(Exception):
+    """Something did not work out; the message is a sentence for the user."""
+
+    exit_code = ExitCode.FAILED
+
+
+class ConfigError(PipelineError):
+    """A mistake in the configuration: the file, the key, what came, what was expected."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(PipelineError):
+    """The IDX files are missing, damaged, or not the data set that they are said to be."""
+
+
+class WorkspaceBusyError(PipelineError):
+    """Another run is using the workspace."""

@@ -1,0 +1,121 @@
+"""What a person does on one machine: get the data, run the pipeline, serve the model, see it all."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from pipeline import data as data_files
+from pipeline.config import PipelineConfig
+from pipeline.errors import ExitCode, PipelineError
+from pipeline.run_view import RunView, answers_table, summary
+from pipeline.runners import local
+from pipeline.workspace import Workspace
+from serving import launcher
+
+READY_TIMEOUT_S = 120.0
+
+
+def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Console) -> ExitCode:
+    """Runs the pipeline, then asks the model that it pushed for a few digits.
+
+    Raises:
+      DataError: the IDX files could not be had.
+      WorkspaceBusyError: another run is using `root`.
+      ServingError: the model was pushed and the server did not answer.
+    """
+    data = prepare_data(config.data.dataset, data_dir, console)
+    workspace = Workspace(root)
+    run_id = local.new_run_id()
+    folder = workspace.run_folder(run_id)
+    console.print(f"data  {data}\nlog   {folder / local.LOG}\n", highlight=False, soft_wrap=True)
+    # Pipeline, server and client each take seconds to import TensorFlow, so all start now; the
+    # server then finds the version as TF Serving does, by polling its folder.
+    threading.Thread(target=importlib.import_module, args=("serving.client",), daemon=True).start()
+    with launcher.running(
+        config.name, workspace.serving(config.name), folder / "server.txt"
+    ) as server:
+        with RunView(console) as view:
+            record = local.run(config, workspace, data, run_id, view.on_event)
+        if record.outcome and record.outcome.pushed and config.serving.sample_requests:
+            version = int(Path(record.outcome.pushed).name)
+            _show_answers(config, server, data, version, console)
+    console.print(summary(record, folder / local.LOG), highlight=False, soft_wrap=True)
+    if record.message:
+        console.print(f"\n[bold red]{record.result}[/]: ", end="")
+        console.print(record.message, highlight=False, markup=False, soft_wrap=True)
+    return ExitCode(record.exit_code)
+
+
+def prepare_data(dataset: str, data_dir: Path | None, console: Console) -> Path:
+    """The folder with the data set's files, fetched if need be; shows the download.
+
+    Raises:
+      DataError: they could not be had.
+    """
+    columns = (TextColumn("fetching {task.description}"), BarColumn(), DownloadColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def show(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name)
+            progress.update(tasks[name], completed=done, total=total)
+
+        return data_files.prepare(dataset, data_dir, show)
+
+
+def serve(root: Path, name: str, host: str, port: int, console: Console) -> ExitCode:
+    """Keeps a model server on the newest pushed model until it ends or is interrupted.
+
+    Raises:
+      PipelineError: no model has been pushed.
+      ServingError: the server did not start.
+    """
+    workspace = Workspace(root)
+    if not workspace.served_versions(name):
+        raise PipelineError(
+            f"no model has been pushed into {workspace.serving(name)}: run mnist-tfx run first, or "
+            "name another folder with --root."
+        )
+    log = workspace.root / "server.txt"
+    with launcher.running(name, workspace.serving(name), log, host, port or None) as server:
+        from serving.client import Client
+
+        with Client(server.address, name) as client:
+            version = client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)
+        console.print(
+            f"serving {name} version {version} at {server.address} ({server.kind}), log {log}\n"
+            f"ask it with: mnist-tfx predict idx:0 --address {server.address} --name {name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        try:
+            server.process.wait()
+        except KeyboardInterrupt:
+            return ExitCode.OK
+        server.check()
+    return ExitCode.OK
+
+
+def _show_answers(
+    config: PipelineConfig,
+    server: launcher.RunningServer,
+    data: Path,
+    version: int,
+    console: Console,
+) -> None:
+    from pipeline import ask
+    from serving.client import Client
+
+    with Client(server.address, config.name) as client:
+        client.wait_until_ready(version, READY_TIMEOUT_S, server.check)
+        answers = ask.ask_for_test_digits(
+            client, data, config.serving.sample_requests, config.trainer.seed
+        )
+    title = f"{len(answers)} digits of the test split, asked of version {version} ({server.kind})"
+    console.print(answers_table(answers, title))

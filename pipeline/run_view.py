@@ -1,0 +1,151 @@
+"""What a person sees of a run: a line for each component, the training, the summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import events
+from pipeline.workspace import RunRecord
+
+if TYPE_CHECKING:
+    from pipeline.ask import Answer
+
+_STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
+    "waiting": ("·", "dim"),
+    "running": ("▸", "bold cyan"),
+    "cached": ("✓", "blue"),
+    "resolved": ("✓", "green"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+}
+
+
+class RunView:
+    """Follows a run. On a terminal the lines change in place; elsewhere each change is a line."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._nodes: dict[str, events.NodeChanged] = {}
+        self._started_s: dict[str, float] = {}
+        self._training: events.Training | None = None
+        self._live = Live(self, console=console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> RunView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Planned):
+            self._nodes = {
+                node: events.NodeChanged(node=node, state="waiting") for node in event.nodes
+            }
+        elif isinstance(event, events.NodeChanged):
+            self._nodes[event.node] = event
+            if event.state == "running":
+                self._started_s[event.node] = time.monotonic()
+            if not self._live.is_started:
+                self._console.print(self._line(event))
+        elif isinstance(event, events.Training):
+            self._print_progress(event)
+            self._training = event
+        elif isinstance(event, events.LayerTable):
+            self._console.print(Text(event.text), highlight=False)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table.grid(padding=(0, 2))
+        for node in self._nodes.values():
+            symbol, style = _STYLES[node.state]
+            seconds = node.seconds
+            if node.state == "running":
+                seconds = time.monotonic() - self._started_s[node.node]
+            table.add_row(
+                Text(f"{symbol} {node.node}", style),
+                Text(node.state, style),
+                Text("" if node.state == "waiting" else f"{seconds:.1f} s", justify="right"),
+            )
+            if node.node == "Trainer" and node.state == "running" and self._training:
+                table.add_row(_training_text(self._training))
+        if self._nodes:
+            yield table
+        if self._training and self._nodes["Trainer"].state == "running":
+            yield ProgressBar(total=self._training.steps, completed=self._training.step, width=60)
+
+    def _line(self, event: events.NodeChanged) -> Text:
+        symbol, style = _STYLES[event.state]
+        seconds = "" if event.state == "running" else f" {event.seconds:.1f} s"
+        return Text(f"{symbol} {event.node} {event.state}{seconds}", style)
+
+    def _print_progress(self, event: events.Training) -> None:
+        """Where there is no live line: one line for each tenth of the training."""
+        before = self._training.step * 10 // event.steps if self._training else 0
+        if not self._live.is_started and event.step * 10 // event.steps != before:
+            self._console.print(_training_text(event), highlight=False)
+
+
+def answers_table(answers: Sequence[Answer], title: str) -> Table:
+    """What a model server answered, one row an image."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("image", "digit", "prediction", "probability", "latency"):
+        table.add_column(heading, justify="right")
+    for answer in answers:
+        style = "bold red" if answer.label not in (None, answer.prediction) else ""
+        table.add_row(
+            Text(answer.image),
+            "" if answer.label is None else str(answer.label),
+            Text(str(answer.prediction), style),
+            f"{answer.probability:.4f}",
+            f"{answer.latency_s * 1000:.1f} ms",
+        )
+    return table
+
+
+def summary(record: RunRecord, log: Path) -> Group:
+    """The outcome: accuracy, worst digit, the verdict and its reasons, and where things are."""
+    table = Table.grid(padding=(0, 2))
+    outcome = record.outcome
+    if outcome is not None:
+        worst = outcome.worst_digit
+        accuracy = f"{outcome.accuracy:.4f} on {outcome.test_images:,} test images"
+        table.add_row("accuracy", f"{accuracy}, loss {outcome.loss:.4f}")
+        table.add_row("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}")
+        if outcome.refusals:
+            table.add_row("blessed", Text("no: " + "\n".join(outcome.refusals), "red"))
+        else:
+            table.add_row("blessed", Text("yes, every threshold was reached", "green"))
+        table.add_row("pushed", outcome.pushed or "nothing")
+        table.add_row("artifacts", outcome.artifacts)
+        table.add_row("tensorboard", f"tensorboard --logdir {outcome.tensorboard}")
+    for node in record.nodes:
+        if node.state == "failed":
+            table.add_row(node.node, Text("\n".join(node.refusals) or node.message, "red"))
+    table.add_row("log", str(log))
+    work = "everything was cached" if record.is_cached else "not everything was cached"
+    table.add_row("took", f"{record.seconds:.0f} s, {work}")
+    return Group("", table)
+
+
+def _training_text(event: events.Training) -> Text:
+    return Text(
+        f"  epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}, "
+        f"loss {event.loss:.4f}, accuracy {event.accuracy:.4f}, {event.images_per_s:.0f} images/s",
+        "cyan",
+    )

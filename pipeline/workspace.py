@@ -1,0 +1,105 @@
+"""The folder that local runs live in: what is where, and who may write."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import ExitCode, WorkspaceBusyError
+from pipeline.events import NodeChanged, Outcome
+
+
+class RunRecord(BaseModel):
+    """What is kept of a run, as `run.json` in its folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    pipeline: str
+    seconds: float
+    exit_code: int
+    message: str
+    """Why it did not end with a pushed model; empty where it did."""
+
+    nodes: tuple[NodeChanged, ...]
+    outcome: Outcome | None
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing had to be done."""
+        return all(node.state in ("cached", "resolved") for node in self.nodes)
+
+    @property
+    def result(self) -> str:
+        """The result in a word or two."""
+        if self.exit_code == ExitCode.OK:
+            return "cached" if self.is_cached else "pushed"
+        return {ExitCode.REFUSED: "refused"}.get(ExitCode(self.exit_code), "failed")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder: metadata, artifacts, pushed models, and a folder for each run.
+
+    metadata.sqlite, artifacts/COMPONENT/..., serving_model/NAME/VERSION/, runs/RUN/.
+    """
+
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        return self.root / "metadata.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    def serving(self, name: str) -> Path:
+        """The folder that a model server polls for the model of this pipeline."""
+        return self.root / "serving_model" / name
+
+    def served_versions(self, name: str) -> list[int]:
+        """The pushed versions of a model, oldest first."""
+        folder = self.serving(name)
+        if not folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder for a run's logs and record; it is made where it is missing."""
+        folder = self.root / "runs" / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def save(self, record: RunRecord) -> None:
+        """Keeps what happened in a run."""
+        path = self.run_folder(record.run_id) / "run.json"
+        path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def records(self) -> list[RunRecord]:
+        """The runs that ended, oldest first."""
+        paths = sorted(self.root.glob("runs/*/run.json"))
+        return [RunRecord.model_validate_json(path.read_bytes()) for path in paths]
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keeps other runs out: SQLite and the champion allow one at a time.
+
+        Raises:
+          WorkspaceBusyError: another run is in there.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkspaceBusyError(
+                    f"another run is using {self.root}: wait for it, or give this one another "
+                    "folder with --root."
+                ) from error
+            yield

@@ -1,0 +1,75 @@
+"""Reads images for the client, and makes them look like MNIST's digits.
+
+The network knows white digits on black, 28x28, centred by mass, about 20 pixels
+high. A picture of another size is brought to that; one of 28x28 is taken as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from serving.errors import InvalidRequestError
+from trainer import features
+
+DIGIT_SIZE_PX: Final = 20  # MNIST's digits fit a box of this size, within the 28x28 image
+_INK_THRESHOLD: Final = 0.2  # of the brightest pixel
+
+
+def read(path: Path) -> NDArray[np.generic]:
+    """The images in a file: one picture (PNG, JPEG, ...), or an array (.npy).
+
+    Returns:
+      [count, 28, 28]: uint8 in 0..255, or what the array has. White on black.
+
+    Raises:
+      InvalidRequestError: there is no such file, or it holds something else.
+    """
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+            return array[np.newaxis] if array.ndim == 2 else array
+        with Image.open(path) as picture:
+            return normalize(np.asarray(picture.convert("L")))[np.newaxis]
+    except FileNotFoundError as error:
+        raise InvalidRequestError(f"there is no file {path}.") from error
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{path} is neither a picture nor a .npy array of images: {error}."
+        ) from error
+
+
+def normalize(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey picture of any size and either polarity, as an image of MNIST's kind.
+
+    Args:
+      gray: uint8 [height, width].
+
+    Returns:
+      uint8 [28, 28], white on black.
+    """
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    if edge.mean() > features.WHITE / 2:  # the background is bright: black on white
+        gray = features.WHITE - gray
+    if gray.shape == (features.HEIGHT_PX, features.WIDTH_PX):
+        return gray
+    rows, columns = np.nonzero(gray > _INK_THRESHOLD * max(int(gray.max()), 1))
+    if len(rows):
+        gray = gray[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    scale = DIGIT_SIZE_PX / max(gray.shape)
+    height, width = (max(1, round(size * scale)) for size in gray.shape)
+    digit = np.asarray(Image.fromarray(gray).resize((width, height), Image.Resampling.LANCZOS))
+    weights = digit.astype(float) + 1e-9
+    centre_y, centre_x = (
+        (weights.sum(axis=1 - axis) * np.arange(size)).sum() / weights.sum()
+        for axis, size in enumerate(digit.shape)
+    )
+    top = int(np.clip(round(features.HEIGHT_PX / 2 - centre_y), 0, features.HEIGHT_PX - height))
+    left = int(np.clip(round(features.WIDTH_PX / 2 - centre_x), 0, features.WIDTH_PX - width))
+    image = np.zeros((features.HEIGHT_PX, features.WIDTH_PX), np.uint8)
+    image[top : top + height, left : left + width] = digit
+    return image
