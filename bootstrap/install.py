@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import private_glibc
@@ -33,7 +33,7 @@ TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
 LOG = ROOT / ".venv.log"
 
 PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
-DISK_NEEDED_GIB = 7  # the finished environment (5.1 GiB) and the download of its largest wheel
+DISK_NEEDED_GIB = 6  # the finished environment has 3.5; downloads are unpacked beside it
 
 
 class SetupError(Exception):
@@ -52,7 +52,8 @@ def main() -> int:
                 fingerprint = _fingerprint(inputs)
                 if stamp.is_file() and stamp.read_text(encoding="utf-8") == fingerprint:
                     continue
-                check_disk()
+                if not (ENVIRONMENT / "packages.stamp").is_file():
+                    check_disk()
                 start_s = time.monotonic()
                 _say(f"{stage} ...")
                 build()
@@ -90,9 +91,9 @@ def check_machine() -> None:
 
 
 def check_disk() -> None:
+    """Raises SetupError where a new environment would not fit."""
     free_gib = shutil.disk_usage(ROOT).free / 2**30
-    present = DISK_NEEDED_GIB if (ENVIRONMENT / "packages.stamp").is_file() else 0
-    if free_gib + present < DISK_NEEDED_GIB:
+    if free_gib < DISK_NEEDED_GIB:
         raise SetupError(
             f"{free_gib:.1f} GiB are free at {ROOT}, and the environment needs {DISK_NEEDED_GIB}: "
             "free some space and call again."
@@ -109,9 +110,8 @@ def make_interpreter() -> None:
     with tempfile.TemporaryDirectory(prefix="pip-") as scratch:
         tools = ENVIRONMENT / "tools"
         pip = _pip(Path(scratch))
-        options = ["--no-cache-dir"] if os.environ.get("PIP_NO_CACHE_DIR") else []
         _run(
-            [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", *options]
+            [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
             + ["--require-hashes", "--target", tools, "-r", TOOLS_LOCK],
             failure="the installer (uv) could not be fetched from the Python package registry",
         )
@@ -128,14 +128,12 @@ def install_packages() -> None:
     python = ENVIRONMENT / "bin" / "python"
     common = ["--quiet", "--python", python, "--no-config"]
     failure = "the packages could not be installed from the Python package registry"
-    _run(
-        [uv, "pip", "sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
-        failure=failure,
-    )
-    _run(
-        [uv, "pip", "install", *common, "--no-deps", "--no-build-isolation", "--editable", ROOT],
-        failure=failure,
-    )
+    settings = _uv_settings()
+    for command in (
+        ["sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
+        ["install", *common, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+    ):
+        _run([uv, "pip", *command], failure=failure, environment=settings)
 
 
 def _pip(scratch: Path) -> list[str | Path]:
@@ -162,9 +160,9 @@ def _pip(scratch: Path) -> list[str | Path]:
     return [ENVIRONMENT / "bin" / "python", wheel / "pip"]
 
 
-def _uv_environment() -> dict[str, str]:
-    """The environment for uv, which does not read pip's settings: registry, certificate, proxy."""
-    environment = dict(os.environ)
+def _uv_settings() -> dict[str, str]:
+    """pip's registry, certificate and proxy, as variables for uv, which does not read them."""
+    found = {}
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
     settings = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
@@ -173,19 +171,27 @@ def _uv_environment() -> dict[str, str]:
         ("cert", ("SSL_CERT_FILE",)),
         ("proxy", ("ALL_PROXY",)),
     ):
-        if setting in settings and not any(name in environment for name in variables):
-            environment[variables[0]] = settings[setting]
-    return environment
+        if setting in settings and not any(name in os.environ for name in variables):
+            found[variables[0]] = settings[setting]
+    return found
 
 
-def _run(command: Sequence[str | Path], failure: str = "") -> str:
+def _run(
+    command: Sequence[str | Path], failure: str = "", environment: Mapping[str, str] | None = None
+) -> str:
     """Runs a command with its output in the log; returns its standard output.
 
     Raises:
       SetupError: it failed; the sentence ends with the last line that it printed.
     """
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=_uv_environment())
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}\n")
     if done.returncode == 0:

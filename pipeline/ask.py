@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +11,12 @@ from numpy.typing import NDArray
 from components import idx_format
 from pipeline import data as data_files
 from pipeline.errors import DataError
+from pipeline.events import Answer
 from serving import images
 from serving.client import Client
 from serving.errors import InvalidRequestError
 
 IDX_PREFIX = "idx:"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said about one image."""
-
-    image: str
-    label: int | None
-    """What it is, where that is known."""
-
-    prediction: int
-    probability: float
-    latency_s: float
-    version: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "image": self.image,
-            "label": self.label,
-            "prediction": self.prediction,
-            "probability": round(self.probability, 6),
-            "latency_ms": round(self.latency_s * 1000, 3),
-            "version": self.version,
-        }
 
 
 def ask_for_test_digits(client: Client, data: Path, count: int, seed: int) -> list[Answer]:
@@ -112,7 +87,7 @@ def _ask(
             label=label,
             prediction=int(digit),
             probability=float(row[digit]),
-            latency_s=prediction.latency_s,
+            latency_ms=prediction.latency_s * 1000,
             version=prediction.version,
         )
         for name, label, digit, row in zip(

@@ -7,6 +7,7 @@ that help and mistakes are answered at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -100,15 +101,17 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a running server what digits these images are."""
+    # TensorFlow comes with the protocol's stubs; it has nothing to say to a user here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pipeline import ask
 
     answers = ask.ask_for_inputs(inputs, address, name, data_dir, timeout_s)
     if as_json:
-        print(json.dumps([answer.as_json() for answer in answers], indent=1))
+        print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
     else:
         from pipeline import run_view
 
-        console.print(run_view.answers_table(answers, f"{name} at {address}"))
+        console.print(run_view.answers_table(answers))
 
 
 @app.command()

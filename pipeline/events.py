@@ -87,8 +87,30 @@ class Outcome(_Event):
         return min(self.digit_accuracy, key=lambda digit: self.digit_accuracy[digit])
 
 
+class Answer(_Event):
+    """What a served model said about one image."""
+
+    kind: Literal["answer"] = "answer"
+    image: str
+    label: int | None
+    """What the image shows, where that is known."""
+
+    prediction: int
+    probability: float
+    latency_ms: float
+    version: int
+
+
+class NotAnswered(_Event):
+    """The model was pushed, and the model server did not answer."""
+
+    kind: Literal["not_answered"] = "not_answered"
+    message: str
+
+
 Event = Annotated[
-    Planned | NodeChanged | LayerTable | Training | Outcome, Field(discriminator="kind")
+    Planned | NodeChanged | LayerTable | Training | Outcome | Answer | NotAnswered,
+    Field(discriminator="kind"),
 ]
 _event: TypeAdapter[Event] = TypeAdapter(Event)
 

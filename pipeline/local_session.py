@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from pathlib import Path
 
 from rich.console import Console
@@ -26,24 +24,30 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     Raises:
       DataError: the IDX files could not be had.
       WorkspaceBusyError: another run is using `root`.
-      ServingError: the model was pushed and the server did not answer.
     """
     data = prepare_data(config.data.dataset, data_dir, console)
     workspace = Workspace(root)
     run_id = local.new_run_id()
     folder = workspace.run_folder(run_id)
     console.print(f"data  {data}\nlog   {folder / local.LOG}\n", highlight=False, soft_wrap=True)
-    # Pipeline, server and client each take seconds to import TensorFlow, so all start now; the
-    # server then finds the version as TF Serving does, by polling its folder.
-    threading.Thread(target=importlib.import_module, args=("serving.client",), daemon=True).start()
-    with launcher.running(
-        config.name, workspace.serving(config.name), folder / "server.txt"
-    ) as server:
-        with RunView(console) as view:
-            record = local.run(config, workspace, data, run_id, view.on_event)
-        if record.outcome and record.outcome.pushed and config.serving.sample_requests:
-            version = int(Path(record.outcome.pushed).name)
-            _show_answers(config, server, data, version, console)
+    # The server takes seconds to start, so it starts now, beside the pipeline; it finds the
+    # version as TF Serving does, by polling its folder.
+    with (
+        launcher.running(
+            config.name, workspace.serving(config.name), folder / "server.txt"
+        ) as server,
+        RunView(console) as view,
+    ):
+        record = local.run(config, workspace, data, run_id, view.on_event, server.address)
+    if view.answers:
+        version = view.answers[0].version
+        console.print(
+            f"\n{len(view.answers)} digits of the test split, asked of version {version} over gRPC "
+            f"({server.kind} server at {server.address}):",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(answers_table(view.answers))
     console.print(summary(record, folder / local.LOG), highlight=False, soft_wrap=True)
     if record.message:
         console.print(f"\n[bold red]{record.result}[/]: ", end="")
@@ -101,21 +105,3 @@ def serve(root: Path, name: str, host: str, port: int, console: Console) -> Exit
         server.check()
     return ExitCode.OK
 
-
-def _show_answers(
-    config: PipelineConfig,
-    server: launcher.RunningServer,
-    data: Path,
-    version: int,
-    console: Console,
-) -> None:
-    from pipeline import ask
-    from serving.client import Client
-
-    with Client(server.address, config.name) as client:
-        client.wait_until_ready(version, READY_TIMEOUT_S, server.check)
-        answers = ask.ask_for_test_digits(
-            client, data, config.serving.sample_requests, config.trainer.seed
-        )
-    title = f"{len(answers)} digits of the test split, asked of version {version} ({server.kind})"
-    console.print(answers_table(answers, title))

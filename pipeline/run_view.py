@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import Final, Self
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
@@ -16,9 +16,6 @@ from rich.text import Text
 
 from pipeline import events
 from pipeline.workspace import RunRecord
-
-if TYPE_CHECKING:
-    from pipeline.ask import Answer
 
 _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
     "waiting": ("·", "dim"),
@@ -38,9 +35,10 @@ class RunView:
         self._nodes: dict[str, events.NodeChanged] = {}
         self._started_s: dict[str, float] = {}
         self._training: events.Training | None = None
+        self.answers: list[events.Answer] = []
         self._live = Live(self, console=console, refresh_per_second=4, transient=False)
 
-    def __enter__(self) -> RunView:
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -62,13 +60,15 @@ class RunView:
             self._nodes[event.node] = event
             if event.state == "running":
                 self._started_s[event.node] = time.monotonic()
-            if not self._live.is_started:
+            elif not self._live.is_started:
                 self._console.print(self._line(event))
         elif isinstance(event, events.Training):
             self._print_progress(event)
             self._training = event
         elif isinstance(event, events.LayerTable):
             self._console.print(Text(event.text), highlight=False)
+        elif isinstance(event, events.Answer):
+            self.answers.append(event)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, 2))
@@ -91,8 +91,7 @@ class RunView:
 
     def _line(self, event: events.NodeChanged) -> Text:
         symbol, style = _STYLES[event.state]
-        seconds = "" if event.state == "running" else f" {event.seconds:.1f} s"
-        return Text(f"{symbol} {event.node} {event.state}{seconds}", style)
+        return Text(f"{symbol} {event.node} {event.state} {event.seconds:.1f} s", style)
 
     def _print_progress(self, event: events.Training) -> None:
         """Where there is no live line: one line for each tenth of the training."""
@@ -101,9 +100,9 @@ class RunView:
             self._console.print(_training_text(event), highlight=False)
 
 
-def answers_table(answers: Sequence[Answer], title: str) -> Table:
+def answers_table(answers: Sequence[events.Answer]) -> Table:
     """What a model server answered, one row an image."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for heading in ("image", "digit", "prediction", "probability", "latency"):
         table.add_column(heading, justify="right")
     for answer in answers:
@@ -113,7 +112,7 @@ def answers_table(answers: Sequence[Answer], title: str) -> Table:
             "" if answer.label is None else str(answer.label),
             Text(str(answer.prediction), style),
             f"{answer.probability:.4f}",
-            f"{answer.latency_s * 1000:.1f} ms",
+            f"{answer.latency_ms:.1f} ms",
         )
     return table
 

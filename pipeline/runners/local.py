@@ -33,6 +33,7 @@ class Job(BaseModel):
     root: Path
     data: Path
     run_id: str
+    server: str | None
 
 
 def run(
@@ -41,6 +42,7 @@ def run(
     data: Path,
     run_id: str,
     on_event: Callable[[events.Event], None],
+    server: str | None = None,
 ) -> RunRecord:
     """Runs the pipeline to its end.
 
@@ -50,6 +52,8 @@ def run(
       data: the folder with the four IDX files.
       run_id: the name of the run's folder; see `new_run_id`.
       on_event: called with each event, as it happens.
+      server: the address of a model server on the workspace's serving folder, which is
+        asked for a few digits of the test split once the model is pushed.
 
     Returns:
       What happened, a failure or a refusal included; it is kept in the workspace too.
@@ -60,9 +64,10 @@ def run(
     start_s = time.monotonic()
     seen: dict[str, events.NodeChanged] = {}
     outcome: events.Outcome | None = None
+    not_answered: events.NotAnswered | None = None
     with workspace.exclusively():
         log = workspace.run_folder(run_id) / LOG
-        job = Job(config=config, root=workspace.root, data=data, run_id=run_id)
+        job = Job(config=config, root=workspace.root, data=data, run_id=run_id, server=server)
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.runners.local_process", BEAM_RUNNER],
@@ -81,13 +86,15 @@ def run(
                     seen[event.node] = event
                 elif isinstance(event, events.Outcome):
                     outcome = event
+                elif isinstance(event, events.NotAnswered):
+                    not_answered = event
                 on_event(event)
             return_code = process.wait()
         except BaseException:
             process.terminate()
             process.wait()
             raise
-        exit_code, message = _judge(list(seen.values()), outcome, return_code)
+        exit_code, message = _judge(list(seen.values()), outcome, not_answered, return_code)
         record = RunRecord(
             run_id=run_id,
             pipeline=config.name,
@@ -107,14 +114,17 @@ def new_run_id() -> str:
 
 
 def _judge(
-    nodes: list[events.NodeChanged], outcome: events.Outcome | None, return_code: int
+    nodes: list[events.NodeChanged],
+    outcome: events.Outcome | None,
+    not_answered: events.NotAnswered | None,
+    return_code: int,
 ) -> tuple[ExitCode, str]:
     failed = next((node for node in nodes if node.state == "failed"), None)
     if failed and failed.refusals:
         return ExitCode.REFUSED, f"{failed.node} stopped the run: {failed.message}"
     if failed:
         return ExitCode.FAILED, f"{failed.node} failed: {failed.message}"
-    if outcome is None:
+    if outcome is None or return_code != 0:
         running = [node.node for node in nodes if node.state == "running"]
         where = f" in {running[-1]}" if running else ""
         how = f"by signal {-return_code}" if return_code < 0 else f"with exit code {return_code}"
@@ -122,4 +132,6 @@ def _judge(
     if outcome.pushed is None:
         reasons = "; ".join(outcome.refusals) or "it was not blessed"
         return ExitCode.REFUSED, f"the model was not pushed: {reasons}"
+    if not_answered:
+        return ExitCode.FAILED, f"the model was pushed, but not served: {not_answered.message}"
     return ExitCode.OK, ""

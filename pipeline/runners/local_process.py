@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 
 # Before TensorFlow and absl are imported: their output must not reach the events.
 _events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -28,15 +29,18 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.artifact import Artifact
 
 from components.anomaly_gate import AnomaliesFoundError
-from pipeline import evaluation, events, graph
+from pipeline import ask, evaluation, events, graph
 from pipeline.runners.local import Job
 from pipeline.workspace import Workspace
+from serving.client import Client
+from serving.errors import ServingError
 
 _log = logging.getLogger("pipeline.run")
 
 State = metadata_store_pb2.Execution.State
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 PUSHER = "AtomicPusher"
+SERVER_START_TIMEOUT_S = 120.0
 
 
 class NodeNotCompleteError(Exception):
@@ -115,7 +119,23 @@ def main() -> None:
     events.emit(_log, events.Planned(run_id=job.run_id, nodes=names))
     ReportingRunner().run_with_ir(ir)
     with metadata.Metadata(connection) as handle:
-        events.emit(_log, _outcome(handle, nodes, workspace))
+        outcome = _outcome(handle, nodes, workspace)
+    events.emit(_log, outcome)
+    if job.server and outcome.pushed and job.config.serving.sample_requests:
+        _ask(job, job.server, int(Path(outcome.pushed).name))
+
+
+def _ask(job: Job, server: str, version: int) -> None:
+    """Asks the server for a few digits. It is done here because TensorFlow, which comes with the
+    protocol's stubs, is loaded here."""
+    try:
+        with Client(server, job.config.name) as client:
+            client.wait_until_ready(version, SERVER_START_TIMEOUT_S)
+            count, seed = job.config.serving.sample_requests, job.config.trainer.seed
+            for answer in ask.ask_for_test_digits(client, job.data, count, seed):
+                events.emit(_log, answer)
+    except ServingError as error:
+        events.emit(_log, events.NotAnswered(message=str(error)))
 
 
 def _outcome(
