@@ -41,9 +41,10 @@ class SetupError(Exception):
 
 
 def main() -> int:
+    """Brings the environment up to date; returns the exit code."""
     try:
         check_machine()
-        with _exclusive():
+        with _Exclusively():
             for stage, build, inputs in (
                 ("interpreter", make_interpreter, [TOOLS_LOCK, Path(private_glibc.__file__)]),
                 ("packages", install_packages, [TOOLS_LOCK, LOCK, ROOT / "pyproject.toml"]),
@@ -78,8 +79,8 @@ def check_machine() -> None:
     """Raises SetupError, or UnsupportedSystemError, on a machine that TFX has no wheels for."""
     if sys.version_info[:2] not in PYTHON_VERSIONS:
         raise SetupError(
-            f"{sys.executable} is Python {platform.python_version()}, and TFX 1.21 needs 3.11, 3.12 "
-            "or 3.13: install one and name it, for example `make run PYTHON=python3.12`."
+            f"{sys.executable} is Python {platform.python_version()}, and TFX 1.21 needs 3.11, "
+            "3.12 or 3.13: install one and name it, for example `make run PYTHON=python3.12`."
         )
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise SetupError(
@@ -111,8 +112,10 @@ def make_interpreter() -> None:
         tools = ENVIRONMENT / "tools"
         pip = _pip(Path(scratch))
         _run(
-            [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            + ["--require-hashes", "--target", tools, "-r", TOOLS_LOCK],
+            [
+                *(*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps"),
+                *("--require-hashes", "--target", tools, "-r", TOOLS_LOCK),
+            ],
             failure="the installer (uv) could not be fetched from the Python package registry",
         )
     if glibc:
@@ -165,7 +168,9 @@ def _uv_settings() -> dict[str, str]:
     found = {}
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
-    settings = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
+    settings = dict(
+        re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
+    )
     for setting, variables in (
         ("index-url", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
         ("cert", ("SSL_CERT_FILE",)),
@@ -196,10 +201,11 @@ def _run(
         log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}\n")
     if done.returncode == 0:
         return done.stdout
-    output = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+    output = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
     if "No space left on device" in done.stderr:
         raise SetupError(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
-    raise SetupError(f"{failure or f'`{Path(words[0]).name}` failed'}: {output[-1].strip()} (all of it: {LOG})")
+    what = failure or f"`{Path(words[0]).name}` failed"
+    raise SetupError(f"{what}: {output.splitlines()[-1].strip()} (all of it: {LOG})")
 
 
 def _fingerprint(inputs: Sequence[Path]) -> str:
@@ -210,7 +216,7 @@ def _fingerprint(inputs: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-class _exclusive:
+class _Exclusively:
     """Holds a lock file, so that two calls at the same time do not build over each other."""
 
     def __enter__(self) -> None:

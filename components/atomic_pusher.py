@@ -49,9 +49,7 @@ class Executor(executor.Executor):  # type: ignore[misc]
         model = Path(self.GetModelPath(input_dict))
         shutil.copytree(model, pushed_model.uri, dirs_exist_ok=True)
         version = push(model, Path(destination.filesystem.base_directory))
-        self._MarkPushed(
-            pushed_model, pushed_destination=str(version), pushed_version=version.name
-        )
+        self._MarkPushed(pushed_model, pushed_destination=str(version), pushed_version=version.name)
         logging.info("Pushed %s.", version)
 
 

@@ -27,6 +27,7 @@ class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[Artifact]]
     ) -> dict[str, list[Artifact]]:
+        """TFX's entry point: picks from what the channels have, newest blessing first."""
         candidates = {artifact.id for artifact in input_dict[CANDIDATE]}
         models = {artifact.id: artifact for artifact in input_dict[MODEL]}
         for blessing in sorted(input_dict[BLESSING], key=lambda artifact: -artifact.id):

@@ -78,6 +78,7 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
+        """What TFX's driver resolves, with another fingerprint."""
         resolved: dict[str, Any] = super().resolve_exec_properties(
             exec_properties, pipeline_info, component_info
         )
@@ -94,11 +95,13 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
     """Writes every split as gzipped TFRecord files of tf.Example protos."""
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+        """The transform for a whole pair."""
         return ReadIdxPair
 
     def GenerateExamplesByBeam(
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
     ) -> dict[str, beam.PCollection]:
+        """One collection of serialized examples for each split."""
         custom_config = example_gen_pb2.CustomConfig()
         proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], custom_config)
         settings = struct_pb2.Struct()
@@ -132,6 +135,7 @@ class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
         self._arguments = folder, pattern, first, last
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Beam's entry point."""
         return (
             pipeline
             | beam.Create([self._arguments])

@@ -64,7 +64,9 @@ def _test_split(folder: Path) -> idx_format.ImagesAndLabels:
 def _index(given: str, count: int) -> int:
     text = given.removeprefix(IDX_PREFIX)
     if not text.isdecimal() or int(text) >= count:
-        raise InvalidRequestError(f"{given}: a number from 0 to {count - 1} is expected after idx:.")
+        raise InvalidRequestError(
+            f"{given}: a number from 0 to {count - 1} is expected after idx:."
+        )
     return int(text)
 
 

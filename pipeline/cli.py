@@ -92,7 +92,8 @@ def serve(
 @app.command()
 def predict(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N.")
+        list[str],
+        typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N."),
     ],
     address: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8500",
     name: NameOption = "mnist",

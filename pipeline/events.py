@@ -84,6 +84,7 @@ class Outcome(_Event):
 
     @property
     def worst_digit(self) -> str:
+        """The digit with the lowest accuracy."""
         return min(self.digit_accuracy, key=lambda digit: self.digit_accuracy[digit])
 
 
@@ -134,6 +135,7 @@ class JsonLines(logging.Handler):
         self._stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Writes the record's event, if it has one."""
         values: dict[str, Any] | None = getattr(record, "event", None)
         if values is not None:
             self._stream.write(_event.validate_python(values).model_dump_json() + "\n")

@@ -1,4 +1,4 @@
-"""What a person does on one machine: get the data, run the pipeline, serve the model, see it all."""
+"""What a person does on one machine: get the data, run the pipeline, serve, and see it all."""
 
 from __future__ import annotations
 
@@ -104,4 +104,3 @@ def serve(root: Path, name: str, host: str, port: int, console: Console) -> Exit
             return ExitCode.OK
         server.check()
     return ExitCode.OK
-

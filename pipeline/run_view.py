@@ -52,6 +52,7 @@ class RunView:
         self._live.stop()
 
     def on_event(self, event: events.Event) -> None:
+        """Takes in what happened, and shows it."""
         if isinstance(event, events.Planned):
             self._nodes = {
                 node: events.NodeChanged(node=node, state="waiting") for node in event.nodes

@@ -53,10 +53,12 @@ class Workspace:
 
     @property
     def metadata(self) -> Path:
+        """ML Metadata's SQLite file."""
         return self.root / "metadata.sqlite"
 
     @property
     def artifacts(self) -> Path:
+        """The pipeline root: a folder for each component."""
         return self.root / "artifacts"
 
     def serving(self, name: str) -> Path:

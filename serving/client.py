@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 import numpy as np
@@ -53,7 +53,8 @@ class Prediction:
     @property
     def digits(self) -> NDArray[np.int64]:
         """The most probable class of each image, int64 [batch]."""
-        return self.probabilities.argmax(axis=1)
+        digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return digits
 
 
 class Client:
@@ -139,6 +140,7 @@ class Client:
             time.sleep(_FIRST_PAUSE_S)
 
     def close(self) -> None:
+        """Closes the connection."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -152,7 +154,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: object) -> object:
+    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: Any) -> Any:
         deadline_s = time.monotonic() + self.timeout_s
         pause_s = _FIRST_PAUSE_S
         while True:

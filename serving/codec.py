@@ -66,9 +66,7 @@ def decode_inputs(request: predict_pb2.PredictRequest) -> dict[str, NDArray[np.g
     return arrays
 
 
-def encode_outputs(
-    outputs: Mapping[str, tf.Tensor], response: predict_pb2.PredictResponse
-) -> None:
+def encode_outputs(outputs: Mapping[str, tf.Tensor], response: predict_pb2.PredictResponse) -> None:
     """Puts a signature's outputs into an answer."""
     for name, tensor in outputs.items():
         response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))

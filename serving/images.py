@@ -31,7 +31,7 @@ def read(path: Path) -> NDArray[np.generic]:
     """
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array: NDArray[np.generic] = np.load(path, allow_pickle=False)
             return array[np.newaxis] if array.ndim == 2 else array
         with Image.open(path) as picture:
             return normalize(np.asarray(picture.convert("L")))[np.newaxis]

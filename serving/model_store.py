@@ -98,7 +98,9 @@ class ModelStore:
         with self._lock:
             current = self._current
         if current is None or version not in (None, current.version):
-            asked = f"Latest({self.name})" if version is None else f"Specific({self.name}, {version})"
+            asked = (
+                f"Latest({self.name})" if version is None else f"Specific({self.name}, {version})"
+            )
             raise ModelNotFoundError(f"Servable not found for request: {asked}")
         return current
 

@@ -65,6 +65,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
+        """Runs a signature on the tensors of the request."""
         model = _find(self._store, request.model_spec)
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if key not in model.functions:
@@ -87,9 +88,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures of a version."""
         model = _find(self._store, request.model_spec)
         if not request.metadata_field:
-            raise InvalidRequestError("GetModelMetadataRequest must specify at least one metadata_field")
+            raise InvalidRequestError(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
         for field in request.metadata_field:
             if field != SIGNATURE_DEF:
                 raise InvalidRequestError(f"Metadata field {field} is not supported")
@@ -113,6 +117,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
+        """The state of every known version, or of the one asked for."""
         _check_name(request.model_spec)
         name = request.model_spec.name
         statuses = self._store.statuses() if name == self._store.name else []

@@ -13,7 +13,7 @@ PARAMETERS = 1_413_834
 
 
 def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
-    """The network, compiled: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
+    """The network, compiled: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities.
 
     Convolutions of growing depth, each pair followed by pooling that halves height and
     width, then two dense layers with dropout, then softmax.

@@ -75,10 +75,12 @@ class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
         self._start_s = self._last_s = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
         self._epoch = epoch
         self._start_s = self._last_s = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs, if it is time."""
         now_s = time.monotonic()
         if now_s - self._last_s < self.INTERVAL_S and batch + 1 < self._steps_per_epoch:
             return
@@ -101,6 +103,7 @@ class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs how the held-out images fare."""
         logs = logs or {}
         _log.info(
             "epoch %d of %d: held-out loss %.4f, accuracy %.4f",

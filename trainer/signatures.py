@@ -2,10 +2,10 @@
 
 | signature | takes | gives | for |
 |---|---|---|---|
-| serving_default | tf.Example, serialized | probabilities, predicted_class | Predict; the Evaluator |
-| predict_images | uint8 images | the same | Predict, the smallest requests |
+| serving_default | serialized tf.Example | probabilities, predicted_class | Predict, Evaluator |
+| predict_images | uint8 images | the same | Predict, least bytes |
 | predict_float_images | float32 images in [0, 1] | the same | Predict |
-| classify | tf.Example, serialized | classes, scores | Classify |
+| classify | serialized tf.Example | classes, scores | Classify |
 
 All go through the same scaling and the same network. An example needs no label.
 """
@@ -60,18 +60,22 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     @tf.function
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized examples, string [batch]."""
         return _prediction(self._probabilities_of_examples(examples))
 
     @tf.function
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Pixels, uint8 [batch, 28, 28] in 0..255."""
         return _prediction(self.network(preprocessing.scale_pixels(images), training=False))
 
     @tf.function
     def predict_float_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scaled pixels, float32 [batch, 28, 28] in [0, 1]."""
         return _prediction(self.network(images[..., tf.newaxis], training=False))
 
     @tf.function
     def classify_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized examples, string [batch]; answers as the Classify API has it."""
         scores = self._probabilities_of_examples(inputs)
         classes = tf.constant([features.CLASS_NAMES])
         return {

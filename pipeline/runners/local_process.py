@@ -93,6 +93,7 @@ class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
 
 
 def main() -> None:
+    """Reads the job, runs it, and ends with exit code 0 where no component raised."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     for name in (_log.name, "trainer.run"):
         logging.getLogger(name).setLevel(logging.INFO)

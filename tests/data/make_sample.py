@@ -40,7 +40,9 @@ def main(source: Path) -> None:
     for prefix, sizes in (("train", (450, 150)), ("t10k", (300,))):
         pair = idx_format.read_pair(*idx_format.find_pair(source, f"{prefix}-*"))
         taken: set[int] = set()
-        positions = [position for size in sizes for position in stratified(pair.labels, size, taken)]
+        positions = [
+            position for size in sizes for position in stratified(pair.labels, size, taken)
+        ]
         for kind, values in (("images-idx3", pair.images), ("labels-idx1", pair.labels)):
             content = gzip.compress(idx_format.serialize(values[positions]), mtime=0)
             (HERE / f"{prefix}-{kind}-ubyte.gz").write_bytes(content)
