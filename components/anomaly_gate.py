@@ -6,7 +6,7 @@ component fails on any anomaly, so that whatever waits for it never starts.
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,14 +32,20 @@ class Anomaly(NamedTuple):
 
 
 class AnomaliesFoundError(Exception):
-    """The data is not what it must be. `anomalies` says what is wrong, one by one."""
+    """The data is not what it must be.
 
-    def __init__(self, anomalies: list[Anomaly]):
-        self.anomalies = anomalies
-        super().__init__(
-            f"the data has {len(anomalies)} anomal{'y' if len(anomalies) == 1 else 'ies'}: "
-            + "; ".join(map(str, anomalies))
-        )
+    Args:
+      message: what is wrong, in one line.
+      anomalies: the same, one by one.
+    """
+
+    # Beam makes the exception anew from its arguments, with a longer message.
+    def __init__(self, message: str, anomalies: Sequence[Anomaly]):
+        super().__init__(message, anomalies)
+        self.anomalies = tuple(anomalies)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @component
@@ -57,7 +63,8 @@ def AnomalyGate(
     """
     found = [*read_anomalies(schema_anomalies), *read_anomalies(distribution_anomalies)]
     if found:
-        raise AnomaliesFoundError(found)
+        count = f"{len(found)} anomal{'y' if len(found) == 1 else 'ies'}"
+        raise AnomaliesFoundError(f"the data has {count}: {'; '.join(map(str, found))}", found)
 
 
 def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:

@@ -58,7 +58,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
             super()._run_node()
             state = self._state()
         except Exception as error:
-            refusals = error.anomalies if isinstance(error, AnomaliesFoundError) else []
+            refusals = error.anomalies if isinstance(error, AnomaliesFoundError) else ()
             failed = events.NodeChanged(
                 node=node,
                 state="failed",

@@ -1,0 +1,76 @@
+"""The push: whole or not at all, and never under a number that a server would pass over."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from components import atomic_pusher
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables" / "variables.data").write_bytes(b"weights" * 1000)
+    return folder
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_version_is_the_time_and_the_content_is_the_models(tmp_path: Path, model: Path) -> None:
+    before = int(time.time())
+    version = atomic_pusher.push(model, tmp_path / "serving")
+    assert before <= int(version.name) <= time.time()
+    assert _content(version) == _content(model)
+    assert [path.name for path in (tmp_path / "serving").iterdir()] == [version.name]
+
+
+def test_a_clock_that_is_behind_does_not_hide_the_new_version(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "serving" / "99999999999").mkdir(parents=True)
+    assert atomic_pusher.push(model, tmp_path / "serving").name == "100000000000"
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = atomic_pusher.push(model, tmp_path / "serving")
+
+    def full_disk(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic_pusher, "_flush", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        atomic_pusher.push(model, tmp_path / "serving")
+    assert list((tmp_path / "serving").iterdir()) == [served]
+    assert _content(served) == _content(model)
+
+
+def test_whoever_looks_at_any_moment_sees_whole_versions_only(tmp_path: Path, model: Path) -> None:
+    serving = tmp_path / "serving"
+    serving.mkdir()
+    expected = _content(model)
+    partial: list[str] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            for name in atomic_pusher.versions(serving):
+                if _content(serving / name) != expected:
+                    partial.append(name)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    pushed = [atomic_pusher.push(model, serving).name for _ in range(20)]
+    done.set()
+    watcher.join()
+    assert len(set(pushed)) == 20
+    assert partial == []

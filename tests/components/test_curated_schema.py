@@ -1,0 +1,44 @@
+"""The reviewed expectations: they parse, and the baseline says what it was given."""
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from components import curated_schema
+from pipeline import config
+from trainer import features
+
+
+@pytest.mark.parametrize("name", config.shipped())
+def test_every_shipped_schema_names_what_an_example_holds(name: str) -> None:
+    schema = curated_schema.parse_schema(config.load(name).validation.schema_text)
+    assert {feature.name for feature in schema.feature} == {
+        features.INDEX,
+        features.IMAGE,
+        features.LABEL,
+        features.IMAGE_HEIGHT_PX,
+        features.IMAGE_WIDTH_PX,
+        features.PIXEL_MEAN,
+        features.PIXEL_MIN,
+        features.PIXEL_MAX,
+    }
+    assert all(feature.presence.min_fraction == 1 for feature in schema.feature)
+
+
+def test_a_schema_that_does_not_parse_says_where() -> None:
+    with pytest.raises(text_format.ParseError, match="2:3"):
+        curated_schema.parse_schema('feature {\n  nam: "x" }')
+
+
+def test_the_baseline_has_the_given_share_of_each_class() -> None:
+    shares = [0.5, 0.3, 0.2]
+    statistics = curated_schema.class_balance_statistics(shares)
+    (dataset,) = statistics.datasets
+    (label,) = dataset.features
+    assert label.type == statistics_pb2.FeatureNameStatistics.INT
+    buckets = label.string_stats.rank_histogram.buckets
+    assert [(bucket.label, bucket.sample_count / dataset.num_examples) for bucket in buckets] == [
+        ("0", 0.5),
+        ("1", 0.3),
+        ("2", 0.2),
+    ]

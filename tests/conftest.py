@@ -1,0 +1,105 @@
+"""What tests of several folders share: a few hundred real digits, and a real exported model."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components import idx_format
+
+DATA = Path(__file__).parent / "data"
+DIGITS = DATA / "digits"
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The folder with the sample's four IDX files; tests/data/README.md says what is in it."""
+    return DIGITS
+
+
+@pytest.fixture(scope="session")
+def digits_config() -> Path:
+    """A configuration that trains on the sample."""
+    return DATA / "digits.toml"
+
+
+@pytest.fixture(scope="session")
+def test_digits(digits: Path) -> idx_format.ImagesAndLabels:
+    """The 300 digits of the sample's test pair."""
+    return idx_format.read_pair(*idx_format.find_pair(digits, "t10k-*"))
+
+
+@pytest.fixture(scope="session")
+def transform_graph(
+    tmp_path_factory: pytest.TempPathFactory, test_digits: idx_format.ImagesAndLabels
+) -> str:
+    """A transform graph, made by TensorFlow Transform from the real preprocessing_fn."""
+    import tensorflow_transform as tft
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+    from pipeline import config
+    from components import curated_schema
+    from trainer import features, preprocessing
+
+    schema = curated_schema.parse_schema(config.load().validation.schema_text)
+    spec = {
+        key: value
+        for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()
+        if key in (features.IMAGE, features.LABEL, features.INDEX)
+    }
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+    rows = [
+        {features.IMAGE: image.tobytes(), features.LABEL: int(label), features.INDEX: index}
+        for index, (image, label) in enumerate(zip(*test_digits, strict=True))
+    ][:8]
+    folder = str(tmp_path_factory.mktemp("transform"))
+    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("scratch"))):
+        graph = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)
+        graph | tft_beam.WriteTransformFn(folder)
+    assert tft.TFTransformOutput(folder).transformed_feature_spec()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_model(tmp_path_factory: pytest.TempPathFactory, transform_graph: str) -> Path:
+    """A SavedModel with all signatures, of a network that was not trained."""
+    import keras
+    import tensorflow_transform as tft
+
+    from trainer import hparams, model, signatures
+
+    keras.utils.set_random_seed(7)
+    network = model.build_model(hparams.HyperParameters(), steps=1)
+    folder = tmp_path_factory.mktemp("export") / "model"
+    signatures.ServedModel(network, tft.TFTransformOutput(transform_graph)).export(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, exported_model: Path) -> Path:
+    """A serving folder with that model as its only version, 3."""
+    from components import atomic_pusher
+
+    folder = tmp_path_factory.mktemp("serving") / "mnist"
+    atomic_pusher.push(exported_model, folder).rename(folder / "3")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A model server, a process of its own, that serves that folder as "mnist"."""
+    from serving import launcher
+    from serving.client import Client
+
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with launcher.running("mnist", model_folder, log) as server:
+        with Client(server.address, "mnist") as client:
+            assert client.wait_until_ready(timeout_s=120, check=server.check) == 3
+        yield server.address
