@@ -39,6 +39,7 @@ _ERRORS: Final[dict[grpc.StatusCode, type[ServingError]]] = {
 _AVAILABLE: Final = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+_LAST_TRY_S: Final = 0.02  # with less time left, another try would only hide the cause
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ class Client:
                 return method(request, timeout=max(left_s, 0.001))
             except grpc.RpcError as error:
                 left_s = deadline_s - time.monotonic()
-                if error.code() != grpc.StatusCode.UNAVAILABLE or left_s <= pause_s:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or left_s < _LAST_TRY_S:
                     raise self._error(error) from error
-            time.sleep(pause_s * random.uniform(0.5, 1.0))
+            time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s / 2))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _error(self, error: grpc.RpcError) -> ServingError:

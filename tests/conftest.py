@@ -42,7 +42,7 @@ def transform_graph(
     """A transform graph, made by TensorFlow Transform from the real preprocessing_fn."""
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
-    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
     from pipeline import config
     from components import curated_schema
@@ -56,14 +56,15 @@ def transform_graph(
     }
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
     rows = [
-        {features.IMAGE: image.tobytes(), features.LABEL: int(label), features.INDEX: index}
+        {features.IMAGE: [image.tobytes()], features.LABEL: [int(label)], features.INDEX: [index]}
         for index, (image, label) in enumerate(zip(*test_digits, strict=True))
     ][:8]
     folder = str(tmp_path_factory.mktemp("transform"))
     with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("scratch"))):
         graph = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)
         graph | tft_beam.WriteTransformFn(folder)
-    assert tft.TFTransformOutput(folder).transformed_feature_spec()
+    raw_metadata = Path(folder) / tft.TFTransformOutput.RAW_METADATA_DIR
+    metadata_io.write_metadata(metadata, str(raw_metadata))
     return folder
 
 

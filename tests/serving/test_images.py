@@ -1,0 +1,72 @@
+"""Pictures become what the network knows: white on black, 28x28, centred."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.idx_format import ImagesAndLabels
+from serving import images
+from serving.errors import InvalidRequestError
+
+
+def _save(pixels: np.ndarray, path: Path) -> Path:
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_digit_of_the_right_size_is_taken_as_it_is(
+    tmp_path: Path, test_digits: ImagesAndLabels
+) -> None:
+    digit = test_digits.images[0]
+    np.testing.assert_array_equal(images.read(_save(digit, tmp_path / "d.png")), [digit])
+
+
+def test_black_on_white_is_turned(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    digit = test_digits.images[0]
+    np.testing.assert_array_equal(images.read(_save(255 - digit, tmp_path / "d.png")), [digit])
+
+
+def test_a_large_picture_is_brought_back_to_its_digit(
+    tmp_path: Path, test_digits: ImagesAndLabels
+) -> None:
+    """A digit blown up, inverted and put into the corner of a page comes back nearly the same."""
+    for digit in test_digits.images[:10]:
+        page = np.full((400, 300), 255, np.uint8)
+        page[20:244, 60:284] = 255 - np.kron(digit, np.ones((8, 8), np.uint8))
+        (found,) = images.read(_save(page, tmp_path / "page.png"))
+        assert (found.shape, found.dtype) == ((28, 28), np.uint8)
+        overlap = np.corrcoef(found.ravel(), digit.ravel())[0, 1]
+        assert overlap > 0.85
+
+
+def test_a_colour_jpeg_is_read(tmp_path: Path) -> None:
+    page = np.zeros((90, 60, 3), np.uint8)
+    page[20:70, 25:35] = 255
+    (found,) = images.read(_save(page, tmp_path / "one.jpg"))
+    rows, columns = np.nonzero(found > 128)
+    assert np.ptp(rows) + 1 == 20
+    assert (rows.mean(), columns.mean()) == pytest.approx((13.5, 13.5), abs=1)
+
+
+def test_a_blank_picture_is_a_blank_image(tmp_path: Path) -> None:
+    found = images.read(_save(np.full((50, 40), 255, np.uint8), tmp_path / "blank.png"))
+    assert found.max() == 0
+
+
+def test_an_array_holds_one_image_or_many(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((28, 28), np.float32))
+    assert images.read(path).shape == (1, 28, 28)
+    np.save(path, np.ones((3, 28, 28), np.uint8))
+    assert images.read(path).shape == (3, 28, 28)
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="there is no file .*gone.png"):
+        images.read(tmp_path / "gone.png")
+    for name in ("text.png", "text.npy"):
+        (tmp_path / name).write_text("no picture")
+        with pytest.raises(InvalidRequestError, match=f"{name} is neither a picture nor"):
+            images.read(tmp_path / name)

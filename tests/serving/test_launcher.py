@@ -1,0 +1,43 @@
+"""Which server is started, and that it is stopped again."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from serving import launcher
+from serving.errors import ServerStartError
+
+
+def test_tensorflow_model_server_is_preferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in on PATH prints its arguments: what TF Serving's own binary would get."""
+    binary = tmp_path / "bin" / "tensorflow_model_server"
+    binary.parent.mkdir()
+    binary.write_text('#!/bin/sh\necho "$@"\n')
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{binary.parent}{os.pathsep}{os.environ['PATH']}")
+    log = tmp_path / "log.txt"
+    with launcher.running("mnist", tmp_path / "models", log, port=8500) as server:
+        server.process.wait(timeout=30)
+        assert server.kind == "tensorflow_model_server"
+        with pytest.raises(ServerStartError, match="exit code 0"):
+            server.check()
+    assert log.read_text().split() == [
+        "--port=8500",
+        "--model_name=mnist",
+        f"--model_base_path={tmp_path / 'models'}",
+    ]
+
+
+def test_it_is_stopped_on_the_way_out(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="something else"),
+        launcher.running("mnist", tmp_path, tmp_path / "log.txt") as server,
+    ):
+        assert server.kind == "embedded"
+        assert server.process.poll() is None
+        raise RuntimeError("something else")
+    assert server.process.poll() is not None

@@ -1,0 +1,119 @@
+"""run_fn on real digits: it learns, it is repeatable, and it leaves what it promises."""
+
+import hashlib
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.idx_format import ImagesAndLabels
+from trainer import dataset, features, run
+from trainer.hparams import HyperParameters
+
+
+@pytest.fixture(scope="module")
+def transformed(
+    tmp_path_factory: pytest.TempPathFactory, test_digits: ImagesAndLabels
+) -> dict[str, list[str]]:
+    """Transformed digits in TFRecord files, in an order of their own, as Beam leaves them."""
+    folder = tmp_path_factory.mktemp("transformed")
+    order = np.random.default_rng(5).permutation(len(test_digits.images))
+    paths = {}
+    for name, chosen in (("train", order[:240]), ("eval", order[240:])):
+        path = folder / f"{name}.gz"
+        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+            for index in map(int, chosen):
+                example = tf.train.Example()
+                feature = example.features.feature
+                pixels = test_digits.images[index].ravel() / 255
+                feature[features.IMAGE].float_list.value.extend(pixels)
+                feature[features.LABEL].int64_list.value.append(int(test_digits.labels[index]))
+                feature[features.INDEX].int64_list.value.append(index)
+                writer.write(example.SerializeToString())
+        paths[name] = [str(path)]
+    return paths
+
+
+def _run(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Path:
+    recipe = HyperParameters(batch_size=16, dropout=0.1, schedule="one_cycle", **hparams)
+    run.run_fn(
+        FnArgs(
+            train_files=transformed["train"],
+            eval_files=transformed["eval"],
+            transform_output=graph,
+            serving_model_dir=str(folder / "model"),
+            model_run_dir=str(folder / "run"),
+            custom_config={run.HPARAMS: recipe.model_dump_json()},
+        )
+    )
+    return folder
+
+
+def _weights(folder: Path) -> str:
+    checkpoint = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
+    shapes = checkpoint.get_variable_to_shape_map()
+    kernels = sorted(name for name in shapes if "kernel" in name or "bias" in name)
+    assert sum(math.prod(shapes[name]) for name in kernels) >= 1_413_834
+    digest = hashlib.sha256()
+    for name in kernels:
+        digest.update(checkpoint.get_tensor(name).tobytes())
+    return digest.hexdigest()
+
+
+def test_a_split_is_ordered_by_index(
+    transformed: dict[str, list[str]], transform_graph: str, test_digits: ImagesAndLabels
+) -> None:
+    split = dataset.load(transformed["eval"], tft.TFTransformOutput(transform_graph))
+    chosen = np.sort(np.random.default_rng(5).permutation(300)[240:])
+    np.testing.assert_array_equal(split.labels, test_digits.labels[chosen])
+    np.testing.assert_allclose(split.images[..., 0], test_digits.images[chosen] / 255, rtol=1e-6)
+
+
+def test_a_sample_is_the_seeds_and_has_no_repeats() -> None:
+    split = dataset.Split(np.zeros((50, 28, 28, 1), np.float32), np.arange(50))
+    sample = split.sample(20, seed=3)
+    assert len(set(sample.labels.tolist())) == 20
+    np.testing.assert_array_equal(sample.labels, split.sample(20, seed=3).labels)
+    assert sample.labels.tolist() != split.sample(20, seed=4).labels.tolist()
+    assert len(split.sample(99, seed=3).labels) == 50
+
+
+def test_it_learns_and_says_so(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    caplog: pytest.LogCaptureFixture,
+    test_digits: ImagesAndLabels,
+) -> None:
+    with caplog.at_level(logging.INFO, logger="trainer.run"):
+        folder = _run(tmp_path, transformed, transform_graph, epochs=6)
+    module = tf.saved_model.load(str(folder / "model"))
+    outputs = module.signatures[features.PREDICT_IMAGES](images=tf.constant(test_digits.images))
+    accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
+    assert accuracy > 0.75
+    assert "1,413,834" in (folder / "run" / "layers.txt").read_text()
+    assert list((folder / "run").rglob("events.out.tfevents.*"))
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    assert events[0]["kind"] == run.LAYER_TABLE
+    progress = [event for event in events if event["kind"] == run.TRAINING]
+    assert (progress[-1]["step"], progress[-1]["steps"]) == (90, 90)
+    assert progress[-1]["loss"] < progress[0]["loss"]
+    json.dumps(progress)  # plain numbers, for whoever shows them
+
+
+def test_the_same_seed_gives_the_same_weights(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+) -> None:
+    weights = [
+        _weights(_run(tmp_path / name, transformed, transform_graph, epochs=1, seed=seed))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
