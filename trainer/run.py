@@ -57,6 +57,7 @@ def run_fn(fn_args: FnArgs) -> None:
             keras.callbacks.TensorBoard(fn_args.model_run_dir, update_freq=50),
             ProgressLog(hparams, steps_per_epoch),
         ],
+        shuffle=False,  # the dataset does
         verbose=0,
     )
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)

@@ -23,14 +23,15 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     """The network with its preprocessing, as a SavedModel.
 
     Args:
-      network: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
+      network: the trained layers, one after the other: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
       transform: the transform graph that the network was trained behind.
     """
 
     def __init__(self, network: keras.Model, transform: tft.TFTransformOutput):
         super().__init__()
-        # Both are kept as attributes, so that their variables and assets are saved.
-        self.network = network
+        # Both are kept as attributes, so that their variables and assets are saved; the
+        # layers without the optimizer, whose state is twice the network's size.
+        self.network = keras.Sequential(network.layers)
         self.transform_layer = transform.transform_features_layer()
         self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
 

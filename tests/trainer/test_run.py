@@ -14,7 +14,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.idx_format import ImagesAndLabels
-from trainer import dataset, features, run
+from trainer import dataset, features, model, run
 from trainer.hparams import HyperParameters
 
 
@@ -59,10 +59,10 @@ def _run(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams:
 def _weights(folder: Path) -> str:
     checkpoint = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
     shapes = checkpoint.get_variable_to_shape_map()
-    kernels = sorted(name for name in shapes if "kernel" in name or "bias" in name)
-    assert sum(math.prod(shapes[name]) for name in kernels) >= 1_413_834
+    names = sorted(name for name in shapes if name.endswith("VARIABLE_VALUE"))
+    assert sum(math.prod(shapes[name]) for name in names) == model.PARAMETERS, "and no optimizer"
     digest = hashlib.sha256()
-    for name in kernels:
+    for name in names:
         digest.update(checkpoint.get_tensor(name).tobytes())
     return digest.hexdigest()
 
