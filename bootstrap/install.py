@@ -210,7 +210,7 @@ def _run(
 
 def _fingerprint(inputs: Sequence[Path]) -> str:
     """What a stage was made from: the files' contents, the interpreter and this folder's path."""
-    digest = hashlib.sha256(f"{sys.version} {sys.executable} {ROOT}".encode())
+    digest = hashlib.sha256(f"{sys.version} {os.path.realpath(sys.executable)} {ROOT}".encode())
     for path in inputs:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -68,9 +68,10 @@ def release_to_borrow_from() -> str:
     system = _os_release()
     successor = NEXT_RELEASE.get(system.get("VERSION_CODENAME", ""))
     if system.get("ID") != "debian" or successor is None:
-        found = ".".join(map(str, system_version()))
+        version = ".".join(map(str, system_version()))
+        found = "no glibc" if version == "0" else f"glibc {version}"
         raise UnsupportedSystemError(
-            f"{system.get('PRETTY_NAME', 'this system')} has glibc {found}, and TFX 1.21 needs "
+            f"{system.get('PRETTY_NAME', 'this system')} has {found}, and TFX 1.21 needs glibc "
             f"{'.'.join(map(str, REQUIRED))}: use Ubuntu 24.04, Debian 12 or 13, or the container "
             "image debian:trixie-slim."
         )

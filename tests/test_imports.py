@@ -1,0 +1,34 @@
+"""What must stay light: help, mistakes, and the client."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("tensorflow", "tfx", "apache_beam", "kfp", "tensorflow_model_analysis")
+
+
+def _loaded_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["trainer.features", "trainer.hparams", "serving.launcher", "pipeline.cli", "pipeline.config"],
+)
+def test_what_is_imported_for_help_and_mistakes_loads_nothing_heavy(module: str) -> None:
+    assert _loaded_after(f"import {module}") == set()
+
+
+def test_a_local_run_is_followed_without_anything_heavy() -> None:
+    assert _loaded_after("import pipeline.local_session") == set()
+
+
+def test_the_client_loads_tensorflow_for_the_stubs_and_no_more() -> None:
+    assert _loaded_after("import serving.client") <= {"tensorflow"}
+
+
+def test_the_server_loads_no_tfx_and_no_beam() -> None:
+    assert _loaded_after("import serving.server") <= {"tensorflow"}
