@@ -6,10 +6,13 @@ that help and mistakes are answered at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -102,10 +105,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a running server what digits these images are."""
-    # TensorFlow comes with the protocol's stubs; it has nothing to say to a user here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline import ask
-
+    with _quiet_stderr():  # TensorFlow comes with the protocol's stubs, and greets at length
+        from pipeline import ask
     answers = ask.ask_for_inputs(inputs, address, name, data_dir, timeout_s)
     if as_json:
         print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
@@ -144,6 +145,19 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
         console.print(f"The last run: {records[-1].message}", highlight=False)
 
 
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Drops what native code prints; what Python raises is not affected."""
+    kept = os.dup(sys.stderr.fileno())
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    try:
+        yield
+    finally:
+        os.dup2(kept, sys.stderr.fileno())
+        os.close(kept)
+
+
 def main() -> None:
     """The console script: expected errors become one line and an exit code."""
     try:
@@ -152,13 +166,17 @@ def main() -> None:
         exit_code = getattr(error, "exit_code", ExitCode.FAILED)
         print(f"mnist-tfx: {error}", file=sys.stderr)
         sys.exit(exit_code)
-    except KeyboardInterrupt:
-        print("mnist-tfx: interrupted.", file=sys.stderr)
-        sys.exit(ExitCode.INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == ExitCode.INTERRUPTED:  # typer has turned KeyboardInterrupt into this
+            print("mnist-tfx: interrupted.", file=sys.stderr)
+        raise
     except Exception as error:
-        path = Path("mnist-tfx-error.txt").resolve()
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-        print(f"mnist-tfx: {type(error).__name__}: {error} (details: {path})", file=sys.stderr)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="mnist-tfx-", suffix=".txt", delete=False
+        ) as details:
+            traceback.print_exc(file=details)
+        name = type(error).__name__
+        print(f"mnist-tfx: {name}: {error} (details: {details.name})", file=sys.stderr)
         sys.exit(ExitCode.FAILED)
 
 

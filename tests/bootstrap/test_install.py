@@ -72,7 +72,9 @@ def test_an_old_system_that_is_not_known_is_refused(
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
     assert install.main() == 1
     said = _said(capsys)
-    assert said.startswith(f"set-up: {system['PRETTY_NAME']} has {f'glibc {libc}' if libc else 'no'}")
+    assert said.startswith(
+        f"set-up: {system['PRETTY_NAME']} has {f'glibc {libc}' if libc else 'no'}"
+    )
     assert "2.39" in said
     assert "debian:trixie-slim" in said
 

@@ -49,10 +49,18 @@ def _labelled_12(labels: Pixels) -> Pixels:
 
 
 CASES: dict[str, tuple[str, Change, str]] = {
-    "one blank image": ("train", lambda i, y: (_blank_one(i), y), "train, pixel_max: .*small value: 0"),
+    "one blank image": (
+        "train",
+        lambda i, y: (_blank_one(i), y),
+        "train, pixel_max: .*small value: 0",
+    ),
     "inverted": ("t10k", lambda i, y: (255 - i, y), "test, pixel_mean: .*high value: 2"),
     "pixels from 0 to 1": ("train", lambda i, y: (i // 128, y), "pixel_max: .*small value: 1"),
-    "another size": ("t10k", lambda i, y: (_crop(i), y), "test, image_height_px: .*small value: 27"),
+    "another size": (
+        "t10k",
+        lambda i, y: (_crop(i), y),
+        "test, image_height_px: .*small value: 27",
+    ),
     "a label of 12": ("train", lambda i, y: (i, _labelled_12(y)), "train, label: .*12"),
     "another class balance": (
         "train",

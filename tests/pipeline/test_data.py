@@ -136,7 +136,11 @@ def test_wrong_content_is_never_kept(
     ("name", "damage", "message"),
     [
         ("train-images-idx3-ubyte", lambda c: c[:-9], "is truncated"),
-        ("t10k-labels-idx1-ubyte", lambda c: b"\x00\x00\x0d\x01" + c[4:], "magic number 0x00000d01"),
+        (
+            "t10k-labels-idx1-ubyte",
+            lambda c: b"\x00\x00\x0d\x01" + c[4:],
+            "magic number 0x00000d01",
+        ),
         ("t10k-labels-idx1-ubyte", lambda c: c[:4] + b"\x00\x00\x01\x2b" + c[8:-1], "299 labels"),
     ],
 )

@@ -98,9 +98,7 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
 def test_one_bad_digit_is_enough_to_refuse(tmp_path: Path) -> None:
     verdict = _verdict(tmp_path, _with_mistakes({8: 60}))
     assert verdict.accuracy == pytest.approx(0.94)
-    assert verdict.refusals == (
-        "accuracy on the digit 8 is 0.4000, and at least 0.5 is asked for",
-    )
+    assert verdict.refusals == ("accuracy on the digit 8 is 0.4000, and at least 0.5 is asked for",)
 
 
 def test_accuracy_and_loss_hold_for_all_digits_together(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ def test_images_in_probabilities_out(server_address: str, test_digits: ImagesAnd
 
 
 def test_an_unknown_model_is_named(server_address: str) -> None:
-    with Client(server_address, "other") as client, pytest.raises(ModelNotFoundError, match="other"):
+    with (
+        Client(server_address, "other") as client,
+        pytest.raises(ModelNotFoundError, match="other"),
+    ):
         client.predict(np.zeros((1, 28, 28), np.uint8))
 
 

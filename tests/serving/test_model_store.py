@@ -24,7 +24,9 @@ def _states(store: ModelStore) -> dict[int, VersionState]:
 def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path, exported_model: Path) -> None:
     store = ModelStore("mnist", tmp_path / "later")
     store.refresh()
-    with pytest.raises(ModelNotFoundError, match=r"Servable not found for request: Latest\(mnist\)"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"Servable not found for request: Latest\(mnist\)"
+    ):
         store.get()
     shutil.copytree(exported_model, tmp_path / "later" / "1")
     store.refresh()

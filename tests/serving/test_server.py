@@ -220,9 +220,7 @@ def test_it_listens_on_loopback_only(server_address: str) -> None:
     assert [socket.inet_ntoa(bytes.fromhex(a)[-4:][::-1]) for a in found] == ["127.0.0.1"]
 
 
-def test_sigterm_ends_it_with_0_and_a_taken_port_with_1(
-    model_folder: Path, tmp_path: Path
-) -> None:
+def test_sigterm_ends_it_with_0_and_a_taken_port_with_1(model_folder: Path, tmp_path: Path) -> None:
     port = launcher.free_port()
     command = [sys.executable, "-m", "serving.server", f"--port={port}", "--model_name=mnist"]
     command.append(f"--model_base_path={model_folder}")

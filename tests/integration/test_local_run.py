@@ -1,0 +1,346 @@
+"""The whole pipeline on real digits, through the command line, as a user has it.
+
+The tests of this module share one workspace and build on each other in order: a first
+run, an unchanged one, and then what a change of this or that does.
+"""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components import idx_format
+from components.idx_format import ImagesAndLabels
+from pipeline.workspace import RunRecord, Workspace
+
+PROJECT = Path(__file__).parents[2]
+TIMEOUT_S = 600
+UP_TO_THE_GATE = {
+    "IdxExampleGen",
+    "CuratedSchema",
+    "StatisticsGen",
+    "ExampleValidator",
+    "DistributionValidator",
+    "AnomalyGate",
+}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def run(root: Path, digits: Path, digits_config: Path) -> Run:
+    """`mnist-tfx run` on the sample; more arguments are added, the last of a kind wins."""
+
+    def call(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
+        return subprocess.run(
+            [*command, "--data-dir", digits, "--root", root, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+
+    return call
+
+
+def _last(root: Path) -> RunRecord:
+    return Workspace(root).records()[-1]
+
+
+def _states(root: Path) -> dict[str, str]:
+    return {node.node: node.state for node in _last(root).nodes}
+
+
+def _versions(root: Path) -> list[int]:
+    return Workspace(root).served_versions("digits")
+
+
+def test_the_first_run_trains_pushes_and_answers(run: Run, root: Path) -> None:
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", "the libraries' noise is in the log"
+    (version,) = _versions(root)
+    outcome = _last(root).outcome
+    assert outcome is not None
+    assert outcome.pushed == str(root / "serving_model" / "digits" / str(version))
+    assert outcome.test_images == 300
+    assert outcome.accuracy > 0.8
+    states = _states(root)
+    assert states.pop("ChampionResolver") == "resolved"
+    assert set(states.values()) == {"done"}
+    assert "Total params: 1,413,834" in done.stdout
+    assert f"5 digits of the test split, asked of version {version} over gRPC" in done.stdout
+    assert len(re.findall(r"idx:\d+ │ +\d │ +\d │ +[01]\.\d{4} │ +[\d.]+ ms", done.stdout)) == 5
+    assert "yes, every threshold was reached" in done.stdout
+    assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
+    assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
+
+
+def test_unchanged_it_is_all_cached(run: Run, root: Path) -> None:
+    before = _versions(root)
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(_states(root).values()) == {"cached", "resolved"}
+    assert "everything was cached" in done.stdout
+    assert "5 digits of the test split" in done.stdout
+    assert _versions(root) == before
+
+
+def test_the_same_data_with_other_times_is_cached(
+    run: Run, root: Path, digits: Path, tmp_path: Path
+) -> None:
+    """The files are put back where they were, as a new download would."""
+    saved = shutil.copytree(digits, tmp_path / "digits")
+    for path in saved.iterdir():
+        os.utime(path, (1, 1))
+        os.utime(digits / path.name, (2, 2))
+    assert run("--set", "serving.sample_requests=0").returncode == 0
+    assert set(_states(root).values()) == {"cached", "resolved"}
+
+
+def test_a_model_below_a_threshold_is_not_pushed(run: Run, root: Path) -> None:
+    before = _versions(root)
+    done = run("--set", "evaluation.min_accuracy=0.999")
+    assert done.returncode == 3, done.stdout + done.stderr
+    accuracy = re.search(r"accuracy is (0\.\d{4}), and at least 0.999 is asked for", done.stdout)
+    assert accuracy is not None
+    assert _last(root).exit_code == 3
+    assert "the model was not pushed: accuracy is" in _last(root).message
+    assert _versions(root) == before
+    states = _states(root)
+    assert {node for node, state in states.items() if state == "done"} == {
+        "Evaluator",
+        "AtomicPusher",
+    }
+
+
+def test_and_cached_it_is_refused_again(run: Run, root: Path) -> None:
+    done = run("--set", "evaluation.min_accuracy=0.999")
+    assert done.returncode == 3
+    assert set(_states(root).values()) == {"cached", "resolved"}
+    assert "at least 0.999 is asked for" in done.stdout
+
+
+def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
+    run: Run, root: Path, tmp_path: Path
+) -> None:
+    before = _versions(root)
+    for package in ("trainer", "components", "pipeline", "serving"):
+        shutil.copytree(PROJECT / package, tmp_path / package)
+    with (tmp_path / "trainer" / "model.py").open("a") as source:
+        source.write("\n# An edit that changes nothing but the code.\n")
+    done = run(cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = _states(root)
+    assert {node for node, state in states.items() if state == "done"} == {
+        "Trainer",
+        "Evaluator",
+        "AtomicPusher",
+    }
+    assert {states[node] for node in (*UP_TO_THE_GATE, "Transform")} == {"cached"}
+    first, second = [record for record in Workspace(root).records() if record.exit_code == 0][::3]
+    assert first.outcome is not None and second.outcome is not None
+    assert second.outcome.accuracy == first.outcome.accuracy, "the same seed, the same model"
+    assert len(_versions(root)) == len(before) + 1
+
+
+def test_a_serving_folder_that_was_emptied_is_filled_again(run: Run, root: Path) -> None:
+    shutil.rmtree(root / "serving_model")
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(_versions(root)) == 1
+    assert "5 digits of the test split" in done.stdout
+
+
+def test_serve_and_predict(
+    root: Path, digits: Path, test_digits: ImagesAndLabels, tmp_path: Path
+) -> None:
+    cli = [sys.executable, "-m", "pipeline.cli"]
+    np.save(tmp_path / "two.npy", test_digits.images[:2])
+    serve = subprocess.Popen(
+        [*cli, "serve", "--root", root, "--name", "digits", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serve.stdout is not None
+        said = serve.stdout.readline()
+        found = re.match(r"serving digits version (\d+) at (127\.0\.0\.1:\d+) \(", said)
+        assert found, said
+        predict = [*cli, "predict", "--address", found[2], "--name", "digits"]
+        inputs = ["idx:7", tmp_path / "two.npy", "--data-dir", digits]
+        done = subprocess.run(
+            [*predict, *inputs, "--json"], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        answers = json.loads(done.stdout)
+        assert [answer["image"] for answer in answers] == [
+            "idx:7",
+            f"{tmp_path / 'two.npy'}[0]",
+            f"{tmp_path / 'two.npy'}[1]",
+        ]
+        assert answers[0]["label"] == test_digits.labels[7]
+        right = [answer["prediction"] for answer in answers] == [
+            *(int(test_digits.labels[index]) for index in (7, 0, 1))
+        ]
+        assert right or min(answer["probability"] for answer in answers) < 0.9
+        assert {answer["version"] for answer in answers} == {int(found[1])}
+        table = subprocess.run(
+            [*predict, *inputs], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert "idx:7" in table.stdout
+        assert table.stderr == ""
+        wrong = subprocess.run(
+            [*predict, "idx:300", "--data-dir", digits],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert wrong.returncode == 1
+        assert (
+            wrong.stderr == "mnist-tfx: idx:300: a number from 0 to 299 is expected after idx:.\n"
+        )
+        serve.send_signal(signal.SIGINT)
+        assert serve.wait(timeout=60) == 0
+    finally:
+        serve.kill()
+        serve.wait()
+
+
+def _damage(digits: Path, folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    shutil.copytree(digits, folder)
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    return folder
+
+
+def _unpacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    return lambda content: gzip.compress(change(gzip.decompress(content)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        pytest.param(
+            "train-images-idx3-ubyte.gz",
+            _unpacked(lambda content: content[:-100]),
+            "is truncated: 470316 bytes, and 470416 are expected for the shape 600x28x28",
+            id="truncated",
+        ),
+        pytest.param(
+            "t10k-images-idx3-ubyte.gz",
+            _unpacked(lambda content: b"\x00\x00\x08\x01" + content[4:]),
+            "magic number 0x00000801, and 0x00000803 is expected",
+            id="magic",
+        ),
+        pytest.param(
+            "t10k-labels-idx1-ubyte.gz",
+            lambda _: idx_format.serialize(np.zeros(299, np.uint8)),
+            "has 300 images and",
+            id="counts",
+        ),
+        pytest.param(
+            "train-labels-idx1-ubyte.gz",
+            lambda content: content[:200] + b"\xff\xff" + content[202:],
+            "is not a whole gzip file",
+            id="gzip",
+        ),
+    ],
+)
+def test_a_damaged_file_is_one_sentence_and_exit_code_1(
+    run: Run,
+    digits: Path,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    folder = _damage(digits, tmp_path / "data", name, change)
+    done = run("--data-dir", folder, "--root", tmp_path / "root")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda pair: ImagesAndLabels(pair.images, pair.labels + (np.arange(300) == 9) * 10),
+            "test, label: ",
+            id="labels over 9",
+        ),
+        pytest.param(
+            lambda pair: ImagesAndLabels(255 - pair.images, pair.labels),
+            "test, pixel_mean: Unexpectedly high value",
+            id="inverted",
+        ),
+    ],
+)
+def test_anomalies_stop_the_run_with_exit_code_3(
+    run: Run,
+    digits: Path,
+    tmp_path: Path,
+    change: Callable[[ImagesAndLabels], ImagesAndLabels],
+    message: str,
+) -> None:
+    folder = Path(shutil.copytree(digits, tmp_path / "data"))
+    paths = idx_format.find_pair(folder, "t10k-*")
+    for path, values in zip(paths, change(idx_format.read_pair(*paths)), strict=True):
+        path.write_bytes(idx_format.serialize(values.astype(np.uint8)))
+    root = tmp_path / "root"
+    done = run("--data-dir", folder, "--root", root)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert message in done.stdout
+    states = _states(root)
+    assert states.pop("AnomalyGate") == "failed"
+    assert set(states) == UP_TO_THE_GATE - {"AnomalyGate"}, "nothing ran after the gate"
+    assert _versions(root) == []
+    assert _last(root).message.startswith("AnomalyGate stopped the run: the data has ")
+
+
+def test_interrupted_it_ends_with_130_and_leaves_no_process(
+    digits: Path, digits_config: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
+    process = subprocess.Popen(
+        [*command, "--data-dir", digits, "--root", tmp_path / "root"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline_s = time.monotonic() + 60
+    while not list((tmp_path / "root").glob("runs/*/server.txt")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    time.sleep(2)
+    children = _children(process.pid)
+    assert len(children) == 2, "the pipeline's process and the model server"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "mnist-tfx: interrupted.\n")
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
