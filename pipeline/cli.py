@@ -6,13 +6,10 @@ that help and mistakes are answered at once.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import config as configuration
+from pipeline import native_output
 from pipeline.errors import ExitCode, PipelineError
 from serving.errors import ServingError
 
@@ -105,7 +103,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a running server what digits these images are."""
-    with _quiet_stderr():  # TensorFlow comes with the protocol's stubs, and greets at length
+    with native_output.muted():
         from pipeline import ask
     answers = ask.ask_for_inputs(inputs, address, name, data_dir, timeout_s)
     if as_json:
@@ -143,19 +141,6 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
     console.print(table)
     if records[-1].message:
         console.print(f"The last run: {records[-1].message}", highlight=False)
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Drops what native code prints; what Python raises is not affected."""
-    kept = os.dup(sys.stderr.fileno())
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
-    try:
-        yield
-    finally:
-        os.dup2(kept, sys.stderr.fileno())
-        os.close(kept)
 
 
 def main() -> None:

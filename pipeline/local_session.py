@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from pipeline import data as data_files
+from pipeline import native_output
 from pipeline.config import PipelineConfig
 from pipeline.errors import ExitCode, PipelineError
 from pipeline.run_view import RunView, answers_table, summary
@@ -88,7 +89,8 @@ def serve(root: Path, name: str, host: str, port: int, console: Console) -> Exit
         )
     log = workspace.root / "server.txt"
     with launcher.running(name, workspace.serving(name), log, host, port or None) as server:
-        from serving.client import Client
+        with native_output.muted():
+            from serving.client import Client
 
         with Client(server.address, name) as client:
             version = client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)

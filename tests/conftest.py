@@ -44,8 +44,8 @@ def transform_graph(
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-    from pipeline import config
     from components import curated_schema
+    from pipeline import config
     from trainer import features, preprocessing
 
     schema = curated_schema.parse_schema(config.load().validation.schema_text)

@@ -23,7 +23,8 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     """The network with its preprocessing, as a SavedModel.
 
     Args:
-      network: the trained layers, one after the other: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities [batch, 10].
+      network: the trained layers, one after the other; images float32 [batch, 28, 28, 1]
+        in [0, 1] to probabilities [batch, 10].
       transform: the transform graph that the network was trained behind.
     """
 

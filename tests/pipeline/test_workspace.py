@@ -27,10 +27,12 @@ def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
 
 def test_two_runs_at_a_time_are_one_too_many(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
-    with workspace.exclusively():
-        with pytest.raises(WorkspaceBusyError, match="another run is using .*workspace"):
-            with workspace.exclusively():
-                pass
+    with (
+        workspace.exclusively(),
+        pytest.raises(WorkspaceBusyError, match="another run is using .*workspace"),
+        workspace.exclusively(),
+    ):
+        pass
     with workspace.exclusively():
         pass
 
