@@ -37,38 +37,6 @@ TRAIN, EVAL, TEST = "train", "eval", "test"
 _EVAL_FRACTION = "eval_fraction"
 
 
-class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
-    """A FileBasedExampleGen for pairs of IDX files.
-
-    Args:
-      input_base: the folder with the four files.
-      eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
-        is taken from the end, so that it is the same images in every run.
-      code_digest: what identifies this component's code. TFX's cache key has no code
-        in it, so without this an edit would look unchanged.
-    """
-
-    DRIVER_CLASS: Any  # set below, after the driver
-
-    def __init__(self, input_base: str, eval_fraction: float, code_digest: str = ""):
-        settings = struct_pb2.Struct()
-        settings.update({_EVAL_FRACTION: eval_fraction, "code_digest": code_digest})
-        custom_config = example_gen_pb2.CustomConfig()
-        custom_config.custom_config.Pack(settings)
-        Split = example_gen_pb2.Input.Split
-        super().__init__(
-            input_base=input_base,
-            input_config=example_gen_pb2.Input(
-                splits=[
-                    Split(name=TRAIN, pattern="train-*"),
-                    Split(name=EVAL, pattern="train-*"),
-                    Split(name=TEST, pattern="t10k-*"),
-                ]
-            ),
-            custom_config=custom_config,
-        )
-
-
 class Driver(driver.FileBasedDriver):  # type: ignore[misc]
     """Fingerprints the files by content.
 
@@ -116,8 +84,37 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
         }
 
 
-IdxExampleGen.DRIVER_CLASS = Driver
-IdxExampleGen.EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
+    """A FileBasedExampleGen for pairs of IDX files.
+
+    Args:
+      input_base: the folder with the four files.
+      eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
+        is taken from the end, so that it is the same images in every run.
+      code_digest: what identifies this component's code. TFX's cache key has no code
+        in it, so without this an edit would look unchanged.
+    """
+
+    DRIVER_CLASS = Driver
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, input_base: str, eval_fraction: float, code_digest: str = ""):
+        settings = struct_pb2.Struct()
+        settings.update({_EVAL_FRACTION: eval_fraction, "code_digest": code_digest})
+        custom_config = example_gen_pb2.CustomConfig()
+        custom_config.custom_config.Pack(settings)
+        Split = example_gen_pb2.Input.Split
+        super().__init__(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(
+                splits=[
+                    Split(name=TRAIN, pattern="train-*"),
+                    Split(name=EVAL, pattern="train-*"),
+                    Split(name=TEST, pattern="t10k-*"),
+                ]
+            ),
+            custom_config=custom_config,
+        )
 
 
 class ReadIdxPair(beam.PTransform):  # type: ignore[misc]

@@ -33,10 +33,10 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     console.print(f"data  {data}\nlog   {folder / local.LOG}\n", highlight=False, soft_wrap=True)
     # The server takes seconds to start, so it starts now, beside the pipeline; it finds the
     # version as TF Serving does, by polling its folder.
+    serving = workspace.serving(config.name)
+    serving.mkdir(parents=True, exist_ok=True)
     with (
-        launcher.running(
-            config.name, workspace.serving(config.name), folder / "server.txt"
-        ) as server,
+        launcher.running(config.name, serving, folder / "server.txt") as server,
         RunView(console) as view,
     ):
         record = local.run(config, workspace, data, run_id, view.on_event, server.address)
