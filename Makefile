@@ -28,7 +28,8 @@ setup:
 # Resolves the locks anew, for every supported Python at once; no addresses are written.
 lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-header --extra dev --output-file requirements.lock pyproject.toml
+	  --no-header --extra dev --no-emit-package pyfarmhash \
+	  --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
 

@@ -32,8 +32,17 @@ LOCK = ROOT / "requirements.lock"
 TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
 LOG = ROOT / ".venv.log"
 
+# Installed in the place of the package of that name: see there.
+PYFARMHASH = ROOT / "bootstrap" / "pyfarmhash"
+
 PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
 DISK_NEEDED_GIB = 6  # the finished environment has 3.5; downloads are unpacked beside it
+
+SYSTEM_CERTIFICATES = (  # Debian and its descendants, Fedora and its, SUSE
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
 
 
 class SetupError(Exception):
@@ -47,7 +56,7 @@ def main() -> int:
         with _Exclusively():
             for stage, build, inputs in (
                 ("interpreter", make_interpreter, [TOOLS_LOCK, Path(private_glibc.__file__)]),
-                ("packages", install_packages, [TOOLS_LOCK, LOCK, ROOT / "pyproject.toml"]),
+                ("packages", install_packages, _inputs_of_packages()),
             ):
                 stamp = ENVIRONMENT / f"{stage}.stamp"
                 fingerprint = _fingerprint(inputs)
@@ -130,13 +139,20 @@ def install_packages() -> None:
     uv = ENVIRONMENT / "tools" / "bin" / "uv"
     python = ENVIRONMENT / "bin" / "python"
     common = ["--quiet", "--python", python, "--no-config"]
+    local = [*common, "--no-deps", "--no-build-isolation", "--compile-bytecode"]
     failure = "the packages could not be installed from the Python package registry"
     settings = _uv_settings()
     for command in (
         ["sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
-        ["install", *common, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+        ["install", *local, PYFARMHASH],
+        ["install", *local, "--editable", ROOT],
     ):
         _run([uv, "pip", *command], failure=failure, environment=settings)
+
+
+def _inputs_of_packages() -> list[Path]:
+    adapter = sorted(path for path in PYFARMHASH.rglob("*") if path.suffix in (".py", ".toml"))
+    return [TOOLS_LOCK, LOCK, ROOT / "pyproject.toml", *adapter]
 
 
 def _pip(scratch: Path) -> list[str | Path]:
@@ -178,6 +194,11 @@ def _uv_settings() -> dict[str, str]:
     ):
         if setting in settings and not any(name in os.environ for name in variables):
             found[variables[0]] = settings[setting]
+    # Unlike pip, uv trusts a list of its own unless told otherwise; a company's registry is
+    # signed by a certificate that only the system's list has.
+    system = next(filter(os.path.isfile, SYSTEM_CERTIFICATES), None)
+    if system and "SSL_CERT_FILE" not in os.environ:
+        found.setdefault("SSL_CERT_FILE", system)
     return found
 
 
@@ -202,10 +223,12 @@ def _run(
     if done.returncode == 0:
         return done.stdout
     output = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+    lines = [line.strip() for line in output.splitlines()]
+    errors = [line for line in lines if re.match(r"(error|caused by|e):", line, re.IGNORECASE)]
     if "No space left on device" in done.stderr:
         raise SetupError(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
     what = failure or f"`{Path(words[0]).name}` failed"
-    raise SetupError(f"{what}: {output.splitlines()[-1].strip()} (all of it: {LOG})")
+    raise SetupError(f"{what}: {(errors or lines)[-1]} (all of it: {LOG})")
 
 
 def _fingerprint(inputs: Sequence[Path]) -> str:

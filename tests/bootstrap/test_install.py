@@ -1,5 +1,6 @@
 """The set-up: what it refuses and how it says so, and what it does not do twice."""
 
+import os
 import platform
 import sys
 from collections import namedtuple
@@ -141,11 +142,15 @@ def test_stages_are_done_once_each_and_taken_up_where_they_stopped(
 def test_pips_registry_and_certificate_are_handed_to_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_CERT", "/certificates.pem")
     settings = install._uv_settings()
     assert settings["UV_DEFAULT_INDEX"] == "http://127.0.0.1:9/simple"
     assert settings["SSL_CERT_FILE"] == "/certificates.pem"
+    monkeypatch.delenv("PIP_CERT")  # no certificate in pip's settings: the system's list
+    monkeypatch.setattr(install, "SYSTEM_CERTIFICATES", ("/gone.pem", __file__))
+    assert install._uv_settings()["SSL_CERT_FILE"] == __file__
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:8/simple")
     assert "UV_DEFAULT_INDEX" not in install._uv_settings()
 
