@@ -24,6 +24,12 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
+# Custom properties of the PushedModel artifact. The first three are TFX's.
+PUSHED = "pushed"  # 1 or 0
+PUSHED_DESTINATION = "pushed_destination"  # the version's folder
+PUSHED_VERSION = "pushed_version"  # the version's number, as text
+MODEL_ID = "model_id"  # the id of the Model artifact that was pushed
+
 
 class Executor(executor.Executor):  # type: ignore[misc]
     """TFX's Pusher executor, with another way of copying."""
@@ -36,8 +42,7 @@ class Executor(executor.Executor):  # type: ignore[misc]
     ) -> None:
         """Pushes the model, if every blessing that came in says so.
 
-        The artifact's custom properties are TFX's: `pushed`, `pushed_destination`,
-        `pushed_version`. Its folder holds a copy of what was pushed.
+        The artifact's folder holds a copy of what was pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
@@ -50,6 +55,8 @@ class Executor(executor.Executor):  # type: ignore[misc]
         shutil.copytree(model, pushed_model.uri, dirs_exist_ok=True)
         version = push(model, Path(destination.filesystem.base_directory))
         self._MarkPushed(pushed_model, pushed_destination=str(version), pushed_version=version.name)
+        source = artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY])
+        pushed_model.set_int_custom_property(MODEL_ID, source.id)
         logging.info("Pushed %s.", version)
 
 

@@ -22,7 +22,7 @@ from tfx.proto import (
     transform_pb2,
 )
 from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.types.standard_artifacts import Model, PushedModel
 
 from components import champion
 from components.anomaly_gate import AnomalyGate
@@ -112,7 +112,7 @@ def create_pipeline(
         strategy_class=champion.ChampionStrategy,
         **{
             champion.MODEL: Channel(type=Model),
-            champion.BLESSING: Channel(type=ModelBlessing),
+            champion.PUSHED_MODEL: Channel(type=PushedModel),
             champion.CANDIDATE: trainer.outputs["model"],
         },
     ).with_id("ChampionResolver")

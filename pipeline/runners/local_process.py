@@ -24,10 +24,12 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.artifact import Artifact
 
+from components import atomic_pusher
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import ask, evaluation, events, graph
 from pipeline.runners.local import Job
@@ -111,19 +113,33 @@ def main() -> None:
         beam_args=sys.argv[1:],
         metadata=connection,
     )
+    outcome = _run(job, workspace, pipeline)
+    if outcome.pushed and Path(outcome.pushed).name != _newest(job, workspace):
+        # The cache does not know of the serving folder: it was emptied since, or another model
+        # was pushed over this one. All but the push is cached.
+        outcome = _run(job, workspace, pipeline, push_again=True)
+    events.emit(_log, outcome)
+    if job.server and outcome.pushed and job.config.serving.sample_requests:
+        _ask(job, job.server, int(Path(outcome.pushed).name))
+
+
+def _run(
+    job: Job, workspace: Workspace, pipeline: Pipeline, push_again: bool = False
+) -> events.Outcome:
     ir = compiler.Compiler().compile(pipeline)
     nodes = [node.pipeline_node for node in ir.nodes]
-    if not workspace.served_versions(job.config.name):
-        # The cache does not know of the serving folder: one that was emptied is filled again.
+    if push_again:
         _node(nodes, PUSHER).execution_options.caching_options.enable_cache = False
     names = tuple(node.node_info.id for node in nodes)
     events.emit(_log, events.Planned(run_id=job.run_id, nodes=names))
     ReportingRunner().run_with_ir(ir)
-    with metadata.Metadata(connection) as handle:
-        outcome = _outcome(handle, nodes, workspace)
-    events.emit(_log, outcome)
-    if job.server and outcome.pushed and job.config.serving.sample_requests:
-        _ask(job, job.server, int(Path(outcome.pushed).name))
+    with metadata.Metadata(pipeline.metadata_connection_config) as handle:
+        return _outcome(handle, nodes, workspace)
+
+
+def _newest(job: Job, workspace: Workspace) -> str | None:
+    versions = workspace.served_versions(job.config.name)
+    return str(versions[-1]) if versions else None
 
 
 def _ask(job: Job, server: str, version: int) -> None:
@@ -144,14 +160,15 @@ def _outcome(
 ) -> events.Outcome:
     verdict = evaluation.read_verdict(_output(handle, nodes, "Evaluator", "evaluation").uri)
     pushed = _output(handle, nodes, PUSHER, "pushed_model")
-    is_pushed = pushed.get_int_custom_property("pushed") == 1
+    is_pushed = pushed.get_int_custom_property(atomic_pusher.PUSHED) == 1
+    destination = pushed.get_string_custom_property(atomic_pusher.PUSHED_DESTINATION)
     return events.Outcome(
         test_images=verdict.examples,
         accuracy=verdict.accuracy,
         loss=verdict.loss,
         digit_accuracy=verdict.digit_accuracy,
         refusals=verdict.refusals,
-        pushed=pushed.get_string_custom_property("pushed_destination") if is_pushed else None,
+        pushed=destination if is_pushed else None,
         artifacts=str(workspace.artifacts),
         tensorboard=_output(handle, nodes, "Trainer", "model_run").uri,
     )

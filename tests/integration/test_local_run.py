@@ -138,6 +138,18 @@ def test_and_cached_it_is_refused_again(run: Run, root: Path) -> None:
     assert "at least 0.999 is asked for" in done.stdout
 
 
+def test_a_push_that_was_superseded_is_done_again(run: Run, root: Path) -> None:
+    """Another configuration's model goes over this one's; the first one is then asked for again."""
+    assert run("--set", "evaluation.max_loss=1.3").returncode == 0
+    before = _versions(root)
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = _states(root)
+    assert {node for node, state in states.items() if state == "done"} == {"AtomicPusher"}
+    assert _versions(root)[:-1] == before
+    assert f"asked of version {_versions(root)[-1]} over gRPC" in done.stdout
+
+
 def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
     run: Run, root: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +167,8 @@ def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
         "AtomicPusher",
     }
     assert {states[node] for node in (*UP_TO_THE_GATE, "Transform")} == {"cached"}
-    first, second = [record for record in Workspace(root).records() if record.exit_code == 0][::3]
+    successes = [record for record in Workspace(root).records() if record.exit_code == 0]
+    first, second = successes[0], successes[-1]
     assert first.outcome is not None and second.outcome is not None
     assert second.outcome.accuracy == first.outcome.accuracy, "the same seed, the same model"
     assert len(_versions(root)) == len(before) + 1
