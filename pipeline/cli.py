@@ -7,6 +7,7 @@ that help and mistakes are answered at once.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 import traceback
@@ -145,6 +146,8 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
 
 def main() -> None:
     """The console script: expected errors become one line and an exit code."""
+    # As Ctrl-C does, so that what was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except (PipelineError, ServingError) as error:

@@ -234,8 +234,8 @@ def test_serve_and_predict(
         serve.send_signal(signal.SIGINT)
         assert serve.wait(timeout=60) == 0
     finally:
-        serve.kill()
-        serve.wait()
+        serve.terminate()  # not killed: it stops the server that it started
+        serve.wait(timeout=60)
 
 
 def _damage(digits: Path, folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
@@ -331,8 +331,9 @@ def test_anomalies_stop_the_run_with_exit_code_3(
     assert _last(root).message.startswith("AnomalyGate stopped the run: the data has ")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_ends_with_130_and_leaves_no_process(
-    digits: Path, digits_config: Path, tmp_path: Path
+    digits: Path, digits_config: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
     process = subprocess.Popen(
@@ -348,7 +349,7 @@ def test_interrupted_it_ends_with_130_and_leaves_no_process(
     time.sleep(2)
     children = _children(process.pid)
     assert len(children) == 2, "the pipeline's process and the model server"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "mnist-tfx: interrupted.\n")
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
