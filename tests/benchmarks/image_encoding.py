@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
         table.add_column(heading, justify="right")
     with tempfile.TemporaryDirectory() as scratch:
         for name, (examples, spec) in WAYS.items():
-            path = str(Path(scratch) / name.replace(" ", "-"))
+            path = str(Path(scratch) / f"{name.replace(' ', '-')}.gz")
             started_s = time.perf_counter()
             with tf.io.TFRecordWriter(path, "GZIP") as writer:
                 for example in examples(pair):
