@@ -64,14 +64,19 @@ def prepare_data(dataset: str, data_dir: Path | None, console: Console) -> Path:
     """
     columns = (TextColumn("fetching {task.description}"), BarColumn(), DownloadColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, transient=True) as progress:
+    progress = Progress(*columns, console=console, transient=True)
 
-        def show(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name)
-            progress.update(tasks[name], completed=done, total=total)
+    def show(name: str, done: int, total: int | None) -> None:
+        progress.start()
+        if name not in tasks:
+            tasks[name] = progress.add_task(name)
+        progress.update(tasks[name], completed=done, total=total)
 
+    try:
         return data_files.prepare(dataset, data_dir, show)
+    finally:
+        if tasks:  # a display that was never started leaves an empty line
+            progress.stop()
 
 
 def serve(root: Path, name: str, host: str, port: int, console: Console) -> ExitCode:
