@@ -160,13 +160,13 @@ def _pip(scratch: Path) -> list[str | Path]:
 
     Debian splits pip and ensurepip off `python3`; the wheel package needs no root to unpack.
     """
-    for module in ("pip", "ensurepip"):
-        if importlib.util.find_spec(module) is None:
-            continue
-        if module == "ensurepip":
-            _run([ENVIRONMENT / "bin" / "python", "-m", "ensurepip"])
-            return [ENVIRONMENT / "bin" / "python", "-m", "pip"]
-        return [sys.executable, "-m", "pip"]
+    own = [sys.executable, "-m", "pip"]
+    if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
+        return own
+    python = ENVIRONMENT / "bin" / "python"
+    if importlib.util.find_spec("ensurepip") is not None:
+        _run([python, "-m", "ensurepip"])
+        return [python, "-m", "pip"]
     if shutil.which("apt-get") is None:
         raise SetupError(
             f"{sys.executable} has neither pip nor ensurepip: install your system's package for "
@@ -176,7 +176,7 @@ def _pip(scratch: Path) -> list[str | Path]:
     for package in private_glibc.fetch_debs(["python3-pip-whl"], release, scratch, _run):
         _run(["dpkg-deb", "-x", package, scratch / "root"])
     (wheel,) = (scratch / "root").rglob("pip-*.whl")
-    return [ENVIRONMENT / "bin" / "python", wheel / "pip"]
+    return [python, wheel / "pip"]
 
 
 def _uv_settings() -> dict[str, str]:

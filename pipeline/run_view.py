@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -112,29 +113,38 @@ def answers_table(answers: Sequence[events.Answer]) -> Table:
     return table
 
 
-def summary(record: RunRecord, log: Path) -> Group:
-    """The outcome: accuracy, worst digit, the verdict and its reasons, and where things are."""
-    table = Table.grid(padding=(0, 2))
+def summary(record: RunRecord, log: Path) -> Text:
+    """The outcome: accuracy, worst digit, the verdict and its reasons, and where things are.
+
+    Plain lines, so that a path is never broken in two: print it with `soft_wrap`.
+    """
+    lines: list[tuple[str, str, str]] = []
     outcome = record.outcome
     if outcome is not None:
         worst = outcome.worst_digit
         accuracy = f"{outcome.accuracy:.4f} on {outcome.test_images:,} test images"
-        table.add_row("accuracy", f"{accuracy}, loss {outcome.loss:.4f}")
-        table.add_row("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}")
+        lines.append(("accuracy", f"{accuracy}, loss {outcome.loss:.4f}", ""))
+        lines.append(("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}", ""))
         if outcome.refusals:
-            table.add_row("blessed", Text("no: " + "\n".join(outcome.refusals), "red"))
+            lines += [("blessed", f"no: {refusal}", "red") for refusal in outcome.refusals]
         else:
-            table.add_row("blessed", Text("yes, every threshold was reached", "green"))
-        table.add_row("pushed", outcome.pushed or "nothing")
-        table.add_row("artifacts", outcome.artifacts)
-        table.add_row("tensorboard", f"tensorboard --logdir {outcome.tensorboard}")
+            lines.append(("blessed", "yes, every threshold was reached", "green"))
+        lines.append(("pushed", outcome.pushed or "nothing", ""))
+        lines.append(("artifacts", outcome.artifacts, ""))
+        tensorboard = Path(sys.executable).with_name("tensorboard")
+        lines.append(("tensorboard", f"{tensorboard} --logdir {outcome.tensorboard}", ""))
     for node in record.nodes:
         if node.state == "failed":
-            table.add_row(node.node, Text("\n".join(node.refusals) or node.message, "red"))
-    table.add_row("log", str(log))
+            reasons = node.refusals or (node.message,)
+            lines += [(node.node, reason, "red") for reason in reasons]
+    lines.append(("log", str(log), ""))
     work = "everything was cached" if record.is_cached else "not everything was cached"
-    table.add_row("took", f"{record.seconds:.0f} s, {work}")
-    return Group("", table)
+    lines.append(("took", f"{record.seconds:.0f} s, {work}", ""))
+    text = Text()
+    for name, fact, style in lines:
+        text.append(f"\n{name:<13}")
+        text.append(fact, style)
+    return text
 
 
 def _training_text(event: events.Training) -> Text:
