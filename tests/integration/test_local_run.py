@@ -231,7 +231,7 @@ def test_serve_and_predict(
         assert (
             wrong.stderr == "mnist-tfx: idx:300: a number from 0 to 299 is expected after idx:.\n"
         )
-        serve.send_signal(signal.SIGINT)
+        serve.send_signal(signal.SIGTERM)
         assert serve.wait(timeout=60) == 0
     finally:
         serve.terminate()  # not killed: it stops the server that it started
@@ -341,6 +341,8 @@ def test_interrupted_it_ends_with_130_and_leaves_no_process(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs with SIGINT ignored, and this may be run by one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline_s = time.monotonic() + 60
     while not list((tmp_path / "root").glob("runs/*/server.txt")):
