@@ -58,8 +58,15 @@ def running(
       host: where to listen. `tensorflow_model_server` listens on all interfaces whatever
         is said here, as it has no flag for that.
       port: the gRPC port; None for a free one.
+
+    Raises:
+      ServerStartError: another program has the port. Without this check, a server that is
+        there already would be taken for the one that failed to start.
     """
-    port = port or free_port(host)
+    if port is None:
+        port = free_port(host)
+    elif not _is_free(host, port):
+        raise ServerStartError(f"{host}:{port} is in use by another program: take another --port.")
     command, kind = _command(name, base_path, host, port)
     with log.open("wb") as log_file:
         process = subprocess.Popen(
@@ -82,6 +89,17 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        # As a server does: a port that was in use a moment ago is not in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
 
 
 def _command(name: str, base_path: Path, host: str, port: int) -> tuple[list[str], str]:

@@ -1,6 +1,7 @@
 """Which server is started, and that it is stopped again."""
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def test_tensorflow_model_server_is_preferred(
         "--model_name=mnist",
         f"--model_base_path={tmp_path / 'models'}",
     ]
+
+
+def test_a_port_that_is_taken_is_refused_and_nothing_starts(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(ServerStartError, match=f"127.0.0.1:{port} is in use by another"),
+            launcher.running("mnist", tmp_path, log, port=port),
+        ):
+            pass
+    assert not log.exists()
 
 
 def test_it_is_stopped_on_the_way_out(tmp_path: Path) -> None:
