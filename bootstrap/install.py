@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import debian_packages
 import private_glibc
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +56,7 @@ def main() -> int:
         check_machine()
         with _Exclusively():
             for stage, build, inputs in (
-                ("interpreter", make_interpreter, [TOOLS_LOCK, Path(private_glibc.__file__)]),
+                ("interpreter", make_interpreter, _inputs_of_interpreter()),
                 ("packages", install_packages, _inputs_of_packages()),
             ):
                 stamp = ENVIRONMENT / f"{stage}.stamp"
@@ -69,7 +70,11 @@ def main() -> int:
                 build()
                 stamp.write_text(fingerprint, encoding="utf-8")
                 _say(f"{stage} done in {time.monotonic() - start_s:.0f} s")
-    except (SetupError, private_glibc.UnsupportedSystemError) as error:
+    except (
+        SetupError,
+        private_glibc.UnsupportedSystemError,
+        debian_packages.NoSourceError,
+    ) as error:
         _say(str(error))
         return 1
     except OSError as error:
@@ -150,6 +155,10 @@ def install_packages() -> None:
         _run([uv, "pip", *command], failure=failure, environment=settings)
 
 
+def _inputs_of_interpreter() -> list[Path]:
+    return [TOOLS_LOCK, Path(private_glibc.__file__), Path(debian_packages.__file__)]
+
+
 def _inputs_of_packages() -> list[Path]:
     adapter = sorted(path for path in PYFARMHASH.rglob("*") if path.suffix in (".py", ".toml"))
     return [TOOLS_LOCK, LOCK, ROOT / "pyproject.toml", *adapter]
@@ -172,17 +181,17 @@ def _pip(scratch: Path) -> list[str | Path]:
             f"{sys.executable} has neither pip nor ensurepip: install your system's package for "
             "them (python3-venv, python3-pip) and call again."
         )
-    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    for package in private_glibc.fetch_debs(["python3-pip-whl"], release, scratch, _run):
-        _run(["dpkg-deb", "-x", package, scratch / "root"])
-    (wheel,) = (scratch / "root").rglob("pip-*.whl")
+    release = debian_packages.os_release().get("VERSION_CODENAME", "")
+    unpacked = debian_packages.unpack(["python3-pip-whl"], release, scratch, _run)
+    (wheel,) = unpacked.rglob("pip-*.whl")
     return [python, wheel / "pip"]
 
 
 def _uv_settings() -> dict[str, str]:
     """pip's registry, certificate and proxy, as variables for uv, which does not read them."""
     found = {}
-    pip = [sys.executable, "-m", "pip", "config", "list"]
+    # The tools' own pip: the interpreter may have none.
+    pip = [ENVIRONMENT / "bin" / "python", ENVIRONMENT / "tools" / "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
     settings = dict(
         re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)

@@ -24,6 +24,8 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
+from serving import version_folders
+
 # Custom properties of the PushedModel artifact. The first three are TFX's.
 PUSHED = "pushed"  # 1 or 0
 PUSHED_DESTINATION = "pushed_destination"  # the version's folder
@@ -86,7 +88,7 @@ def push(model: Path, base_directory: Path) -> Path:
         shutil.copytree(model, staging)
         _flush(staging)
         while True:
-            newest = max(map(int, versions(base_directory)), default=0)
+            newest = max(version_folders.find(base_directory), default=0)
             destination = base_directory / str(max(int(time.time()), newest + 1))
             try:
                 staging.rename(destination)
@@ -99,11 +101,6 @@ def push(model: Path, base_directory: Path) -> Path:
         return destination
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def versions(base_directory: Path) -> list[str]:
-    """The names of the version folders, in no order."""
-    return [path.name for path in base_directory.iterdir() if path.name.isdecimal()]
 
 
 def _flush(folder: Path) -> None:

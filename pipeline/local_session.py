@@ -50,9 +50,6 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
         )
         console.print(answers_table(view.answers))
     console.print(summary(record, folder / local.LOG), highlight=False, soft_wrap=True)
-    if record.message:
-        console.print(f"\n[bold red]{record.result}[/]: ", end="")
-        console.print(record.message, highlight=False, markup=False, soft_wrap=True)
     return ExitCode(record.exit_code)
 
 

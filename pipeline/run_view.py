@@ -26,6 +26,13 @@ _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
     "failed": ("✗", "bold red"),
 }
 
+_RESULTS: Final = {
+    "pushed": "the model was pushed",
+    "cached": "everything was cached",
+    "refused": "refused: a gate said no (exit code 3)",
+    "failed": "failed (exit code 1)",
+}
+
 
 class RunView:
     """Follows a run. On a terminal the lines change in place; elsewhere each change is a line."""
@@ -133,17 +140,21 @@ def summary(record: RunRecord, log: Path) -> Text:
         lines.append(("artifacts", outcome.artifacts, ""))
         tensorboard = Path(sys.executable).with_name("tensorboard")
         lines.append(("tensorboard", f"{tensorboard} --logdir {outcome.tensorboard}", ""))
-    for node in record.nodes:
-        if node.state == "failed":
-            reasons = node.refusals or (node.message,)
-            lines += [(node.node, reason, "red") for reason in reasons]
+    failed = [node for node in record.nodes if node.state == "failed"]
+    for node in failed:
+        reasons = node.refusals or (node.message,)
+        lines += [(node.node, reason, "red") for reason in reasons]
     lines.append(("log", str(log), ""))
-    work = "everything was cached" if record.is_cached else "not everything was cached"
-    lines.append(("took", f"{record.seconds:.0f} s, {work}", ""))
+    lines.append(("took", f"{record.seconds:.0f} s", ""))
+    style = "bold red" if record.message else "bold green"
+    lines.append(("result", _RESULTS[record.result], style))
+    has_reasons = bool(failed or (outcome and outcome.refusals))
+    if record.message and not has_reasons:
+        lines.append(("", record.message, "red"))
     text = Text()
-    for name, fact, style in lines:
-        text.append(f"\n{name:<13}")
-        text.append(fact, style)
+    for name, fact, fact_style in lines:
+        text.append(f"\n{name:<12} ")
+        text.append(fact, fact_style)
     return text
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import ExitCode, WorkspaceBusyError
 from pipeline.events import NodeChanged, Outcome
+from serving import version_folders
 
 
 class RunRecord(BaseModel):
@@ -36,7 +37,7 @@ class RunRecord(BaseModel):
 
     @property
     def result(self) -> str:
-        """The result in a word or two."""
+        """One word: pushed, cached, refused or failed."""
         if self.exit_code == ExitCode.OK:
             return "cached" if self.is_cached else "pushed"
         return {ExitCode.REFUSED: "refused"}.get(ExitCode(self.exit_code), "failed")
@@ -67,10 +68,7 @@ class Workspace:
 
     def served_versions(self, name: str) -> list[int]:
         """The pushed versions of a model, oldest first."""
-        folder = self.serving(name)
-        if not folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        return list(version_folders.find(self.serving(name)))
 
     def run_folder(self, run_id: str) -> Path:
         """The folder for a run's logs and record; it is made where it is missing."""

@@ -133,7 +133,7 @@ class Client:
             except grpc.RpcError as error:
                 said = f"{error.code().name}: {error.details()}"
             if time.monotonic() > deadline_s:
-                what = f"version {version} of {self.model}" if version else self.model
+                what = self.model if version is None else f"version {version} of {self.model}"
                 raise ServerUnavailableError(
                     f"{what} was not ready at {self.address} within {timeout_s:g} s: {said}"
                 )

@@ -1,7 +1,6 @@
 """Finds, loads and watches the versions of one model in a folder.
 
-The folder is the one that TF Serving polls: a sub-folder for each version, named by a
-number; other names are ignored. The newest version that loads is served. A new one is
+The newest version that loads is served. A new one is
 loaded next to the old one, which answers until then; one that cannot be loaded is
 reported, tried again later, and harms nothing.
 
@@ -21,6 +20,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from serving import version_folders
 from serving.errors import ModelLoadError, ModelNotFoundError
 
 _log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class LoadedModel:
     version: int
     signature_defs: Mapping[str, meta_graph_pb2.SignatureDef]
     functions: Mapping[str, tf.types.experimental.ConcreteFunction]
+    module: object
+    """Keeps the variables alive: the functions do not."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class ModelStore:
 
     def refresh(self) -> None:
         """Looks at the folder once: loads what is new, lets go of what is gone."""
-        present = _versions(self._base_path)
+        present = version_folders.find(self._base_path)
         with self._lock:
             current = self._current
             for version in set(self._statuses) - set(present):
@@ -134,7 +136,7 @@ class ModelStore:
             with self._lock:
                 self._current = loaded
             self._set_status(VersionStatus(version, VersionState.AVAILABLE))
-            if current is not None:
+            if current is not None and current.version in present:
                 self._set_status(VersionStatus(current.version, VersionState.END))
             _log.info("%s: version %d is available", self.name, version)
             return
@@ -179,17 +181,4 @@ def load(folder: Path, version: int) -> LoadedModel:
         for name, definition in saved.meta_graphs[0].signature_def.items()
         if name in functions
     }
-    # A signature does not keep the variables that it uses alive: the module does.
-    for function in functions.values():
-        function._keeps_alive = module
-    return LoadedModel(version, signature_defs, functions)
-
-
-def _versions(base_path: Path) -> dict[int, Path]:
-    if not base_path.is_dir():
-        return {}
-    return {
-        int(path.name): path
-        for path in base_path.iterdir()
-        if path.name.isdecimal() and path.is_dir()
-    }
+    return LoadedModel(version, signature_defs, functions, module)

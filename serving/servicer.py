@@ -36,7 +36,6 @@ _STATUS: dict[type[ServingError], grpc.StatusCode] = {
     ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
 }
 SIGNATURE_DEF = "signature_def"  # the one metadata field that TF Serving has
-DEFAULT_SIGNATURE = "serving_default"
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -67,7 +66,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     ) -> predict_pb2.PredictResponse:
         """Runs a signature on the tensors of the request."""
         model = _find(self._store, request.model_spec)
-        key = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        key = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         if key not in model.functions:
             raise UnknownSignatureError(f'Serving signature key "{key}" not found.')
         outputs = _call(model, key, codec.decode_inputs(request))
@@ -159,13 +158,18 @@ def _call(model: LoadedModel, key: str, arrays: dict[str, Any]) -> dict[str, tf.
     """Runs one signature, after checking that the inputs fit it."""
     function = model.functions[key]
     expected: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
-    if set(arrays) != set(expected):
+    if len(arrays) != len(expected):
         raise InvalidRequestError(
             "input size does not match signature: "
             f"{len(arrays)}!={len(expected)} len({{{','.join(sorted(arrays))}}}) != "
             f"len({{{','.join(sorted(expected))}}})."
         )
     for name, array in arrays.items():
+        if name not in expected:
+            raise InvalidRequestError(
+                f"input tensor alias not found in signature: {name}. Inputs expected to be in the "
+                f"set {{{','.join(sorted(expected))}}}."
+            )
         spec = expected[name]
         came = tf.as_dtype(array.dtype) if array.dtype != object else tf.string
         if came != spec.dtype or not spec.shape.is_compatible_with(array.shape):

@@ -42,13 +42,14 @@ def transform_graph(
     """A transform graph, made by TensorFlow Transform from the real preprocessing_fn."""
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-    from components import curated_schema
     from pipeline import config
     from trainer import features, preprocessing
 
-    schema = curated_schema.parse_schema(config.load().validation.schema_text)
+    schema = text_format.Parse(config.load().validation.schema_text, schema_pb2.Schema())
     spec = {
         key: value
         for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()

@@ -13,7 +13,7 @@ class HyperParameters(BaseModel):
     The defaults are the reference recipe.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     """Sets the initial weights, the order of the images and the dropout."""

@@ -20,6 +20,7 @@ from pipeline import events
 from pipeline.config import PipelineConfig
 from pipeline.errors import ExitCode
 from pipeline.workspace import RunRecord, Workspace
+from serving import launcher
 
 # Beam 2.77's default runner first tries to download another one, Prism.
 BEAM_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -91,8 +92,7 @@ def run(
                 on_event(event)
             return_code = process.wait()
         except BaseException:
-            process.terminate()
-            process.wait()
+            launcher.stop(process)
             raise
         exit_code, message = _judge(list(seen.values()), outcome, not_answered, return_code)
         record = RunRecord(

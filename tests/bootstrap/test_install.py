@@ -15,6 +15,7 @@ import private_glibc  # noqa: E402
 
 # The Python that this environment was made from.
 BASE_PYTHON = private_glibc._base_interpreter(install.ENVIRONMENT)
+NOBODY = "http://127.0.0.1:9"  # nothing listens there
 Version = namedtuple("Version", "major minor micro releaselevel serial")
 
 
@@ -102,7 +103,7 @@ def test_no_registry_is_one_sentence_and_the_next_call_goes_on(
 ) -> None:
     hashed = "six==1.17.0 --hash=sha256:" + "0" * 64
     (place / "tools.lock").write_text(hashed)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", NOBODY)
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setattr(private_glibc, "is_needed", lambda: False)
     monkeypatch.setattr(sys, "executable", BASE_PYTHON)
@@ -143,15 +144,15 @@ def test_pips_registry_and_certificate_are_handed_to_uv(monkeypatch: pytest.Monk
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", NOBODY)
     monkeypatch.setenv("PIP_CERT", "/certificates.pem")
     settings = install._uv_settings()
-    assert settings["UV_DEFAULT_INDEX"] == "http://127.0.0.1:9/simple"
+    assert settings["UV_DEFAULT_INDEX"] == NOBODY
     assert settings["SSL_CERT_FILE"] == "/certificates.pem"
     monkeypatch.delenv("PIP_CERT")  # no certificate in pip's settings: the system's list
     monkeypatch.setattr(install, "SYSTEM_CERTIFICATES", ("/gone.pem", __file__))
     assert install._uv_settings()["SSL_CERT_FILE"] == __file__
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:8/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "the user's own")
     assert "UV_DEFAULT_INDEX" not in install._uv_settings()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import atomic_pusher
+from serving import version_folders
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ def test_whoever_looks_at_any_moment_sees_whole_versions_only(tmp_path: Path, mo
     serving = tmp_path / "serving"
     serving.mkdir()
     expected = _content(model)
-    partial: list[str] = []
+    partial: list[int] = []
     done = threading.Event()
 
     def look() -> None:
         while not done.is_set():
-            for name in atomic_pusher.versions(serving):
-                if _content(serving / name) != expected:
-                    partial.append(name)
+            for version, folder in version_folders.find(serving).items():
+                if _content(folder) != expected:
+                    partial.append(version)
 
     watcher = threading.Thread(target=look)
     watcher.start()

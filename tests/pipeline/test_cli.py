@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, config
 from pipeline.errors import ExitCode
 
 
@@ -85,7 +85,7 @@ def test_what_nobody_expected_leaves_its_traceback_in_a_file(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli.configuration, "load", broken)
+    monkeypatch.setattr(config, "load", broken)
     code, _, err = _call(capsys, monkeypatch, "run")
     assert code == ExitCode.FAILED
     assert err.startswith("mnist-tfx: ZeroDivisionError: a bug (details: ")

@@ -43,6 +43,7 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("trainer.x=3", "--set trainer.x: unknown key; known are batch_size, dropout"),
         ("treiner.epochs=3", r"treiner: unknown key; did you mean trainer\?"),
         ("trainer.epochs=0", "--set trainer.epochs: 0: should be greater than or equal to 1"),
+        ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: should be a finite number"),
         ("trainer.epochs=many", "--set trainer.epochs: 'many': should be a valid integer"),
         ("trainer.pooling=min", "--set trainer.pooling: 'min': should be 'max' or 'average'"),
         ("trainer.train_images=0", "--set trainer.train_images: 0: should be"),
@@ -77,6 +78,13 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named_with_what_is() -> None:
     with pytest.raises(ConfigError, match="no configuration gone.toml: .* fashion.toml, full.toml"):
         config.load("gone.toml")
+
+
+def test_a_schema_that_does_not_parse_says_where(tmp_path: Path) -> None:
+    (tmp_path / "mnist.pbtxt").write_text('feature {\n  nam: "x"\n}')
+    (tmp_path / "mine.toml").write_text((config.SHIPPED / "local.toml").read_text())
+    with pytest.raises(ConfigError, match=r"mine\.toml: validation\.schema: .*2:3.*nam"):
+        config.load(tmp_path / "mine.toml")
 
 
 def test_a_schema_beside_the_file_is_taken_first(tmp_path: Path) -> None:

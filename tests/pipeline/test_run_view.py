@@ -80,16 +80,25 @@ def test_the_summary_of_a_pushed_model() -> None:
         "/serving/7",
         "tensorboard --logdir /artifacts/run",
         "/log.txt",
-        "61 s, everything was cached",
+        "61 s",
+        "everything was cached",
     ):
         assert fact in text
 
 
 def test_the_summary_of_a_refused_model_has_the_reasons() -> None:
     refused = OUTCOME.model_copy(update={"refusals": ("too low", "too slow"), "pushed": None})
-    text = _summary(outcome=refused, exit_code=3)
-    assert "no: too low" in text and "too slow" in text
+    text = _summary(outcome=refused, exit_code=3, message="not pushed: too low; too slow")
+    assert "no: too low" in text and "no: too slow" in text
     assert "nothing" in text
+    assert "refused: a gate said no (exit code 3)" in text
+    assert text.count("too low") == 1, "once is enough"
+
+
+def test_the_summary_says_what_no_other_line_does() -> None:
+    text = _summary(message="the model was pushed, but not served: no", exit_code=1)
+    assert "failed (exit code 1)" in text
+    assert "the model was pushed, but not served: no" in text
 
 
 def test_the_summary_of_a_stopped_run_has_the_anomalies() -> None:

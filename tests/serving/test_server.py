@@ -130,7 +130,7 @@ ZEROS = np.zeros((1, 28, 28), np.uint8)
         (_spec(output_filter="x"), INVALID, "output tensor alias not found in signature: x"),
         (_request(), INVALID, "input size does not match signature: 0!=1"),
         (_request(images=ZEROS, more=ZEROS), INVALID, "input size does not match signature: 2!=1"),
-        (_request(pictures=ZEROS), INVALID, "pictures"),
+        (_request(pictures=ZEROS), INVALID, "alias not found in signature: pictures"),
         (_request(images=np.zeros((1, 28, 28))), INVALID, "images is float64"),
         (_request(images=np.zeros((1, 27, 28), np.uint8)), INVALID, "of shape [1, 27, 28]"),
         (_request("serving_default", examples=[b"no example"]), INVALID, "parse"),
