@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
-from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2
 from tfx.components.distribution_validator.component import DistributionValidator
 from tfx.components.evaluator.component import Evaluator
 from tfx.components.example_validator.component import ExampleValidator
@@ -15,12 +14,8 @@ from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import (
-    distribution_validator_pb2,
-    pusher_pb2,
-    trainer_pb2,
-    transform_pb2,
-)
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, PushedModel
 
@@ -158,20 +153,9 @@ def create_pipeline(
     )
 
 
-def _class_balance_check(
-    max_share_change: float,
-) -> distribution_validator_pb2.DistributionValidatorConfig:
-    return distribution_validator_pb2.DistributionValidatorConfig(
-        default_slice_config=distribution_validator_pb2.DistributionValidatorConfig.DatasetConfig(
-            feature=[
-                distribution_validator_pb2.FeatureComparator(
-                    path=path_pb2.Path(step=[features.LABEL]),
-                    distribution_comparator=schema_pb2.FeatureComparator(
-                        infinity_norm=schema_pb2.FeatureComparator().infinity_norm.__class__(
-                            threshold=max_share_change
-                        )
-                    ),
-                )
-            ]
-        )
+def _class_balance_check(max_share_change: float) -> DistributionValidatorConfig:
+    label = FeatureComparator(
+        path={"step": [features.LABEL]},
+        distribution_comparator={"infinity_norm": {"threshold": max_share_change}},
     )
+    return DistributionValidatorConfig(default_slice_config={"feature": [label]})

@@ -53,6 +53,8 @@ def mirror(sample_as_mnist: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]
         def do_GET(self) -> None:
             asked.append(self.path)
             content = gzip.compress(sample_as_mnist[Path(self.path).name.removesuffix(".gz")])
+            if "/damaged/" in self.path:
+                content = content[:20] + bytes(20) + content[40:]
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -113,6 +115,17 @@ def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
     cache.mkdir(parents=True)
     (cache / "train-images-idx3-ubyte").write_bytes(b"half a file")
     monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/", mirror[0]))
+    data.prepare("mnist", None, _ignore)
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
+
+
+def test_a_mirror_that_sends_damaged_files_is_passed_over(
+    cache: Path,
+    mirror: tuple[str, list[str]],
+    sample_as_mnist: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(data, "MIRRORS", (f"{mirror[0]}damaged/", mirror[0]))
     data.prepare("mnist", None, _ignore)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
 
