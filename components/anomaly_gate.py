@@ -6,15 +6,17 @@ component fails on any anomaly, so that whatever waits for it never starts.
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
 
+import posixpath
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
+from tfx.utils import io_utils
 
 ANOMALIES_FILE = "SchemaDiff.pb"  # the name that TFX's validators write
 
@@ -69,10 +71,11 @@ def AnomalyGate(
 
 def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:
     """What a validator recorded, in the order of the splits' names."""
-    for path in sorted(Path(artifact.uri).rglob(ANOMALIES_FILE)):
+    for path in sorted(fileio.glob(posixpath.join(artifact.uri, "*", ANOMALIES_FILE))):
         # ExampleValidator writes `Split-train`, DistributionValidator `SplitPair-train_train`.
-        split = path.parent.name.partition("-")[2].partition("_")[0]
-        recorded = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+        folder = posixpath.basename(posixpath.dirname(path))
+        split = folder.partition("-")[2].partition("_")[0]
+        recorded = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
         for feature, info in sorted(recorded.anomaly_info.items()):
             reasons = [reason.description for reason in info.reason] or [info.description]
             yield from (Anomaly(split, feature, reason) for reason in reasons)

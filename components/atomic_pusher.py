@@ -4,11 +4,16 @@ TFX's Pusher copies file by file into the version folder that a model server is
 polling; the server can meet half a model, and tries a failed version again only
 after a minute. Here the copy is made beside it, under a name that no server looks
 at, flushed to the disk, and renamed, which a POSIX file system does in one step.
+
+A bucket has no rename. There `saved_model.pb`, without which a model server does not
+load a version, is written last: half a model is never served, but a server that looks
+too early comes back for it only after a minute.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import time
 import uuid
@@ -18,11 +23,12 @@ from typing import Any
 from absl import logging
 from tfx.components.pusher import component, executor
 from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
-from tfx.utils import proto_utils
+from tfx.utils import io_utils, proto_utils
 
 from serving import version_folders
 
@@ -31,6 +37,8 @@ PUSHED = "pushed"  # 1 or 0
 PUSHED_DESTINATION = "pushed_destination"  # the version's folder
 PUSHED_VERSION = "pushed_version"  # the version's number, as text
 MODEL_ID = "model_id"  # the id of the Model artifact that was pushed
+
+SAVED_MODEL = "saved_model.pb"
 
 
 class Executor(executor.Executor):  # type: ignore[misc]
@@ -53,43 +61,64 @@ class Executor(executor.Executor):  # type: ignore[misc]
             return
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[specs.PUSH_DESTINATION_KEY], destination)
-        model = Path(self.GetModelPath(input_dict))
-        shutil.copytree(model, pushed_model.uri, dirs_exist_ok=True)
-        version = push(model, Path(destination.filesystem.base_directory))
-        self._MarkPushed(pushed_model, pushed_destination=str(version), pushed_version=version.name)
+        model = self.GetModelPath(input_dict)
+        io_utils.copy_dir(model, pushed_model.uri)
+        version = push(model, destination.filesystem.base_directory)
+        self._MarkPushed(
+            pushed_model, pushed_destination=version, pushed_version=posixpath.basename(version)
+        )
         source = artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY])
         pushed_model.set_int_custom_property(MODEL_ID, source.id)
         logging.info("Pushed %s.", version)
 
 
 class AtomicPusher(component.Pusher):  # type: ignore[misc]
-    """TFX's Pusher, for a folder on a POSIX file system; the same arguments and outputs."""
+    """TFX's Pusher; the same arguments and outputs."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
 
-def push(model: Path, base_directory: Path) -> Path:
-    """Copies a SavedModel into `base_directory` as its newest version, atomically.
+def push(model: str, base_directory: str) -> str:
+    """Copies a SavedModel into `base_directory` as its newest version.
 
     The version is the time in seconds, or one more than the newest version where the
     clock is behind it: a model server serves the largest number.
+
+    Args:
+      model: the SavedModel's folder, a path or a bucket's URI.
+      base_directory: the folder of versions. On a path the version appears in one step;
+        in a bucket its `saved_model.pb` is written last.
 
     Returns:
       The new version's folder.
 
     Raises:
-      OSError: it could not be copied, for example because the disk is full. Nothing
-        is left behind then, and what was served before is untouched.
+      OSError: it could not be copied to a path, for example because the disk is full.
+        Nothing is left behind then, and what was served before is untouched.
     """
+    if "://" in base_directory:
+        return _push_to_bucket(model, base_directory)
+    return str(_push_to_disk(model, Path(base_directory)))
+
+
+def versions(base_directory: str) -> list[int]:
+    """The versions in a serving folder, a path or a bucket's URI, oldest first."""
+    if "://" not in base_directory:
+        return list(version_folders.find(Path(base_directory)))
+    found = fileio.listdir(base_directory) if fileio.isdir(base_directory) else []
+    names = [name.rstrip("/") for name in found]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _push_to_disk(model: str, base_directory: Path) -> Path:
     base_directory.mkdir(parents=True, exist_ok=True)
     # Model servers ignore names that are not numbers.
     staging = base_directory / f".staging-{uuid.uuid4().hex}"
     try:
-        shutil.copytree(model, staging)
+        io_utils.copy_dir(model, str(staging))
         _flush(staging)
         while True:
-            newest = max(version_folders.find(base_directory), default=0)
-            destination = base_directory / str(max(int(time.time()), newest + 1))
+            destination = base_directory / _next_version(str(base_directory))
             try:
                 staging.rename(destination)
             except OSError:
@@ -101,6 +130,17 @@ def push(model: Path, base_directory: Path) -> Path:
         return destination
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _push_to_bucket(model: str, base_directory: str) -> str:
+    destination = posixpath.join(base_directory, _next_version(base_directory))
+    io_utils.copy_dir(model, destination, deny_regex_patterns=[rf"/{SAVED_MODEL}$"])
+    fileio.copy(posixpath.join(model, SAVED_MODEL), posixpath.join(destination, SAVED_MODEL))
+    return destination
+
+
+def _next_version(base_directory: str) -> str:
+    return str(max(int(time.time()), max(versions(base_directory), default=0) + 1))
 
 
 def _flush(folder: Path) -> None:

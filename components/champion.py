@@ -12,11 +12,38 @@ from __future__ import annotations
 
 import ml_metadata as mlmd
 from tfx.dsl.components.common import resolver
+from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
+from tfx.types import Channel
 from tfx.types.artifact import Artifact
+from tfx.types.channel import BaseChannel
+from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
 from components.atomic_pusher import MODEL_ID, PUSHED, PUSHED_VERSION
 
 MODEL, PUSHED_MODEL, CANDIDATE = "model", "pushed_model", "candidate"
+NODE_ID = "ChampionResolver"
+
+
+def served_model(candidate: BaseChannel) -> resolver.Resolver:
+    """The node that finds the champion of `candidate`; its output MODEL is empty without one."""
+    channels = {
+        MODEL: Channel(type=Model),
+        PUSHED_MODEL: Channel(type=PushedModel),
+        CANDIDATE: candidate,
+    }
+    return resolver.Resolver(strategy_class=ChampionStrategy, **channels).with_id(NODE_ID)
+
+
+def latest_blessed_model(candidate: BaseChannel) -> resolver.Resolver:
+    """TFX's own choice, for orchestrators that take no strategy of ours: Vertex AI.
+
+    It knows nothing of the candidate, and may find it.
+    """
+    return resolver.Resolver(
+        strategy_class=latest_blessed_model_strategy.LatestBlessedModelStrategy,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id(NODE_ID)
 
 
 class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]

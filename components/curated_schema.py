@@ -13,14 +13,16 @@ metadata store, and a container needs no file for them.
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
 
 import json
+import posixpath
 from collections.abc import Sequence
-from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
 
 from trainer import features
 
@@ -47,14 +49,15 @@ def CuratedSchema(
       schema: the schema, as `schema.pbtxt`.
       baseline: statistics of the label alone, the same for every split.
     """
-    Path(schema.uri, SCHEMA_FILE).write_text(schema_text, encoding="utf-8")
+    io_utils.write_string_file(posixpath.join(schema.uri, SCHEMA_FILE), schema_text)
     statistics = class_balance_statistics(json.loads(class_balance_json))
     baseline.split_names = artifact_utils.encode_split_names(list(SPLITS))
     for split in SPLITS:
-        folder = Path(artifact_utils.get_split_uri([baseline], split))
-        folder.mkdir(parents=True)
-        tfdv.write_stats_text(statistics, str(folder / "readable.pbtxt"))
-        (folder / STATISTICS_FILE).write_bytes(statistics.SerializeToString(deterministic=True))
+        folder = artifact_utils.get_split_uri([baseline], split)
+        fileio.makedirs(folder)
+        tfdv.write_stats_text(statistics, posixpath.join(folder, "readable.pbtxt"))
+        content = statistics.SerializeToString(deterministic=True)
+        io_utils.write_bytes_file(posixpath.join(folder, STATISTICS_FILE), content)
 
 
 def class_balance_statistics(

@@ -12,8 +12,10 @@ whole IDX files are refused here.
 from __future__ import annotations
 
 import hashlib
+import posixpath
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
@@ -26,6 +28,8 @@ from tfx.components.example_gen import (
     utils,
 )
 from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
@@ -51,10 +55,12 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
             exec_properties, pipeline_info, component_info
         )
         digest = hashlib.sha256()
-        folder = Path(resolved[specs.INPUT_BASE_KEY])
+        folder = resolved[specs.INPUT_BASE_KEY]
         patterns = {split.pattern for split in _input_config(resolved).splits}
-        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
-            digest.update(f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        paths = {path for pattern in patterns for path in _matching(folder, pattern)}
+        for path in sorted(paths):
+            content = hashlib.sha256(fileio.open(path, "rb").read()).hexdigest()
+            digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
         resolved[utils.FINGERPRINT_PROPERTY_NAME] = f"sha256:{digest.hexdigest()}"
         return resolved
 
@@ -88,7 +94,7 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
     """A FileBasedExampleGen for pairs of IDX files.
 
     Args:
-      input_base: the folder with the four files.
+      input_base: the folder with the four files, a path or a bucket's URI.
       eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
         is taken from the end, so that it is the same images in every run.
       code_digest: what identifies this component's code. TFX's cache key has no code
@@ -98,7 +104,9 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
     DRIVER_CLASS = Driver
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, input_base: str, eval_fraction: float, code_digest: str = ""):
+    def __init__(
+        self, input_base: str | RuntimeParameter, eval_fraction: float, code_digest: str = ""
+    ):
         settings = struct_pb2.Struct()
         settings.update({_EVAL_FRACTION: eval_fraction, "code_digest": code_digest})
         custom_config = example_gen_pb2.CustomConfig()
@@ -165,10 +173,27 @@ def make_examples(
 
 
 def _read_examples(folder: str, pattern: str, first: float, last: float) -> Iterator[bytes]:
-    pair = idx_format.read_pair(*idx_format.find_pair(folder, pattern))
+    with _on_disk(folder, pattern) as local_folder:
+        pair = idx_format.read_pair(*idx_format.find_pair(local_folder, pattern))
     start, stop = (round(share * len(pair.images)) for share in (first, last))
     for example in make_examples(pair, start, stop):
         yield example.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def _on_disk(folder: str, pattern: str) -> Iterator[str]:
+    """The folder, or where it is in a bucket, a copy of the files that match."""
+    if "://" not in folder:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="idx-") as scratch:
+        for path in _matching(folder, pattern):
+            fileio.copy(path, posixpath.join(scratch, posixpath.basename(path)))
+        yield scratch
+
+
+def _matching(folder: str, pattern: str) -> list[str]:
+    return [str(path) for path in fileio.glob(posixpath.join(folder, pattern))]
 
 
 def _input_config(exec_properties: dict[str, Any]) -> example_gen_pb2.Input:

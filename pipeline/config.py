@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from google.protobuf import text_format
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from pipeline import settings_file
 from pipeline.errors import ConfigError
+from pipeline.settings_file import Section
 from trainer import features
 from trainer.hparams import HyperParameters
 
@@ -23,11 +23,7 @@ DEFAULT: Final = "local.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which data, and how it is split."""
 
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -37,10 +33,10 @@ class DataConfig(_Section):
     """The share of the training images that becomes the split `eval`."""
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """What the data must be like."""
 
-    schema_text: str
+    schema_text: Annotated[str, Field(alias="schema")]
     """The reviewed schema, in text format. In a file, `schema` names the file that has it."""
 
     class_balance: Annotated[tuple[Share, ...], Field(strict=False)]
@@ -69,7 +65,7 @@ class ValidationConfig(_Section):
         return shares
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What a model must reach on the test split to be pushed."""
 
     min_accuracy: Share
@@ -81,14 +77,14 @@ class EvaluationConfig(_Section):
     """How much worse than the champion, the model that was pushed before, it may be."""
 
 
-class ServingConfig(_Section):
+class ServingConfig(Section):
     """What is done with a pushed model."""
 
     sample_requests: Annotated[int, Field(ge=0, le=1000)]
     """How many images of the test split the pushed model is asked for at the end of a run."""
 
 
-class PipelineConfig(_Section):
+class PipelineConfig(Section):
     """The whole configuration; a section of the file for each part."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -102,30 +98,8 @@ class PipelineConfig(_Section):
 
 
 def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Reads a configuration.
-
-    Args:
-      file: a path, or the name of a shipped file, with or without `.toml`.
-      overrides: "section.key=value", the value in TOML's syntax; what is not TOML is a string.
-
-    Raises:
-      ConfigError: there is no such file, it is not TOML, or a key or a value is wrong.
-    """
-    path = _find(file)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}.") from error
-    overridden = set()
-    for override in overrides:
-        key, value = _parse_override(override)
-        _set(values, key, value)
-        overridden.add(key)
-    _read_schema(values, path)
-    try:
-        return PipelineConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path, overridden)) from error
+    """Reads a configuration; the arguments and errors are those of `settings_file.read`."""
+    return settings_file.read(PipelineConfig, file, SHIPPED, overrides, _read_schema)
 
 
 def shipped() -> list[str]:
@@ -133,93 +107,23 @@ def shipped() -> list[str]:
     return sorted(path.name for path in SHIPPED.glob("*.toml"))
 
 
-def _find(file: str | Path) -> Path:
-    path = Path(file)
-    if path.is_file():
-        return path
-    in_package = SHIPPED / path.with_suffix(".toml").name
-    if path.name == str(path) and in_package.is_file():
-        return in_package
-    raise ConfigError(
-        f"there is no configuration {file}: give the path of a TOML file, or one of "
-        f"{', '.join(shipped())}."
-    )
-
-
-def _parse_override(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(
-            f"--set {override}: expected section.key=value, such as trainer.epochs=2."
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return key.strip(), value
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {key}: {section} is a value, not a section.")
-    values[last] = value
-
-
 def _read_schema(values: dict[str, Any], config_file: Path) -> None:
-    """Replaces `validation.schema`, a file's name, by the text in it."""
+    """Replaces the name of a schema file by the text in it."""
     section = values.get("validation")
     if not isinstance(section, dict):
         return
-    name = section.pop("schema", None)
+    name = section.get("schema")
     if not isinstance(name, str):
-        if "schema_text" not in section:
-            raise ConfigError(
-                f"{config_file}: validation.schema is {name!r}; the name of a schema file is "
-                "expected, such as mnist.pbtxt."
-            )
-        return
+        raise ConfigError(
+            f"{config_file}: validation.schema is {name!r}; the name of a schema file is "
+            "expected, such as mnist.pbtxt."
+        )
     for folder in (config_file.parent, SCHEMAS):
         if (folder / name).is_file():
-            section["schema_text"] = (folder / name).read_text(encoding="utf-8")
+            section["schema"] = (folder / name).read_text(encoding="utf-8")
             return
     known = ", ".join(sorted(path.name for path in SCHEMAS.glob("*.pbtxt")))
     raise ConfigError(
         f"{config_file}: validation.schema is {name}, which is neither beside that file nor one of "
         f"{known}."
     )
-
-
-def _explain(error: ValidationError, path: Path, overridden: set[str]) -> str:
-    lines = []
-    for item in error.errors():
-        # pydantic names the branch of a union as if it were a key: keep our own keys only.
-        key = ".".join(str(part) for part in item["loc"][:2])
-        if item["type"] == "extra_forbidden":
-            known = _keys_beside(key)
-            close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-            message = f"unknown key; {hint}"
-        elif item["type"] == "missing":
-            message = "is missing."
-        elif key == "validation.schema_text":
-            key = "validation.schema"
-            message = f"{item['msg'].removeprefix('Value error, ')}."
-        else:
-            said = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            message = f"{item['input']!r}: {said}."
-        source = f"--set {key}" if key in overridden else f"{path}: {key}"
-        lines.append(f"{source}: {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _keys_beside(key: str) -> list[str]:
-    section, dot, _ = key.rpartition(".")
-    model: type[BaseModel] = PipelineConfig
-    if dot:
-        annotation = PipelineConfig.model_fields[section].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return sorted(name.replace("schema_text", "schema") for name in model.model_fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
@@ -13,11 +14,11 @@ from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
-from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, PushedModel
+from tfx.types.channel import BaseChannel
 
 from components import champion
 from components.anomaly_gate import AnomalyGate
@@ -33,7 +34,7 @@ from trainer import features, run
 class Places:
     """Where a run reads and writes; each runner has its own."""
 
-    data: str  # the folder with the four IDX files
+    data: str | RuntimeParameter  # the folder with the four IDX files
     artifacts: str  # the pipeline root: one folder for each component
     serving: str  # the folder that a model server polls: one sub-folder for each version
 
@@ -43,6 +44,7 @@ def create_pipeline(
     places: Places,
     beam_args: list[str] | None = None,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    find_champion: Callable[[BaseChannel], Resolver] = champion.served_model,
 ) -> Pipeline:
     """The graph, from IDX files to a pushed model.
 
@@ -51,6 +53,7 @@ def create_pipeline(
       places: where.
       beam_args: options of the Beam jobs within components. They are in the cache key.
       metadata: the store to connect to, where the runner takes it from the pipeline.
+      find_champion: makes the node that finds the model to beat; gets the candidate.
     """
     example_gen = IdxExampleGen(
         input_base=places.data,
@@ -103,14 +106,7 @@ def create_pipeline(
             "code_digest": code_digest.of_modules("trainer"),
         },
     )
-    champion_resolver = Resolver(
-        strategy_class=champion.ChampionStrategy,
-        **{
-            champion.MODEL: Channel(type=Model),
-            champion.PUSHED_MODEL: Channel(type=PushedModel),
-            champion.CANDIDATE: trainer.outputs["model"],
-        },
-    ).with_id("ChampionResolver")
+    champion_resolver = find_champion(trainer.outputs["model"])
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         example_splits=[TEST],

@@ -90,7 +90,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, exported_model: Path)
     from components import atomic_pusher
 
     folder = tmp_path_factory.mktemp("serving") / "mnist"
-    atomic_pusher.push(exported_model, folder).rename(folder / "3")
+    Path(atomic_pusher.push(str(exported_model), str(folder))).rename(folder / "3")
     return folder
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import posixpath
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import dataset, model, signatures
@@ -46,8 +47,9 @@ def run_fn(fn_args: FnArgs) -> None:
     network = model.build_model(hparams, steps_per_epoch * hparams.epochs)
     table = model.layer_table(network)
     _log.info("%s", table, extra={"event": {"kind": LAYER_TABLE, "text": table}})
-    Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
-    Path(fn_args.model_run_dir, "layers.txt").write_text(table + "\n", encoding="utf-8")
+    tf.io.gfile.makedirs(fn_args.model_run_dir)
+    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, "layers.txt"), "w") as file:
+        file.write(table + "\n")
 
     network.fit(
         dataset.training_batches(train, hparams.batch_size, hparams.seed),

@@ -20,18 +20,16 @@ _events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
 os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 from ml_metadata import errors as mlmd_errors
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
-from tfx.types.artifact import Artifact
 
 from components import atomic_pusher
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import ask, evaluation, events, graph
+from pipeline.runners import executions
 from pipeline.runners.local import Job
 from pipeline.workspace import Workspace
 from serving.client import Client
@@ -39,14 +37,7 @@ from serving.errors import ServingError
 
 _log = logging.getLogger("pipeline.run")
 
-State = metadata_store_pb2.Execution.State
-RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
-PUSHER = "AtomicPusher"
 SERVER_START_TIMEOUT_S = 120.0
-
-
-class NodeNotCompleteError(Exception):
-    """The launcher came back without the node being complete; it does so without raising."""
 
 
 class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
@@ -57,8 +48,12 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         node = self._node_id
         events.emit(_log, events.NodeChanged(node=node, state="running"))
         try:
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                if node == executions.PUSHER:
+                    executions.forget_superseded_push(handle, self._pipeline_node)
             super()._run_node()
-            state = self._state()
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                state = executions.final_state(handle, self._pipeline_node)
         except Exception as error:
             refusals = error.anomalies if isinstance(error, AnomaliesFoundError) else ()
             failed = events.NodeChanged(
@@ -72,20 +67,6 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
             raise
         seconds = time.monotonic() - start_s
         events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
-
-    def _state(self) -> events.NodeState:
-        with metadata.Metadata(self._mlmd_connection_config) as handle:
-            contexts = context_lib.prepare_contexts(handle, self._pipeline_node.contexts)
-            executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
-        newest = execution_lib.sort_executions_newest_to_oldest(executions)
-        state = newest[0].last_known_state if newest else State.UNKNOWN
-        if state == State.CACHED:
-            return "cached"
-        if state != State.COMPLETE:
-            raise NodeNotCompleteError(
-                f"its inputs could not be resolved, or it was left as {State.Name(state)}"
-            )
-        return "resolved" if self._pipeline_node.node_info.type.name == RESOLVER else "done"
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
@@ -114,32 +95,18 @@ def main() -> None:
         metadata=connection,
     )
     outcome = _run(job, workspace, pipeline)
-    if outcome.pushed and Path(outcome.pushed).name != _newest(job, workspace):
-        # The cache does not know of the serving folder: it was emptied since, or another model
-        # was pushed over this one. All but the push is cached.
-        outcome = _run(job, workspace, pipeline, push_again=True)
     events.emit(_log, outcome)
     if job.server and outcome.pushed and job.config.serving.sample_requests:
         _ask(job, job.server, int(Path(outcome.pushed).name))
 
 
-def _run(
-    job: Job, workspace: Workspace, pipeline: Pipeline, push_again: bool = False
-) -> events.Outcome:
+def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> events.Outcome:
     ir = compiler.Compiler().compile(pipeline)
-    nodes = [node.pipeline_node for node in ir.nodes]
-    if push_again:
-        _node(nodes, PUSHER).execution_options.caching_options.enable_cache = False
-    names = tuple(node.node_info.id for node in nodes)
-    events.emit(_log, events.Planned(run_id=job.run_id, nodes=names))
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    events.emit(_log, events.Planned(run_id=job.run_id, nodes=tuple(nodes)))
     ReportingRunner().run_with_ir(ir)
     with metadata.Metadata(pipeline.metadata_connection_config) as handle:
         return _outcome(handle, nodes, workspace)
-
-
-def _newest(job: Job, workspace: Workspace) -> str | None:
-    versions = workspace.served_versions(job.config.name)
-    return str(versions[-1]) if versions else None
 
 
 def _ask(job: Job, server: str, version: int) -> None:
@@ -156,11 +123,11 @@ def _ask(job: Job, server: str, version: int) -> None:
 
 
 def _outcome(
-    handle: metadata.Metadata, nodes: list[pipeline_pb2.PipelineNode], workspace: Workspace
+    handle: metadata.Metadata, nodes: dict[str, pipeline_pb2.PipelineNode], workspace: Workspace
 ) -> events.Outcome:
-    verdict = evaluation.read_verdict(_output(handle, nodes, "Evaluator", "evaluation").uri)
-    pushed = _output(handle, nodes, PUSHER, "pushed_model")
-    is_pushed = pushed.get_int_custom_property(atomic_pusher.PUSHED) == 1
+    evaluated = executions.output(handle, nodes["Evaluator"], "evaluation")
+    verdict = evaluation.read_verdict(evaluated.uri)
+    pushed = executions.output(handle, nodes[executions.PUSHER], "pushed_model")
     destination = pushed.get_string_custom_property(atomic_pusher.PUSHED_DESTINATION)
     return events.Outcome(
         test_images=verdict.examples,
@@ -168,25 +135,10 @@ def _outcome(
         loss=verdict.loss,
         digit_accuracy=verdict.digit_accuracy,
         refusals=verdict.refusals,
-        pushed=destination if is_pushed else None,
+        pushed=destination if executions.is_pushed(pushed) else None,
         artifacts=str(workspace.artifacts),
-        tensorboard=_output(handle, nodes, "Trainer", "model_run").uri,
+        tensorboard=executions.output(handle, nodes["Trainer"], "model_run").uri,
     )
-
-
-def _output(
-    handle: metadata.Metadata, nodes: list[pipeline_pb2.PipelineNode], node_id: str, key: str
-) -> Artifact:
-    """The one artifact that this run's execution of a node, cached or not, gave under `key`."""
-    contexts = context_lib.prepare_contexts(handle, _node(nodes, node_id).contexts)
-    executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
-    newest = execution_lib.sort_executions_newest_to_oldest(executions)[0]
-    (artifact,) = execution_lib.get_output_artifacts(handle, newest.id)[key]
-    return artifact
-
-
-def _node(nodes: list[pipeline_pb2.PipelineNode], node_id: str) -> pipeline_pb2.PipelineNode:
-    return next(node for node in nodes if node.node_info.id == node_id)
 
 
 def _one_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tfx.dsl.io import fileio
 
 from components import atomic_pusher
 from serving import version_folders
@@ -19,6 +20,10 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
+def _push(model: Path, base_directory: Path) -> Path:
+    return Path(atomic_pusher.push(str(model), str(base_directory)))
+
+
 def _content(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -29,7 +34,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 def test_the_version_is_the_time_and_the_content_is_the_models(tmp_path: Path, model: Path) -> None:
     before = int(time.time())
-    version = atomic_pusher.push(model, tmp_path / "serving")
+    version = _push(model, tmp_path / "serving")
     assert before <= int(version.name) <= time.time()
     assert _content(version) == _content(model)
     assert [path.name for path in (tmp_path / "serving").iterdir()] == [version.name]
@@ -37,20 +42,20 @@ def test_the_version_is_the_time_and_the_content_is_the_models(tmp_path: Path, m
 
 def test_a_clock_that_is_behind_does_not_hide_the_new_version(tmp_path: Path, model: Path) -> None:
     (tmp_path / "serving" / "99999999999").mkdir(parents=True)
-    assert atomic_pusher.push(model, tmp_path / "serving").name == "100000000000"
+    assert _push(model, tmp_path / "serving").name == "100000000000"
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = atomic_pusher.push(model, tmp_path / "serving")
+    served = _push(model, tmp_path / "serving")
 
     def full_disk(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic_pusher, "_flush", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        atomic_pusher.push(model, tmp_path / "serving")
+        _push(model, tmp_path / "serving")
     assert list((tmp_path / "serving").iterdir()) == [served]
     assert _content(served) == _content(model)
 
@@ -70,8 +75,23 @@ def test_whoever_looks_at_any_moment_sees_whole_versions_only(tmp_path: Path, mo
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    pushed = [atomic_pusher.push(model, serving).name for _ in range(20)]
+    pushed = [_push(model, serving).name for _ in range(20)]
     done.set()
     watcher.join()
     assert len(set(pushed)) == 20
     assert partial == []
+
+
+def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's file system in memory, in the place of a bucket."""
+    written: list[str] = []
+    copy = fileio.copy
+    monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))
+    first = atomic_pusher.push(str(model), "ram://serving/mnist")
+    second = atomic_pusher.push(first, "ram://serving/mnist")
+    assert int(second.rpartition("/")[2]) == int(first.rpartition("/")[2]) + 1
+    for version in (first, second):
+        files = [path.removeprefix(version) for path in written if path.startswith(version)]
+        assert files == ["/variables/variables.data", "/saved_model.pb"]
+        assert fileio.open(f"{version}/saved_model.pb", "rb").read() == b"graph"
+        assert fileio.open(f"{version}/variables/variables.data", "rb").read() == b"weights" * 1000

@@ -1,0 +1,282 @@
+"""How the pipeline runs on a cluster: one validated, frozen value, read from a TOML file.
+
+It says nothing of the data or the model, which are `pipeline/config.py`'s. What only a
+pod would notice, such as a name that Kubernetes refuses, is refused here.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline import settings_file
+from pipeline.settings_file import Section
+
+SHIPPED: Final = Path(__file__).parent / "clusters"
+DEFAULT: Final = "kubeflow.toml"
+OVERRIDE_PREFIX: Final = "kubeflow."  # of `--set` keys that are meant for this file
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"should be {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+Name = Annotated[str, _matching(_NAME, "a Kubernetes name: a-z, 0-9 and -, at most 63 characters")]
+ObjectName = Annotated[
+    str, _matching(rf"{_NAME}(\.{_NAME})*", "a Kubernetes object's name: a-z, 0-9, - and .")
+]
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LabelKey = Annotated[
+    str, _matching(rf"({_NAME}(\.{_NAME})*/)?{_LABEL}", "a Kubernetes label's key")
+]
+LabelValue = Annotated[
+    str, _matching(rf"({_LABEL})?", "a Kubernetes label's value: at most 63 of A-Z, 0-9, -, _, .")
+]
+Cpu = Annotated[str, _matching(r"\d*\.?\d+m?", 'a number of CPUs such as "2" or "500m"')]
+Memory = Annotated[
+    str, _matching(r"\d+([EPTGMK]i?)?", 'an amount of memory such as "4G" or "512Mi"')
+]
+Image = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9._:-]*[a-z0-9])?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+        "an image such as registry.example/mnist-tfx:1.0, with @sha256:... to pin it",
+    ),
+]
+EnvironmentVariable = Annotated[
+    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+]
+Cron = Annotated[
+    str,
+    _matching(
+        r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \d+[hms](\d+[ms])*"
+        r"|[\d*/,?A-Za-z-]+( [\d*/,?A-Za-z-]+){5}",
+        'six fields, seconds first, such as "0 0 3 * * *", or @daily and the like',
+    ),
+]
+Host = Annotated[str, _matching(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", "a host's name")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServerConfig(Section):
+    """Where Kubeflow Pipelines' API is, and how to sign in."""
+
+    host: Annotated[
+        str, _matching(r"(https?://[^\s/]+(/\S*)?)?", "a URL: http://... or https://...")
+    ]
+    """The API's URL, such as a port-forward's. Empty: the environment variable
+    KF_PIPELINES_ENDPOINT, else in a pod the service beside it, else the kubeconfig."""
+
+    ui_host: Annotated[str, _matching(r"(https?://\S+)?", "a URL: http://... or https://...")] = ""
+    """The URL to print for people, if it is another one."""
+
+    install_namespace: Name = "kubeflow"
+    """Where Kubeflow Pipelines itself is installed; needed with the kubeconfig only."""
+
+    kube_context: str = ""
+    """The context of the kubeconfig; empty for the current one."""
+
+    token_env: EnvironmentVariable = "KFP_TOKEN"
+    """The environment variable with a bearer token, if the API asks for one."""
+
+    cookies_env: EnvironmentVariable = "KFP_COOKIES"
+    """The environment variable with cookies, such as those of an authenticating proxy."""
+
+    ca_cert: str = ""
+    """A file with the certificate authority of the API's host; empty for the system's."""
+
+    verify_tls: bool = True
+
+
+class StorageConfig(Section):
+    """Where the tasks read and write: a volume that all of them mount, or a bucket."""
+
+    root: Annotated[
+        str, _matching(r"/[^\s:]*[^\s:/]|gs://[^\s/]+(/\S*)?", "/a/path or gs://bucket/path")
+    ]
+    """The path where the volume is mounted, or a bucket."""
+
+    pvc: Name | Literal[""] = ""
+    """The persistent volume claim that is mounted at `root`."""
+
+    data: str = "data"
+    """The folder with the four IDX files: relative to `root`, or a path or URI of its own."""
+
+    @model_validator(mode="after")
+    def _is_a_volume_or_a_bucket(self) -> Self:
+        if self.is_bucket and self.pvc:
+            raise ValueError(f"pvc is {self.pvc}, and root is a bucket: leave one of them out")
+        if not self.is_bucket and not self.pvc:
+            raise ValueError(f"root is {self.root}, a path: name the claim to mount there with pvc")
+        return self
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether `root` is a bucket."""
+        return "://" in self.root
+
+    def folder(self, name: str) -> str:
+        """A folder below `root`; a name that is absolute stays as it is."""
+        return name if "://" in name else posixpath.join(self.root, name)
+
+
+class MysqlStoreConfig(Section):
+    """ML Metadata in a MySQL database, to which each task connects."""
+
+    store: Literal["mysql"]
+    host: Host
+    port: Port = 3306
+    database: Annotated[str, _matching(r"\w+", "the name of a database: letters, digits and _")]
+    secret: ObjectName
+    """The Kubernetes secret with the keys `username` and `password`."""
+
+
+class GrpcStoreConfig(Section):
+    """ML Metadata's own gRPC service."""
+
+    store: Literal["grpc"]
+    host: Host
+    port: Port = 8080
+
+
+MetadataConfig = Annotated[MysqlStoreConfig | GrpcStoreConfig, Field(discriminator="store")]
+
+
+class Toleration(Section):
+    """A taint of nodes that a pod may be put on all the same."""
+
+    key: LabelKey | Literal[""] = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: LabelValue = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
+    """Empty for all effects."""
+
+    seconds: Annotated[int, Field(ge=0)] | None = None
+    """With NoExecute: how long the pod may stay."""
+
+    @model_validator(mode="after")
+    def _is_what_kubernetes_takes(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator is Exists, which goes without a value")
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("without a key the operator has to be Exists")
+        if self.seconds is not None and self.effect != "NoExecute":
+            raise ValueError("seconds goes with the effect NoExecute only")
+        return self
+
+
+class TaskConfig(Section):
+    """What a component's pod gets. What is not said of a component is as in `[defaults]`."""
+
+    cpu_request: Cpu | None = None
+    cpu_limit: Cpu | None = None
+    memory_request: Memory | None = None
+    memory_limit: Memory | None = None
+    accelerator: (
+        Annotated[str, _matching(r"\S+/\S+", "a resource such as nvidia.com/gpu")] | None
+    ) = None
+    accelerator_count: Annotated[int, Field(ge=1, le=16)] = 1
+    node_selector: dict[LabelKey, LabelValue] | None = None
+    tolerations: Annotated[tuple[Toleration, ...] | None, Field(strict=False)] = None
+    labels: dict[LabelKey, LabelValue] | None = None
+    """Labels of the pod."""
+
+    retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    """How often a failed task is tried again."""
+
+    retry_pause_s: Annotated[int, Field(ge=0)] | None = None
+    """The pause before the first retry; it doubles each time, up to ten minutes."""
+
+    timeout_s: Annotated[int, Field(ge=1)] | None = None
+    """How long a pod may run."""
+
+    def over(self, defaults: TaskConfig) -> TaskConfig:
+        """These settings where they are said, and the defaults elsewhere."""
+        said = self.model_dump(exclude_unset=True)
+        return TaskConfig.model_validate({**defaults.model_dump(exclude_unset=True), **said})
+
+
+class SecretConfig(Section):
+    """A Kubernetes secret that every task sees, as environment variables or as files."""
+
+    name: ObjectName
+    env: dict[str, EnvironmentVariable] = Field(default_factory=dict)
+    """A key of the secret, and the environment variable that gets it."""
+
+    mount_path: Annotated[str, _matching(r"(/\S+)?", "an absolute path")] = ""
+    """Where its keys are mounted as files."""
+
+    @model_validator(mode="after")
+    def _is_seen_somehow(self) -> Self:
+        if bool(self.env) == bool(self.mount_path):
+            raise ValueError(f"the secret {self.name} needs either env or mount_path")
+        return self
+
+
+class ScheduleConfig(Section):
+    """When recurring runs start."""
+
+    cron: Cron
+    max_concurrency: Annotated[int, Field(ge=1, le=10)] = 1
+    catch_up: bool = False
+    """Whether runs that were missed, for example in a pause, are made up for."""
+
+
+class ClusterConfig(Section):
+    """The whole file."""
+
+    image: Image
+    """The image that every task runs in; with @sha256:... it is pinned in what is compiled."""
+
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: Annotated[tuple[ObjectName, ...], Field(strict=False)] = ()
+    namespace: Name
+    """Where the runs are; the user's own where Kubeflow has several users."""
+
+    service_account: ObjectName | Literal[""] = ""
+    """The service account of the pods; empty for Kubeflow's default."""
+
+    experiment: Annotated[str, Field(min_length=1, max_length=128)]
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels of every pod."""
+
+    secrets: Annotated[tuple[SecretConfig, ...], Field(strict=False)] = ()
+    server: ServerConfig
+    storage: StorageConfig
+    metadata: MetadataConfig
+    defaults: TaskConfig = TaskConfig()
+    components: dict[str, TaskConfig] = Field(default_factory=dict)
+    """By the component's name, such as Trainer."""
+
+    schedule: ScheduleConfig | None = None
+
+    def task(self, component: str) -> TaskConfig:
+        """What a component's pod gets."""
+        return self.components.get(component, TaskConfig()).over(self.defaults)
+
+
+def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> ClusterConfig:
+    """Reads a cluster's file; the arguments and errors are those of `settings_file.read`."""
+    return settings_file.read(ClusterConfig, file, SHIPPED, overrides, prefix=OVERRIDE_PREFIX)
+
+
+def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What of `--set` is for the configuration, and what, without its prefix, for the cluster."""
+    said = list(overrides)
+    of_cluster = [item for item in said if item.startswith(OVERRIDE_PREFIX)]
+    rest = [item for item in said if item not in of_cluster]
+    return rest, [item.removeprefix(OVERRIDE_PREFIX) for item in of_cluster]

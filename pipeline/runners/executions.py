@@ -1,0 +1,130 @@
+"""What the metadata store knows of a node's execution in a run: its state and its outputs.
+
+Shared by the runners that launch nodes themselves; TFX's launcher returns without a
+word also where a node could not run.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.components.util import model_utils
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import inputs_utils
+from tfx.orchestration.portable.mlmd import context_lib, execution_lib
+from tfx.proto import pusher_pb2
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.types.artifact import Artifact
+from tfx.types.standard_artifacts import PushedModel
+from tfx.utils import proto_utils
+
+from components import atomic_pusher
+from pipeline import evaluation
+from pipeline.events import NodeState
+
+State = metadata_store_pb2.Execution.State
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+PUSHER = "AtomicPusher"
+
+
+class NodeNotCompleteError(Exception):
+    """The launcher came back without the node being complete; it does so without raising."""
+
+
+def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> NodeState:
+    """How the node's newest execution in this run ended: cached, resolved or done.
+
+    Raises:
+      NodeNotCompleteError: it did not end well, or there is none.
+    """
+    newest = _newest(handle, node)
+    state = newest.last_known_state if newest else State.UNKNOWN
+    if state == State.CACHED:
+        return "cached"
+    if state != State.COMPLETE:
+        raise NodeNotCompleteError(
+            f"its inputs could not be resolved, or it was left as {State.Name(state)}"
+        )
+    return "resolved" if node.node_info.type.name == RESOLVER else "done"
+
+
+def outputs(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> dict[str, list[Artifact]]:
+    """The artifacts that the node gave in this run, by key; those of an earlier run if cached."""
+    newest = _newest(handle, node)
+    return dict(execution_lib.get_output_artifacts(handle, newest.id)) if newest else {}
+
+
+def output(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode, key: str) -> Artifact:
+    """The one artifact that the node gave under `key`."""
+    (artifact,) = outputs(handle, node)[key]
+    return artifact
+
+
+def is_pushed(pushed_model: Artifact) -> bool:
+    """Whether AtomicPusher pushed the model, rather than obeyed a refusal."""
+    return bool(pushed_model.get_int_custom_property(atomic_pusher.PUSHED))
+
+
+def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
+    """Why the Evaluator did not bless the model that came to AtomicPusher, one reason each."""
+    (inputs,) = _inputs(handle, pusher)
+    (blessing,) = inputs[specs.MODEL_BLESSING_KEY]
+    events = handle.store.get_events_by_artifact_ids([blessing.id])
+    evaluator = next(
+        event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT
+    )
+    (found,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
+    return evaluation.read_verdict(found.uri).refusals
+
+
+def forget_superseded_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
+    """Switches the cache of a push off, unless the newest version in its folder is its model.
+
+    The cache does not know of the serving folder: it was emptied since, or another model was
+    pushed over this one. What was asked for is what must be served.
+    """
+    parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
+    destination = pusher_pb2.PushDestination()
+    proto_utils.json_to_proto(parameter.field_value.string_value, destination)
+    folder = destination.filesystem.base_directory
+    newest = max(atomic_pusher.versions(folder), default=None)
+    (inputs,) = _inputs(handle, pusher)
+    if model_utils.is_model_blessed(inputs[specs.MODEL_BLESSING_KEY][0]) and (
+        newest is None
+        or _model_of_version(handle, posixpath.join(folder, str(newest)))
+        != inputs[specs.MODEL_KEY][0].id
+    ):
+        pusher.execution_options.caching_options.enable_cache = False
+
+
+def _inputs(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> Sequence[Mapping[str, Sequence[Artifact]]]:
+    resolved: Sequence[Mapping[str, Sequence[Artifact]]] = inputs_utils.resolve_input_artifacts(
+        pipeline_node=node, metadata_handle=handle
+    )
+    return resolved
+
+
+def _model_of_version(handle: metadata.Metadata, version: str) -> int | None:
+    """The id of the Model artifact that was pushed to this folder."""
+    for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME):
+        properties = pushed.custom_properties
+        if properties[atomic_pusher.PUSHED_DESTINATION].string_value == version:
+            return int(properties[atomic_pusher.MODEL_ID].int_value)
+    return None
+
+
+def _newest(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> metadata_store_pb2.Execution | None:
+    contexts = context_lib.prepare_contexts(handle, node.contexts)
+    found: Sequence[metadata_store_pb2.Execution] = (
+        execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
+    )
+    return next(iter(execution_lib.sort_executions_newest_to_oldest(found)), None)
