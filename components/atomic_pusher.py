@@ -37,6 +37,7 @@ PUSHED = "pushed"  # 1 or 0
 PUSHED_DESTINATION = "pushed_destination"  # the version's folder
 PUSHED_VERSION = "pushed_version"  # the version's number, as text
 MODEL_ID = "model_id"  # the id of the Model artifact that was pushed
+BLESSING_ID = "blessing_id"  # the id of the ModelBlessing that allowed it
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -67,8 +68,9 @@ class Executor(executor.Executor):  # type: ignore[misc]
         self._MarkPushed(
             pushed_model, pushed_destination=version, pushed_version=posixpath.basename(version)
         )
-        source = artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY])
-        pushed_model.set_int_custom_property(MODEL_ID, source.id)
+        for key, name in ((specs.MODEL_KEY, MODEL_ID), (specs.MODEL_BLESSING_KEY, BLESSING_ID)):
+            source = artifact_utils.get_single_instance(input_dict[key])
+            pushed_model.set_int_custom_property(name, source.id)
         logging.info("Pushed %s.", version)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
+from numpy.typing import NDArray
 from tensorflow_model_analysis.proto import (
     config_pb2,
     metrics_for_slice_pb2,
@@ -91,8 +93,7 @@ def read_verdict(evaluation_uri: str) -> Verdict:
         metrics[_digit(per_slice.slice_key)] = {
             metric.key.name: metric.value.double_value.value
             for metric in per_slice.metric_keys_and_values
-            # TFMA leaves the name out where there is only one model.
-            if metric.key.model_name in ("", CANDIDATE) and not metric.key.is_diff
+            if _is_candidates(metric.key)
         }
     overall = metrics.pop("")
     return Verdict(
@@ -102,6 +103,26 @@ def read_verdict(evaluation_uri: str) -> Verdict:
         digit_accuracy={digit: metrics[digit][ACCURACY] for digit in sorted(metrics)},
         refusals=tuple(_refusals(tfma.load_validation_result(evaluation_uri))),
     )
+
+
+def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
+    """How often each digit was taken for each: int64 [10, 10], rows are the true digits."""
+    matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES), np.int64)
+    for per_slice in tfma.load_plots(evaluation_uri):
+        if per_slice.slice_key.single_slice_keys:
+            continue
+        for plot in per_slice.plot_keys_and_values:
+            if plot.key.name == CONFUSION_MATRIX and _is_candidates(plot.key):
+                (at_threshold,) = plot.value.multi_class_confusion_matrix_at_thresholds.matrices
+                for entry in at_threshold.entries:
+                    cell = entry.actual_class_id, entry.predicted_class_id
+                    matrix[cell] += round(entry.num_weighted_examples)
+    return matrix
+
+
+def _is_candidates(key: metrics_for_slice_pb2.MetricKey | metrics_for_slice_pb2.PlotKey) -> bool:
+    # TFMA leaves the name out where there is only one model. Plots have no differences.
+    return key.model_name in ("", CANDIDATE) and not getattr(key, "is_diff", False)
 
 
 def _refusals(result: validation_result_pb2.ValidationResult) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from ml_metadata import errors as mlmd_errors
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components.util import model_utils
 from tfx.orchestration import metadata
@@ -83,23 +84,42 @@ def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tu
 
 
 def forget_superseded_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
-    """Switches the cache of a push off, unless the newest version in its folder is its model.
+    """Switches the cache of a push off, unless it made the newest version in its folder.
 
-    The cache does not know of the serving folder: it was emptied since, or another model was
-    pushed over this one. What was asked for is what must be served.
+    The cache does not know of the serving folder: it was emptied since, or something else was
+    pushed over this. What was asked for is what must be served.
     """
-    parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
+    (inputs,) = _inputs(handle, pusher)
+    model, blessing = inputs[specs.MODEL_KEY][0], inputs[specs.MODEL_BLESSING_KEY][0]
+    if not model_utils.is_model_blessed(blessing):
+        return
     destination = pusher_pb2.PushDestination()
+    parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
     proto_utils.json_to_proto(parameter.field_value.string_value, destination)
     folder = destination.filesystem.base_directory
-    newest = max(atomic_pusher.versions(folder), default=None)
-    (inputs,) = _inputs(handle, pusher)
-    if model_utils.is_model_blessed(inputs[specs.MODEL_BLESSING_KEY][0]) and (
-        newest is None
-        or _model_of_version(handle, posixpath.join(folder, str(newest)))
-        != inputs[specs.MODEL_KEY][0].id
-    ):
+    newest = max(atomic_pusher.versions(folder), default=0)
+    if _sources(handle, posixpath.join(folder, str(newest))) != (model.id, blessing.id):
         pusher.execution_options.caching_options.enable_cache = False
+
+
+def _sources(handle: metadata.Metadata, version: str) -> tuple[int, int] | None:
+    """The ids of the model and the blessing from which the version in this folder was made."""
+    for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME):
+        properties = pushed.custom_properties
+        if properties[atomic_pusher.PUSHED_DESTINATION].string_value == version:
+            names = atomic_pusher.MODEL_ID, atomic_pusher.BLESSING_ID
+            model, blessing = (int(properties[name].int_value) for name in names)
+            return model, blessing
+    return None
+
+
+def one_line(error: Exception) -> str:
+    """The error in one line, without what Beam puts around it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.partition(" [while running")[0]
+    if isinstance(error, mlmd_errors.StatusError):
+        text = f"the metadata store: {text}"
+    return text if len(text) < 1000 else f"{text[:1000]}..."
 
 
 def _inputs(
@@ -109,15 +129,6 @@ def _inputs(
         pipeline_node=node, metadata_handle=handle
     )
     return resolved
-
-
-def _model_of_version(handle: metadata.Metadata, version: str) -> int | None:
-    """The id of the Model artifact that was pushed to this folder."""
-    for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME):
-        properties = pushed.custom_properties
-        if properties[atomic_pusher.PUSHED_DESTINATION].string_value == version:
-            return int(properties[atomic_pusher.MODEL_ID].int_value)
-    return None
 
 
 def _newest(

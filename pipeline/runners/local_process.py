@@ -19,7 +19,6 @@ from pathlib import Path
 _events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
 os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-from ml_metadata import errors as mlmd_errors
 from tfx.dsl.compiler import compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
@@ -60,7 +59,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 node=node,
                 state="failed",
                 seconds=time.monotonic() - start_s,
-                message=_one_line(error),
+                message=executions.one_line(error),
                 refusals=tuple(map(str, refusals)),
             )
             events.emit(_log, failed)
@@ -139,15 +138,6 @@ def _outcome(
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes["Trainer"], "model_run").uri,
     )
-
-
-def _one_line(error: Exception) -> str:
-    """The error in one line, without what Beam puts around it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text.partition(" [while running")[0]
-    if isinstance(error, mlmd_errors.StatusError):
-        text = f"the metadata store: {text}"
-    return text if len(text) < 1000 else f"{text[:1000]}..."
 
 
 if __name__ == "__main__":

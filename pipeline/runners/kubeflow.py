@@ -1,0 +1,265 @@
+"""Compiles the graph for open-source Kubeflow Pipelines v2.
+
+Every TFX node becomes one plain container task that runs TFX's own launcher for that
+node (`kubeflow_node.py`), so resolvers, the cache and lineage are TFX's. KFP decides
+when and where a task runs, and tries it again; its own cache is off.
+"""
+
+# No `from __future__ import annotations`: KFP reads the annotations as objects.
+
+import difflib
+import hashlib
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf import json_format
+from kfp import compiler, dsl, kubernetes
+from tfx.dsl.compiler import compiler as tfx_compiler
+from tfx.orchestration.data_types import RuntimeParameter
+
+from components.idx_example_gen import IdxExampleGen
+from pipeline import graph
+from pipeline.cluster import ClusterConfig, MysqlStoreConfig, TaskConfig
+from pipeline.config import PipelineConfig
+from pipeline.errors import ConfigError
+from pipeline.runners import kubeflow_node, kubeflow_views, node_slice
+from pipeline.runners.local import BEAM_RUNNER
+
+# KFP's driver gets a task's whole specification as one argument of a process, and Linux
+# takes none longer than this (MAX_ARG_STRLEN).
+LARGEST_TASK_BYTES: Final = 131_071
+# The API server's limit on an uploaded pipeline is 32 MiB; etcd's on the workflow made
+# from it is about 1.5 MiB, and the workflow is larger than the pipeline.
+LARGEST_PIPELINE_BYTES: Final = 512 * 1024
+LONGEST_RETRY_PAUSE_S: Final = 600
+
+
+@dataclass(frozen=True)
+class CompiledPipeline:
+    """What is handed to Kubeflow."""
+
+    name: str
+    yaml: str
+    nodes: Mapping[str, str]
+    """The TFX node of each KFP task."""
+
+    @property
+    def digest(self) -> str:
+        """Names this pipeline, the code that it runs included: 12 hexadecimal digits."""
+        return hashlib.sha256(self.yaml.encode()).hexdigest()[:12]
+
+
+def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:
+    """The pipeline as KFP's YAML; the same configuration and code give the same bytes.
+
+    The KFP pipeline has these parameters:
+      pipeline_root: where artifacts go, a path or a bucket.
+      data: the folder with the four IDX files.
+      recipe: what to change of `config.trainer` for this run, such as {"epochs": 2}.
+
+    Raises:
+      ConfigError: the cluster's file is about a component that the pipeline does not have,
+        or what comes out is too large for KFP.
+    """
+    storage = cluster.storage
+    data = storage.folder(storage.data)
+    pipeline = graph.create_pipeline(
+        config,
+        graph.Places(
+            data=RuntimeParameter(kubeflow_node.DATA, str, data),
+            artifacts=storage.folder("artifacts"),
+            serving=storage.folder(f"serving_model/{config.name}"),
+        ),
+        beam_args=[BEAM_RUNNER],
+    )
+    ir = tfx_compiler.Compiler().compile(pipeline)
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    _check_components(cluster, list(nodes))
+    code = kubeflow_node.code_digest()
+
+    @dsl.pipeline(name=config.name, description=f"The TFX pipeline {config.name}.")
+    def kfp_pipeline(
+        pipeline_root: str = storage.folder("artifacts"),
+        data: str = data,
+        recipe: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    ) -> None:
+        given = {"pipeline_root": pipeline_root, "data": data, "recipe": recipe}
+        given["run_id"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        tasks: dict[str, dsl.PipelineTask] = {}
+        for node_id, node in nodes.items():
+            parameters = _parameters(node.node_info.type.name)
+            component = _component(
+                node_id,
+                cluster.image,
+                parameters,
+                ["--code-digest", code, "--node", node_slice.encode(ir, node_id)],
+            )
+            task = component(**{name: given[name] for name in parameters})
+            task.set_display_name(node_id)
+            task.after(*(tasks[upstream] for upstream in node.upstream_nodes))
+            _configure(task, cluster, cluster.task(node_id))
+            tasks[node_id] = task
+
+    text = _to_yaml(kfp_pipeline)
+    _check_sizes(text, kfp_pipeline.pipeline_spec.deployment_spec)
+    return CompiledPipeline(config.name, text, {task_name(node): node for node in nodes})
+
+
+def task_name(node_id: str) -> str:
+    """What KFP calls the task of a TFX node."""
+    return node_id.lower()
+
+
+def _parameters(node_type: str) -> Mapping[str, type]:
+    """What of the pipeline's parameters a node's task takes."""
+    taken: dict[str, type] = {"run_id": str, "pipeline_root": str}
+    if node_type == f"{IdxExampleGen.__module__}.{IdxExampleGen.__qualname__}":
+        taken["data"] = str
+    if node_type == kubeflow_node.TRAINER_TYPE:
+        taken["recipe"] = dict
+    return taken
+
+
+def _component(
+    node_id: str, image: str, parameters: Mapping[str, type], arguments: list[str]
+) -> Callable[..., dsl.PipelineTask]:
+    """The KFP component of a node.
+
+    The node's id is in its arguments: KFP takes components with equal containers for one.
+    """
+    views = kubeflow_views.VIEWS.get(node_id, ())
+    # KFP reads the inputs and outputs of a component off its function's signature.
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+            for name, annotation in [
+                *parameters.items(),
+                *((view.name, dsl.Output[view.kind]) for view in views),
+            ]
+        ]
+    )
+
+    def container(*values: Any) -> dsl.ContainerSpec:
+        given = dict(zip(signature.parameters, values, strict=True))
+        options = [
+            word for name in parameters for word in (f"--{name.replace('_', '-')}", given[name])
+        ]
+        for view in views:
+            options += ["--view", view.name, given[view.name].path]
+        return dsl.ContainerSpec(
+            image=image,
+            command=["python", "-m", kubeflow_node.__name__],
+            args=["--node-id", node_id, *arguments, *options, "--executor-input", "{{$}}"],
+        )
+
+    container.__signature__ = signature  # type: ignore[attr-defined]
+    container.__name__ = node_id
+    component: Callable[..., dsl.PipelineTask] = dsl.container_component(container)
+    return component
+
+
+def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskConfig) -> None:
+    """Everything that a task's pod gets."""
+    task.set_caching_options(False)  # TFX has its own, which knows what a node depends on
+    for setting, set_it in (
+        (settings.cpu_request, task.set_cpu_request),
+        (settings.cpu_limit, task.set_cpu_limit),
+        (settings.memory_request, task.set_memory_request),
+        (settings.memory_limit, task.set_memory_limit),
+        (settings.accelerator, task.set_accelerator_type),
+    ):
+        if setting is not None:
+            set_it(setting)
+    if settings.accelerator:
+        task.set_accelerator_limit(settings.accelerator_count)
+    if settings.retries:
+        task.set_retry(
+            settings.retries,
+            backoff_duration=f"{settings.retry_pause_s or 0}s",
+            backoff_factor=2,
+            backoff_max_duration=f"{LONGEST_RETRY_PAUSE_S}s",
+        )
+    if settings.timeout_s:
+        kubernetes.set_timeout(task, settings.timeout_s)
+    for key, value in (settings.node_selector or {}).items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in settings.tolerations or ():
+        kubernetes.add_toleration(
+            task,
+            key=toleration.key or None,
+            operator=toleration.operator,
+            value=toleration.value or None,
+            effect=toleration.effect or None,
+            toleration_seconds=toleration.seconds,
+        )
+    for key, value in {**cluster.labels, **(settings.labels or {})}.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
+    if cluster.storage.pvc:
+        kubernetes.mount_pvc(task, cluster.storage.pvc, cluster.storage.root)
+    for secret in cluster.secrets:
+        if secret.env:
+            kubernetes.use_secret_as_env(task, secret.name, secret.env)
+        else:
+            kubernetes.use_secret_as_volume(task, secret.name, secret.mount_path)
+    _connect_to_metadata(task, cluster)
+
+
+def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
+    """Tells the container where ML Metadata is; the IR holds no connection and no secret."""
+    store = cluster.metadata
+    variables = {
+        kubeflow_node.METADATA_STORE: store.store,
+        kubeflow_node.METADATA_HOST: store.host,
+        kubeflow_node.METADATA_PORT: str(store.port),
+    }
+    if isinstance(store, MysqlStoreConfig):
+        variables[kubeflow_node.METADATA_DATABASE] = store.database
+        kubernetes.use_secret_as_env(
+            task,
+            store.secret,
+            {
+                "username": kubeflow_node.METADATA_USERNAME,
+                "password": kubeflow_node.METADATA_PASSWORD,
+            },
+        )
+    for name, value in variables.items():
+        task.set_env_variable(name, value)
+
+
+def _check_components(cluster: ClusterConfig, node_ids: list[str]) -> None:
+    for name in cluster.components:
+        if name not in node_ids:
+            close = difflib.get_close_matches(name, node_ids, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(node_ids)}."
+            raise ConfigError(f"the cluster's file: components.{name}: no such component; {hint}")
+
+
+def _check_sizes(text: str, deployment: Any) -> None:
+    """Raises ConfigError where KFP would fail on the size of what it is given."""
+    for executor in json_format.MessageToDict(deployment)["executors"].values():
+        size = len(str(executor))
+        if size > LARGEST_TASK_BYTES:
+            node_id = executor["container"]["args"][1]
+            raise ConfigError(
+                f"the task of {node_id} has {size} bytes, and KFP takes {LARGEST_TASK_BYTES} at "
+                "most: its configuration is too large."
+            )
+    if len(text) > LARGEST_PIPELINE_BYTES:
+        raise ConfigError(
+            f"the compiled pipeline has {len(text)} bytes, and {LARGEST_PIPELINE_BYTES} is what "
+            "is safe for KFP: its configuration is too large."
+        )
+
+
+def _to_yaml(pipeline: Any) -> str:
+    with tempfile.TemporaryDirectory(prefix="compile-") as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,237 @@
+"""What runs in the container of a Kubeflow task: one TFX node, by TFX's own launcher.
+
+    python -m pipeline.runners.kubeflow_node --node-id ID --node SLICE --run-id RUN ...
+
+Exit codes are the project's: 0 where the node is complete or cached, 3 where a gate said
+no, 1 for everything else. TFX's launcher also returns where inputs could not be
+resolved, so the state is read from the metadata store. The last line of the log is the
+reason, in one sentence.
+
+Where the metadata store is, and the password, come from the environment (`METADATA_*`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from ml_metadata.proto import metadata_store_pb2
+from pydantic import ValidationError
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.utils import json_utils
+
+from components.anomaly_gate import AnomaliesFoundError
+from pipeline import code_digest as digests
+from pipeline import settings_file
+from pipeline.errors import ConfigError, ExitCode, PipelineError
+from pipeline.runners import executions, kubeflow_views, node_slice
+from trainer.hparams import HyperParameters
+
+DATA: Final = "data"  # the TFX runtime parameter for the folder with the IDX files
+TRAINER_TYPE: Final = "tfx.components.trainer.component.Trainer"
+
+METADATA_STORE: Final = "METADATA_STORE"  # mysql or grpc
+METADATA_HOST: Final = "METADATA_HOST"
+METADATA_PORT: Final = "METADATA_PORT"
+METADATA_DATABASE: Final = "METADATA_DATABASE"
+METADATA_USERNAME: Final = "METADATA_USERNAME"
+METADATA_PASSWORD: Final = "METADATA_PASSWORD"
+
+REFUSED: Final = "refused"
+FAILED: Final = "failed"
+
+ConnectionConfig: TypeAlias = (
+    metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig
+)
+
+
+class RefusedError(PipelineError):
+    """A gate said no."""
+
+    exit_code = ExitCode.REFUSED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the node; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    try:
+        _check_code(options.code_digest)
+        part = node_slice.decode(options.node)
+        _fill_in(part, options)
+        _run(part, metadata_connection(os.environ), options)
+    except (AnomaliesFoundError, RefusedError) as error:
+        return _end(options.node_id, REFUSED, error, ExitCode.REFUSED)
+    except Exception as error:
+        if not isinstance(error, PipelineError):
+            logging.exception("the node %s failed", options.node_id)
+        return _end(options.node_id, FAILED, error, ExitCode.FAILED)
+    return ExitCode.OK
+
+
+def metadata_connection(environment: Mapping[str, str]) -> ConnectionConfig:
+    """Where the metadata store is, from the variables `METADATA_*`.
+
+    Raises:
+      ConfigError: one of them is missing or wrong.
+    """
+
+    def value(name: str) -> str:
+        if not environment.get(name):
+            raise ConfigError(f"the environment variable {name} is not set in this container.")
+        return environment[name]
+
+    store, port = value(METADATA_STORE), value(METADATA_PORT)
+    if not port.isdecimal():
+        raise ConfigError(f"{METADATA_PORT} is {port!r}: the number of a port is expected.")
+    if store == "grpc":
+        return metadata_store_pb2.MetadataStoreClientConfig(
+            host=value(METADATA_HOST), port=int(port)
+        )
+    if store == "mysql":
+        return metadata.mysql_metadata_connection_config(
+            host=value(METADATA_HOST),
+            port=int(port),
+            database=value(METADATA_DATABASE),
+            username=value(METADATA_USERNAME),
+            password=value(METADATA_PASSWORD),
+        )
+    raise ConfigError(f"{METADATA_STORE} is {store!r}: mysql or grpc is expected.")
+
+
+def code_digest() -> str:
+    """The digest of all code that a node may run."""
+    return digests.of_modules("components", "pipeline", "pipeline.runners", "serving", "trainer")
+
+
+def override_recipe(node: pipeline_pb2.PipelineNode, changes: Mapping[str, Any]) -> None:
+    """Changes hyper-parameters in what the Trainer is given.
+
+    Raises:
+      ConfigError: there is no such hyper-parameter, or the value is wrong.
+    """
+    from trainer import run  # imports Keras
+
+    value = node.parameters.parameters[specs.CUSTOM_CONFIG_KEY].field_value
+    custom_config = json_utils.loads(value.string_value)
+    recipe = changed_recipe(json.loads(custom_config[run.HPARAMS]), changes)
+    custom_config[run.HPARAMS] = recipe.model_dump_json()
+    value.string_value = json_utils.dumps(custom_config)
+
+
+def changed_recipe(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> HyperParameters:
+    """The recipe with changes.
+
+    Raises:
+      ConfigError: there is no such hyper-parameter, or the value is wrong.
+    """
+    try:
+        return HyperParameters.model_validate({**recipe, **changes})
+    except ValidationError as error:
+        raise ConfigError(settings_file.explain(error, HyperParameters, "recipe")) from error
+
+
+def _fill_in(part: pipeline_pb2.Pipeline, options: argparse.Namespace) -> None:
+    """Puts this run's values into the IR."""
+    if "{{" in options.run_id:
+        raise ConfigError(
+            f"the run's id came as {options.run_id}: this Kubeflow does not fill it in; version "
+            "2 of Kubeflow Pipelines is needed."
+        )
+    bindings = {
+        constants.PIPELINE_RUN_ID_PARAMETER_NAME: options.run_id,
+        constants.PIPELINE_ROOT_PARAMETER_NAME: options.pipeline_root,
+    }
+    if options.data is not None:
+        bindings[DATA] = options.data
+    runtime_parameter_utils.substitute_runtime_parameter(part, bindings)
+    if options.recipe:
+        override_recipe(part.nodes[0].pipeline_node, options.recipe)
+
+
+def _run(
+    part: pipeline_pb2.Pipeline, connection: ConnectionConfig, options: argparse.Namespace
+) -> None:
+    node = part.nodes[0].pipeline_node
+    deployment = runner_utils.extract_local_deployment_config(part)
+    if options.node_id == executions.PUSHER:
+        with metadata.Metadata(connection) as handle:
+            executions.forget_superseded_push(handle, node)
+    launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(connection),
+        pipeline_info=part.pipeline_info,
+        pipeline_runtime_spec=part.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, options.node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, options.node_id),
+    ).launch()
+    with metadata.Metadata(connection) as handle:
+        state = executions.final_state(handle, node)
+        outputs = executions.outputs(handle, node)
+        if options.node_id == executions.PUSHER:
+            (pushed,) = outputs[specs.PUSHED_MODEL_KEY]
+            if not executions.is_pushed(pushed):
+                reasons = "; ".join(executions.refusals(handle, node)) or "it was not blessed"
+                raise RefusedError(f"the model was not pushed: {reasons}")
+    output_file = Path(options.executor_input["outputs"]["outputFile"])
+    kubeflow_views.write(options.node_id, outputs, dict(options.view), output_file)
+    _say(f"{options.node_id} {state}")
+
+
+def _check_code(compiled_from: str) -> None:
+    """TFX's cache and lineage name the code that the pipeline was compiled from."""
+    own = code_digest()
+    if own != compiled_from:
+        raise ConfigError(
+            f"this image has other code ({own[:12]}) than the pipeline was compiled from "
+            f"({compiled_from[:12]}): build and push the image again, and compile with its name."
+        )
+
+
+def _end(node_id: str, how: str, error: Exception, code: ExitCode) -> ExitCode:
+    _say(f"{node_id} {how}: {executions.one_line(error)}")
+    return code
+
+
+def _say(sentence: str) -> None:
+    """The line of the log that is for people; `mnist-tfx submit --wait` looks for it."""
+    print(f"mnist-tfx: {sentence}", file=sys.stderr, flush=True)
+
+
+def _recipe(text: str) -> dict[str, Any]:
+    """All of KFP's numbers are doubles: 2 may come as 2.0."""
+    changes: dict[str, Any] = json.loads(
+        text, parse_float=lambda digits: int(n) if (n := float(digits)).is_integer() else n
+    )
+    return changes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
+    parser.add_argument("--node-id", required=True)
+    parser.add_argument("--node", required=True, help="the node's part of the IR")
+    parser.add_argument("--code-digest", required=True, help="what it was compiled from")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--pipeline-root", required=True)
+    parser.add_argument("--data", help="the folder with the IDX files")
+    parser.add_argument("--recipe", type=_recipe, default={}, help="JSON: changes")
+    parser.add_argument("--executor-input", type=json.loads, required=True, help="KFP's, as JSON")
+    parser.add_argument(
+        "--view", nargs=2, action="append", default=[], metavar=("NAME", "PATH"), help="KFP output"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

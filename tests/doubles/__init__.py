@@ -1,0 +1,1 @@
+"""Stand-ins for what a cluster has, each keeping the contract of the real one."""

@@ -1,0 +1,54 @@
+"""ML Metadata's gRPC service, on the real store: the library's own C++ code, and SQLite.
+
+The service's binary is in no Python package; its protocol and its engine are.
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from ml_metadata.metadata_store.pywrap.metadata_store_extension import metadata_store as engine
+from ml_metadata.proto import metadata_store_pb2, metadata_store_service_pb2
+
+SERVICE = metadata_store_service_pb2.DESCRIPTOR.services_by_name["MetadataStoreService"]
+
+
+@contextmanager
+def running(database: Path) -> Iterator[int]:
+    """A server on a database; gives its port."""
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(database)
+    store = engine.CreateMetadataStore(
+        config.SerializeToString(), metadata_store_pb2.MigrationOptions().SerializeToString()
+    )
+    one_at_a_time = threading.Lock()
+
+    def handler(name: str) -> grpc.RpcMethodHandler:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            with one_at_a_time:
+                response, message, code = getattr(engine, name)(store, request)
+            if code:
+                status = next(s for s in grpc.StatusCode if s.value[0] == code)
+                context.abort(status, message.decode())
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    methods = {
+        method.name: handler(method.name)
+        for method in SERVICE.methods
+        if hasattr(engine, method.name)
+    }
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(SERVICE.full_name, methods)]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(grace=1).wait()

@@ -1,0 +1,237 @@
+"""The compiled Kubeflow pipeline, executed task by task in fresh processes, on real digits.
+
+The tests share one cluster (a folder for the volume, a metadata store, an object store)
+and build on each other in order.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from doubles import kfp_backend, mlmd_server
+from doubles.kfp_backend import Task
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from components import idx_format
+from components.idx_format import ImagesAndLabels
+from pipeline import cluster, config
+from pipeline.runners import kubeflow
+from serving import launcher, version_folders
+from serving.client import Client
+
+NODES = {
+    "idxexamplegen",
+    "curatedschema",
+    "statisticsgen",
+    "examplevalidator",
+    "distributionvalidator",
+    "anomalygate",
+    "transform",
+    "trainer",
+    "championresolver",
+    "evaluator",
+    "atomicpusher",
+}
+AFTER_THE_GATE = {"transform", "trainer", "championresolver", "evaluator", "atomicpusher"}
+
+
+class Cluster:
+    """What outlives a run."""
+
+    def __init__(self, folder: Path, digits: Path, digits_config: Path, metadata_port: int):
+        self.volume = folder / "volume"
+        self.scratch = folder / "pods"
+        self.metadata_port = metadata_port
+        self._config = digits_config
+        shutil.copytree(digits, self.volume / "data")
+
+    def compile(self, *overrides: str) -> str:
+        settings = cluster.load(
+            overrides=[
+                f"storage.root={self.volume}",
+                f"metadata={{store='grpc', host='127.0.0.1', port={self.metadata_port}}}",
+                "defaults.retry_pause_s=0",
+            ]
+        )
+        return kubeflow.compile_pipeline(config.load(self._config, overrides), settings).yaml
+
+    def backend(self, pipeline: str, **options: object) -> kfp_backend.Backend:
+        volumes = {"mnist-tfx": self.volume}
+        return kfp_backend.Backend(pipeline, self.scratch, volumes, **options)
+
+    def versions(self) -> list[int]:
+        return list(version_folders.find(self.volume / "serving_model" / "digits"))
+
+    def executions(self, node_type: str) -> list[metadata_store_pb2.Execution]:
+        connection = metadata_store_pb2.MetadataStoreClientConfig(
+            host="127.0.0.1", port=self.metadata_port
+        )
+        store = metadata_store.MetadataStore(connection)
+        return list(store.get_executions_by_type(node_type))
+
+
+@pytest.fixture(scope="module")
+def here(
+    tmp_path_factory: pytest.TempPathFactory, digits: Path, digits_config: Path
+) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with mlmd_server.running(folder / "metadata.sqlite") as port:
+        yield Cluster(folder, digits, digits_config, port)
+
+
+def _said(tasks: dict[str, Task]) -> dict[str, str]:
+    """The line for people that each task's log ends with."""
+    return {
+        name: task.log.strip().splitlines()[-1].removeprefix("mnist-tfx: ")
+        for name, task in tasks.items()
+        if task.log
+    }
+
+
+def _states(tasks: dict[str, Task]) -> dict[str, str]:
+    return {name: task.state for name, task in tasks.items()}
+
+
+def _logs(tasks: dict[str, Task]) -> str:
+    return "\n".join(task.log[-3000:] for task in tasks.values() if task.state == "FAILED")
+
+
+def _confusion_matrix(task: Task) -> np.ndarray:
+    shown = task.artifacts["confusion_matrix"].metadata["confusionMatrix"]
+    assert [c["displayName"] for c in shown["annotationSpecs"]] == [str(d) for d in range(10)]
+    return np.array([row["row"] for row in shown["rows"]])
+
+
+def test_the_first_run_pushes_a_model_that_answers(
+    here: Cluster, test_digits: ImagesAndLabels
+) -> None:
+    tasks = here.backend(here.compile()).run("run-1")
+    assert _states(tasks) == dict.fromkeys(NODES, "SUCCEEDED"), _logs(tasks)
+    assert _said(tasks)["trainer"] == "Trainer done"
+    assert _said(tasks)["championresolver"] == "ChampionResolver resolved"
+    overlaps = [
+        (one.name, other.name)
+        for one in tasks.values()
+        for other in tasks.values()
+        if one.name < other.name and one.started_s < other.ended_s and other.started_s < one.ended_s
+    ]
+    assert ("curatedschema", "idxexamplegen") in overlaps
+    (version,) = here.versions()
+    serving = here.volume / "serving_model" / "digits"
+    with (
+        launcher.running("digits", serving, here.scratch / "server.txt") as server,
+        Client(server.address, "digits") as client,
+    ):
+        assert client.wait_until_ready(timeout_s=120, check=server.check) == version
+        prediction = client.predict(test_digits.images)
+    accuracy = (prediction.digits == test_digits.labels).mean()
+    metrics = tasks["evaluator"].artifacts["metrics"]
+    assert metrics.schema_title == "system.Metrics"
+    assert metrics.metadata["accuracy"] == pytest.approx(accuracy)
+    assert metrics.metadata["test_images"] == 300
+    matrix = _confusion_matrix(tasks["evaluator"])
+    expected = np.zeros((10, 10))
+    np.add.at(expected, (test_digits.labels, prediction.digits), 1)
+    np.testing.assert_array_equal(matrix, expected)
+    assert tasks["evaluator"].artifacts["verdict"].schema_title == "system.Markdown"
+    assert b"every threshold was reached" in (
+        tasks["evaluator"].artifacts["verdict"].content or b""
+    )
+    assert tasks["examplevalidator"].artifacts["anomalies"].content == b"No anomalies were found.\n"
+
+
+def test_the_second_run_is_cached_and_shows_the_same(here: Cluster) -> None:
+    before = here.versions()
+    tasks = here.backend(here.compile()).run("run-2")
+    assert _states(tasks) == dict.fromkeys(NODES, "SUCCEEDED"), _logs(tasks)
+    said = _said(tasks)
+    assert said.pop("championresolver") == "ChampionResolver resolved"
+    assert {line.split()[-1] for line in said.values()} == {"cached"}
+    assert here.versions() == before
+    assert _confusion_matrix(tasks["evaluator"]).sum() == 300
+    assert tasks["evaluator"].artifacts["metrics"].metadata["accuracy"] > 0.8
+    assert tasks["examplevalidator"].artifacts["anomalies"].content == b"No anomalies were found.\n"
+
+
+def test_a_killed_task_is_tried_again_on_the_same_execution(here: Cluster) -> None:
+    """With another seed, given as the run's parameter: it is trained anew, and has a champion."""
+    before = here.versions()
+    trained = len(here.executions("tfx.components.trainer.component.Trainer"))
+
+    def kill_once(task: Task, process: subprocess.Popen[str]) -> None:
+        if task.name == "trainer" and not task.exit_codes:
+            assert process.stdout is not None
+            for line in process.stdout:  # until it is in the middle of the training
+                if "Total params: 1,413,834" in line:
+                    break
+            os.kill(process.pid, signal.SIGKILL)
+
+    backend = here.backend(here.compile(), started=kill_once)
+    recipe = {"seed": 2, "epochs": 5}
+    tasks = backend.run("run-3", {"recipe": recipe})
+    assert _states(tasks) == dict.fromkeys(NODES, "SUCCEEDED"), _logs(tasks)
+    assert tasks["trainer"].exit_codes == [-signal.SIGKILL, 0]
+    executions = here.executions("tfx.components.trainer.component.Trainer")
+    assert len(executions) == trained + 1, "one more, though it ran twice"
+    newest = max(executions, key=lambda execution: execution.id)
+    assert newest.last_known_state == metadata_store_pb2.Execution.COMPLETE
+    used = json.loads(json.loads(newest.custom_properties["custom_config"].string_value)["hparams"])
+    assert {key: used[key] for key in recipe} == recipe
+    assert here.versions()[:-1] == before
+    assert _said(tasks)["transform"] == "Transform cached"
+
+
+def test_a_model_below_a_threshold_ends_the_push_with_exit_code_3(here: Cluster) -> None:
+    before = here.versions()
+    pipeline = here.compile("evaluation.min_accuracy=0.999")
+    tasks = here.backend(pipeline).run("run-4")
+    states = _states(tasks)
+    assert states.pop("atomicpusher") == "FAILED"
+    assert set(states.values()) == {"SUCCEEDED"}, _logs(tasks)
+    assert set(tasks["atomicpusher"].exit_codes) == {3}
+    reason = "is asked for"
+    assert _said(tasks)["atomicpusher"].startswith("AtomicPusher refused: the model was not pushed")
+    assert reason in _said(tasks)["atomicpusher"]
+    assert reason in (tasks["evaluator"].artifacts["verdict"].content or b"").decode()
+    assert here.versions() == before
+
+
+def test_anomalies_end_the_gate_with_exit_code_3_and_nothing_runs_after_it(
+    here: Cluster, digits: Path
+) -> None:
+    inverted = Path(shutil.copytree(digits, here.volume / "inverted"))
+    images, labels = idx_format.find_pair(inverted, "t10k-*")
+    pair = idx_format.read_pair(images, labels)
+    images.write_bytes(idx_format.serialize(255 - pair.images))
+    tasks = here.backend(here.compile()).run("run-5", {"data": str(inverted)})
+    states = _states(tasks)
+    assert states["anomalygate"] == "FAILED"
+    assert tasks["anomalygate"].exit_codes == [3], "it is not tried again"
+    assert {name for name, state in states.items() if state == "SKIPPED"} == AFTER_THE_GATE
+    anomaly = "pixel_mean"
+    assert _said(tasks)["anomalygate"].startswith("AnomalyGate refused: the data has ")
+    assert anomaly in _said(tasks)["anomalygate"]
+    page = (tasks["examplevalidator"].artifacts["anomalies"].content or b"").decode()
+    assert f"| test | {anomaly} | Unexpectedly high value" in page
+
+
+def test_inputs_that_cannot_be_resolved_end_with_exit_code_1(here: Cluster) -> None:
+    """TFX's launcher returns without a word then, and the task would be green."""
+    specification, platform = yaml.safe_load_all(here.compile())
+    alone = specification["root"]["dag"]["tasks"]["statisticsgen"]
+    alone.pop("dependentTasks")
+    alone.pop("retryPolicy")
+    specification["root"]["dag"]["tasks"] = {"statisticsgen": alone}
+    tasks = here.backend(yaml.safe_dump_all([specification, platform])).run("run-6")
+    assert tasks["statisticsgen"].exit_codes == [1]
+    assert _said(tasks)["statisticsgen"] == (
+        "StatisticsGen failed: its inputs could not be resolved, or it was left as FAILED"
+    )
