@@ -18,33 +18,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import native_output
+from pipeline import cli_cluster, native_output
+from pipeline.cli_options import ConfigOption, DataOption, NameOption, RootOption, SetOption
 from pipeline.errors import ExitCode, PipelineError
 from serving.errors import ServingError
 
 app = typer.Typer(
-    help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it.",
+    help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it, submit it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_cluster.app)
 console = Console()
 
-ConfigOption = Annotated[
-    str, typer.Option("--config", help="A TOML file, or a shipped one: local, full, fashion.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, e.g. trainer.epochs=2."),
-]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="The folder with the four IDX files, raw or .gz."),
-]
-RootOption = Annotated[
-    Path, typer.Option("--root", help="The folder for metadata, artifacts, models and logs.")
-]
-NameOption = Annotated[str, typer.Option("--name", help="The pipeline's and the model's name.")]
 DEFAULT_ROOT = Path("workspace")
 
 

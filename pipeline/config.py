@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from google.protobuf import text_format
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline import settings_file
@@ -105,6 +105,18 @@ def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> PipelineC
 def shipped() -> list[str]:
     """The names of the configurations that come with the project."""
     return sorted(path.name for path in SHIPPED.glob("*.toml"))
+
+
+def changed_recipe(recipe: HyperParameters, changes: Mapping[str, Any]) -> HyperParameters:
+    """The recipe with changes that are one run's.
+
+    Raises:
+      ConfigError: there is no such hyper-parameter, or its value is wrong.
+    """
+    try:
+        return recipe.changed(changes)
+    except ValidationError as error:
+        raise ConfigError(settings_file.explain(error, HyperParameters, "recipe")) from error
 
 
 def _read_schema(values: dict[str, Any], config_file: Path) -> None:

@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     """A model was pushed, or everything was cached."""
 
     FAILED = 1
-    """The data could not be had, a component raised, or a server did not answer."""
+    """The data could not be had, a component raised, or a server did not answer or refused."""
 
     USAGE = 2
     """A mistake in the command or in the configuration."""
@@ -37,6 +37,10 @@ class ConfigError(PipelineError):
 
 class DataError(PipelineError):
     """The IDX files are missing, damaged, or not the data set that they are said to be."""
+
+
+class ClusterError(PipelineError):
+    """Kubeflow Pipelines cannot be reached, or refuses; what came, and what to do."""
 
 
 class WorkspaceBusyError(PipelineError):

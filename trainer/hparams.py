@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,3 +37,11 @@ class HyperParameters(BaseModel):
     """The share of units dropped after each of the two hidden dense layers."""
 
     pooling: Literal["max", "average"] = "max"
+
+    def changed(self, changes: Mapping[str, object]) -> HyperParameters:
+        """This recipe with some of its values changed.
+
+        Raises:
+          pydantic.ValidationError: there is no such value, or it cannot be that.
+        """
+        return HyperParameters.model_validate({**self.model_dump(), **changes})

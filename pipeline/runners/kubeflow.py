@@ -8,11 +8,9 @@ when and where a task runs, and tries it again; its own cache is off.
 # No `from __future__ import annotations`: KFP reads the annotations as objects.
 
 import difflib
-import hashlib
 import inspect
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +25,7 @@ from pipeline.cluster import ClusterConfig, MysqlStoreConfig, TaskConfig
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.runners import kubeflow_node, kubeflow_views, node_slice
+from pipeline.runners.compiled_pipeline import CompiledPipeline
 from pipeline.runners.local import BEAM_RUNNER
 
 # KFP's driver gets a task's whole specification as one argument of a process, and Linux
@@ -36,21 +35,6 @@ LARGEST_TASK_BYTES: Final = 131_071
 # from it is about 1.5 MiB, and the workflow is larger than the pipeline.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
 LONGEST_RETRY_PAUSE_S: Final = 600
-
-
-@dataclass(frozen=True)
-class CompiledPipeline:
-    """What is handed to Kubeflow."""
-
-    name: str
-    yaml: str
-    nodes: Mapping[str, str]
-    """The TFX node of each KFP task."""
-
-    @property
-    def digest(self) -> str:
-        """Names this pipeline, the code that it runs included: 12 hexadecimal digits."""
-        return hashlib.sha256(self.yaml.encode()).hexdigest()[:12]
 
 
 def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:

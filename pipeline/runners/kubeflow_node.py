@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from ml_metadata.proto import metadata_store_pb2
-from pydantic import ValidationError
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -33,7 +32,7 @@ from tfx.utils import json_utils
 
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import code_digest as digests
-from pipeline import settings_file
+from pipeline.config import changed_recipe
 from pipeline.errors import ConfigError, ExitCode, PipelineError
 from pipeline.runners import executions, kubeflow_views, node_slice
 from trainer.hparams import HyperParameters
@@ -125,21 +124,9 @@ def override_recipe(node: pipeline_pb2.PipelineNode, changes: Mapping[str, Any])
 
     value = node.parameters.parameters[specs.CUSTOM_CONFIG_KEY].field_value
     custom_config = json_utils.loads(value.string_value)
-    recipe = changed_recipe(json.loads(custom_config[run.HPARAMS]), changes)
-    custom_config[run.HPARAMS] = recipe.model_dump_json()
+    recipe = HyperParameters.model_validate_json(custom_config[run.HPARAMS])
+    custom_config[run.HPARAMS] = changed_recipe(recipe, changes).model_dump_json()
     value.string_value = json_utils.dumps(custom_config)
-
-
-def changed_recipe(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> HyperParameters:
-    """The recipe with changes.
-
-    Raises:
-      ConfigError: there is no such hyper-parameter, or the value is wrong.
-    """
-    try:
-        return HyperParameters.model_validate({**recipe, **changes})
-    except ValidationError as error:
-        raise ConfigError(settings_file.explain(error, HyperParameters, "recipe")) from error
 
 
 def _fill_in(part: pipeline_pb2.Pipeline, options: argparse.Namespace) -> None:
