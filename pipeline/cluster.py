@@ -36,7 +36,7 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Name = Annotated[str, _matching(_NAME, "a Kubernetes name: a-z, 0-9 and -, at most 63 characters")]
 ObjectName = Annotated[
-    str, _matching(rf"{_NAME}(\.{_NAME})*", "a Kubernetes object's name: a-z, 0-9, - and .")
+    str, _matching(rf"{_NAME}(\.{_NAME})*", "a Kubernetes object's name: a-z, 0-9, . and -")
 ]
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LabelKey = Annotated[

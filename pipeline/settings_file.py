@@ -95,7 +95,7 @@ def explain(
       source: where the values are from, such as a file.
       said: for a key that is from elsewhere, what to call it instead.
     """
-    lines = []
+    lines: dict[str, str] = {}
     for item in error.errors():
         key, section = _locate(model, item["loc"])
         if item["type"] == "extra_forbidden":
@@ -110,9 +110,10 @@ def explain(
             value = repr(item["input"])
             is_shown = len(value) <= _LONGEST_SHOWN and not isinstance(item["input"], dict)
             message = f"{value}: {reason}." if is_shown else f"{reason}."
-        where = next((name for name in said if key == name or key.startswith(f"{name}.")), None)
-        lines.append(f"{said[where] if where else f'{source}: {key}'}: {message}")
-    return "\n".join(dict.fromkeys(lines))
+        override = next((name for name in said if key == name or key.startswith(f"{name}.")), None)
+        where = said[override] if override else f"{source}: {key}"
+        lines.setdefault(where, f"{where}: {message}")  # a union fails once for each branch
+    return "\n".join(lines.values())
 
 
 def _find(file: str | Path, shipped_in: Path) -> Path:

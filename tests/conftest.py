@@ -105,3 +105,10 @@ def server_address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         with Client(server.address, "mnist") as client:
             assert client.wait_until_ready(timeout_s=120, check=server.check) == 3
         yield server.address
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `pytest` takes besides its own options."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files anew, for review"
+    )

@@ -114,6 +114,14 @@ def code_digest() -> str:
     return digests.of_modules("components", "pipeline", "pipeline.runners", "serving", "trainer")
 
 
+def parse_recipe(text: str) -> dict[str, Any]:
+    """The run's parameter `recipe`, JSON. KFP's numbers are doubles: 2 may come as 2.0."""
+    changes: dict[str, Any] = json.loads(
+        text, parse_float=lambda digits: int(n) if (n := float(digits)).is_integer() else n
+    )
+    return changes
+
+
 def override_recipe(node: pipeline_pb2.PipelineNode, changes: Mapping[str, Any]) -> None:
     """Changes hyper-parameters in what the Trainer is given.
 
@@ -196,14 +204,6 @@ def _say(sentence: str) -> None:
     print(f"mnist-tfx: {sentence}", file=sys.stderr, flush=True)
 
 
-def _recipe(text: str) -> dict[str, Any]:
-    """All of KFP's numbers are doubles: 2 may come as 2.0."""
-    changes: dict[str, Any] = json.loads(
-        text, parse_float=lambda digits: int(n) if (n := float(digits)).is_integer() else n
-    )
-    return changes
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
     parser.add_argument("--node-id", required=True)
@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--pipeline-root", required=True)
     parser.add_argument("--data", help="the folder with the IDX files")
-    parser.add_argument("--recipe", type=_recipe, default={}, help="JSON: changes")
+    parser.add_argument("--recipe", type=parse_recipe, default={}, help="JSON: changes")
     parser.add_argument("--executor-input", type=json.loads, required=True, help="KFP's, as JSON")
     parser.add_argument(
         "--view", nargs=2, action="append", default=[], metavar=("NAME", "PATH"), help="KFP output"

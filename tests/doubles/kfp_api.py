@@ -1,0 +1,354 @@
+"""An HTTP server that keeps the contract of Kubeflow Pipelines' API v2beta1.
+
+Requests are read into, and answers made from, kfp-server-api's own models, so that an
+unknown field is refused here as it is there. What the real server checks of names,
+namespaces, references and parameters is checked; states and errors are its states and
+errors. Its runs go through the moments that a test gives, one each time they are looked at.
+"""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kfp_server_api as api
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import make_server
+
+PREFIX = "/apis/v2beta1"
+INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS = 3, 5, 6
+Moment = Mapping[str, str]  # the state of each task by then; a task that is not named is pending
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class RefusedError(Exception):
+    """What the server answers with, as grpc-gateway writes it."""
+
+    def __init__(self, http_status: int, code: int, message: str):
+        super().__init__(message)
+        self.http_status, self.code = http_status, code
+
+
+@dataclass
+class KfpApi:
+    """The server's settings and what it holds; tests look into it.
+
+    A user who sends `token` or `cookies` is let in; without both, everybody is.
+    """
+
+    multi_user: bool = False
+    token: str | None = None
+    cookies: str | None = None
+    forbidden_namespaces: Sequence[str] = ()
+    moments: Sequence[Moment] = ({},)
+    final_state: str = "SUCCEEDED"
+    logs: Mapping[str, str] = field(default_factory=dict)  # of each task's pod
+    broken_answers: int = 0  # how many looks at a run are answered with 503 first
+    retried: Sequence[str] = ()  # tasks whose first pod failed before the last one did
+
+    experiments: list[api.V2beta1Experiment] = field(default_factory=list)
+    pipelines: list[api.V2beta1Pipeline] = field(default_factory=list)
+    versions: list[api.V2beta1PipelineVersion] = field(default_factory=list)
+    runs: list[api.V2beta1Run] = field(default_factory=list)
+    recurring_runs: list[api.V2beta1RecurringRun] = field(default_factory=list)
+    looks: int = 0
+
+    # Each method answers one route; ROUTES names them.
+
+    def healthz(self, request: Request) -> Any:
+        return api.V2beta1GetHealthzResponse(multi_user=self.multi_user)
+
+    def list_experiments(self, request: Request) -> Any:
+        found = self._filtered(self.experiments, request)
+        self._check_namespace(request.args.get("namespace"), "ListExperiments")
+        return api.V2beta1ListExperimentsResponse(experiments=found, total_size=len(found))
+
+    def create_experiment(self, request: Request) -> Any:
+        made = _read(request, api.V2beta1Experiment)
+        self._check_namespace(made.namespace, "CreateExperiment")
+        _require(made.display_name, "experiment's display name")
+        made.experiment_id, made.created_at = str(uuid.uuid4()), START
+        self.experiments.append(made)
+        return made
+
+    def list_pipelines(self, request: Request) -> Any:
+        found = self._filtered(self.pipelines, request)
+        return api.V2beta1ListPipelinesResponse(pipelines=found, total_size=len(found))
+
+    def create_pipeline(self, request: Request) -> Any:
+        made = _read(request, api.V2beta1Pipeline)
+        _require(made.display_name, "pipeline's display name")
+        if any(other.display_name == made.display_name for other in self.pipelines):
+            raise RefusedError(409, ALREADY_EXISTS, f"pipeline {made.display_name} already exists")
+        made.pipeline_id, made.created_at = str(uuid.uuid4()), START
+        self.pipelines.append(made)
+        return made
+
+    def list_versions(self, request: Request, pipeline_id: str) -> Any:
+        found = [v for v in self.versions if v.pipeline_id == pipeline_id]
+        found = self._filtered(found, request)
+        return api.V2beta1ListPipelineVersionsResponse(
+            pipeline_versions=found, total_size=len(found)
+        )
+
+    def upload_version(self, request: Request) -> Any:
+        name, pipeline_id = request.args.get("name"), request.args.get("pipelineid")
+        _require(name, "pipeline version's name")
+        self._get(self.pipelines, "pipeline_id", pipeline_id)
+        if any(v.display_name == name and v.pipeline_id == pipeline_id for v in self.versions):
+            raise RefusedError(409, ALREADY_EXISTS, f"pipeline version {name} already exists")
+        uploaded = request.files["uploadfile"]
+        assert uploaded.filename and uploaded.filename.endswith(".yaml")
+        documents = list(yaml.safe_load_all(uploaded.read()))
+        spec = {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+        json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
+        made = api.V2beta1PipelineVersion(
+            pipeline_id=pipeline_id,
+            pipeline_version_id=str(uuid.uuid4()),
+            display_name=name,
+            pipeline_spec=spec,
+            created_at=START,
+        )
+        self.versions.append(made)
+        return made
+
+    def create_run(self, request: Request) -> Any:
+        made = _read(request, api.V2beta1Run)
+        self._check_job(made)
+        made.run_id, made.created_at, made.state = str(uuid.uuid4()), START, "PENDING"
+        self.runs.append(made)
+        return made
+
+    def get_run(self, request: Request, run_id: str) -> Any:
+        if self.broken_answers:
+            self.broken_answers -= 1
+            raise RefusedError(503, 14, "upstream connect error")
+        run = self._get(self.runs, "run_id", run_id)
+        moment = self.moments[min(self.looks, len(self.moments) - 1)]
+        run.state = self.final_state if self.looks >= len(self.moments) - 1 else "RUNNING"
+        self.looks += 1
+        run.run_details = api.V2beta1RunDetails(task_details=self._workflow(run, moment))
+        return run
+
+    def list_recurring_runs(self, request: Request) -> Any:
+        self._check_namespace(request.args.get("namespace"), "ListRecurringRuns")
+        found = self._filtered(self.recurring_runs, request)
+        start, size = int(request.args.get("page_token") or 0), 2  # small: pages have to be turned
+        more = str(start + size) if start + size < len(found) else None
+        return api.V2beta1ListRecurringRunsResponse(
+            recurring_runs=found[start : start + size], next_page_token=more, total_size=len(found)
+        )
+
+    def create_recurring_run(self, request: Request) -> Any:
+        made = _read(request, api.V2beta1RecurringRun)
+        self._check_job(made)
+        cron = (made.trigger or {}).get("cron_schedule", {}).get("cron", "")
+        if len(cron.split()) not in (5, 6) and not cron.startswith("@"):
+            raise RefusedError(400, INVALID_ARGUMENT, f"schedule cron {cron!r} is not supported")
+        if not 1 <= int(made.max_concurrency or 0) <= 10:
+            raise RefusedError(400, INVALID_ARGUMENT, "max_concurrency must be between 1 and 10")
+        made.recurring_run_id, made.created_at = str(uuid.uuid4()), START
+        made.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[made.mode]
+        self.recurring_runs.append(made)
+        return made
+
+    def enable_recurring_run(self, request: Request, recurring_run_id: str) -> Any:
+        found = self._get(self.recurring_runs, "recurring_run_id", recurring_run_id)
+        found.status = "ENABLED"
+        return {}
+
+    def disable_recurring_run(self, request: Request, recurring_run_id: str) -> Any:
+        found = self._get(self.recurring_runs, "recurring_run_id", recurring_run_id)
+        found.status = "DISABLED"
+        return {}
+
+    def delete_recurring_run(self, request: Request, recurring_run_id: str) -> Any:
+        found = self._get(self.recurring_runs, "recurring_run_id", recurring_run_id)
+        self.recurring_runs.remove(found)
+        return {}
+
+    def pod_logs(self, request: Request) -> Any:
+        """The UI's server has this, not the API: frontend/server/handlers/pod-logs.ts."""
+        pod = request.args["podname"]
+        _require(request.args.get("podnamespace"), "podnamespace")
+        for task, log in self.logs.items():
+            if pod == _pod_name("executor", f"{task}-last"):
+                return Response(log, mimetype="text/plain")
+        return Response("pod not found", 404)
+
+    def answer(self, request: Request) -> Response:
+        """Any request."""
+        try:
+            endpoint, values = _MAP.bind_to_environ(request.environ).match()
+            self._check_user(request)
+            result = getattr(self, endpoint)(request, **values)
+        except RefusedError as refused:
+            body = {"code": refused.code, "error": str(refused), "message": str(refused)}
+            return Response(json.dumps(body), refused.http_status, mimetype="application/json")
+        except HTTPException as error:
+            return error.get_response()  # type: ignore[return-value]
+        if isinstance(result, Response):
+            return result
+        plain = api.ApiClient().sanitize_for_serialization(result)
+        return Response(json.dumps(plain), mimetype="application/json")
+
+    def _check_user(self, request: Request) -> None:
+        if self.token is None and self.cookies is None:
+            return
+        has_token = request.headers.get("Authorization") == f"Bearer {self.token}"
+        has_cookies = request.headers.get("Cookie") == self.cookies
+        if not (self.token and has_token) and not (self.cookies and has_cookies):
+            raise RefusedError(401, 16, "Request header error: there is no user identity header.")
+
+    def _check_namespace(self, namespace: str | None, call: str) -> None:
+        if self.multi_user and not namespace:
+            raise RefusedError(
+                400, INVALID_ARGUMENT, f"In multi-user mode, {call} needs a namespace"
+            )
+        if not self.multi_user and namespace:
+            raise RefusedError(
+                400, INVALID_ARGUMENT, f"In single-user mode, {call} cannot filter by namespace"
+            )
+        if namespace in self.forbidden_namespaces:
+            raise RefusedError(403, 7, f"User is not authorized in namespace {namespace}")
+
+    def _check_job(self, job: Any) -> None:
+        """What runs and recurring runs have in common."""
+        _require(job.display_name, "display name")
+        self._get(self.experiments, "experiment_id", job.experiment_id)
+        reference = job.pipeline_version_reference
+        version = self._get(self.versions, "pipeline_version_id", reference["pipeline_version_id"])
+        assert reference["pipeline_id"] == version.pipeline_id
+        root = version.pipeline_spec["pipeline_spec"]["root"]
+        declared = root["inputDefinitions"]["parameters"]
+        for name in job.runtime_config.get("parameters", {}):
+            if name not in declared:
+                raise RefusedError(400, INVALID_ARGUMENT, f"unknown pipeline parameter {name}")
+
+    def _filtered(self, items: Sequence[Any], request: Request) -> list[Any]:
+        text = request.args.get("filter")
+        if not text:
+            return list(items)
+        (predicate,) = json.loads(text)["predicates"]
+        assert predicate.keys() == {"operation", "key", "stringValue"}
+        assert predicate["operation"] in ("EQUALS", 1)
+        return [i for i in items if getattr(i, predicate["key"]) == predicate["stringValue"]]
+
+    def _get(self, items: Sequence[Any], key: str, value: Any) -> Any:
+        for item in items:
+            if getattr(item, key) == value:
+                return item
+        raise RefusedError(404, NOT_FOUND, f"ResourceNotFoundError: {key} {value} not found")
+
+    def _workflow(self, run: api.V2beta1Run, moment: Moment) -> list[api.V2beta1PipelineTaskDetail]:
+        """The nodes of the workflow, as backend/src/common/util/workflow.go reports them.
+
+        A task has a driver's pod, and a node whose children are the pods of its container: one
+        for each attempt. Children are node ids; the pods' names have the template in them, too.
+        """
+
+        def detail(
+            name: str, template: str, hash_of: str, state: str, children: Sequence[str] = ()
+        ) -> api.V2beta1PipelineTaskDetail:
+            is_over = state in ("SUCCEEDED", "FAILED")
+            return api.V2beta1PipelineTaskDetail(
+                run_id=run.run_id,
+                task_id=str(uuid.uuid4()),
+                display_name=name,
+                create_time=START,
+                start_time=START,
+                end_time=START + timedelta(seconds=7) if is_over else None,
+                state=state,
+                pod_name=_pod_name(template, hash_of),
+                child_tasks=[api.PipelineTaskDetailChildTask(pod_name=c) for c in children],
+            )
+
+        details = []
+        for task, state in moment.items():
+            details.append(detail(f"{task}-driver", "driver", f"{task}-driver", "SUCCEEDED"))
+            attempts = [f"{task}-first"] * (task in self.retried) + [f"{task}-last"]
+            ids = [f"workflow-{_hash(attempt)}" for attempt in attempts]
+            details.append(detail(task, "dag", task, state, ids))
+            for number, attempt in enumerate(attempts):
+                pod = detail(f"executor({number})", "executor", attempt, state)
+                if attempt.endswith("-first"):
+                    pod.state, pod.end_time = "FAILED", START + timedelta(seconds=3)
+                details.append(pod)
+        return details
+
+
+def _pod_name(template: str, hash_of: str) -> str:
+    return f"workflow-{template}-{_hash(hash_of)}"
+
+
+def _hash(text: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, text).int % 10**10)
+
+
+def _read(request: Request, model: Callable[..., Any]) -> Any:
+    """The body as a model: what is no field of it is refused, as protojson does."""
+    body = request.get_json()
+    fields = {json_name: name for name, json_name in model.attribute_map.items()}  # type: ignore[attr-defined]
+    for key in body:
+        if key not in fields:
+            raise RefusedError(400, INVALID_ARGUMENT, f'unknown field "{key}"')
+    return model(**{fields[key]: value for key, value in body.items()})
+
+
+def _require(value: str | None, what: str) -> None:
+    if not value:
+        raise RefusedError(400, INVALID_ARGUMENT, f"the {what} is missing")
+
+
+def _rule(method: str, path: str, endpoint: str) -> Rule:
+    return Rule(f"{PREFIX}{path}", methods=[method], endpoint=endpoint)
+
+
+_MAP = Map(
+    [
+        _rule("GET", "/healthz", "healthz"),
+        _rule("GET", "/experiments", "list_experiments"),
+        _rule("POST", "/experiments", "create_experiment"),
+        _rule("GET", "/pipelines", "list_pipelines"),
+        _rule("POST", "/pipelines", "create_pipeline"),
+        _rule("GET", "/pipelines/<pipeline_id>/versions", "list_versions"),
+        _rule("POST", "/pipelines/upload_version", "upload_version"),
+        _rule("POST", "/runs", "create_run"),
+        _rule("GET", "/runs/<run_id>", "get_run"),
+        _rule("GET", "/recurringruns", "list_recurring_runs"),
+        _rule("POST", "/recurringruns", "create_recurring_run"),
+        _rule("POST", "/recurringruns/<recurring_run_id>:enable", "enable_recurring_run"),
+        _rule("POST", "/recurringruns/<recurring_run_id>:disable", "disable_recurring_run"),
+        _rule("DELETE", "/recurringruns/<recurring_run_id>", "delete_recurring_run"),
+        Rule("/k8s/pod/logs", methods=["GET"], endpoint="pod_logs"),
+    ]
+)
+
+
+@contextmanager
+def serving(answer: Callable[[Request], Response]) -> Iterator[str]:
+    """A server on a free port of the loopback interface; gives its URL."""
+
+    @Request.application
+    def application(request: Request) -> Response:
+        return answer(request)
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
