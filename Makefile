@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .venv/tools/bin/uv
 
-.PHONY: run test check format setup lock clean
+IMAGE ?= mnist-tfx:latest
+
+.PHONY: run test check format setup lock image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -32,6 +34,17 @@ lock: setup
 	  --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
+
+# The image that Kubeflow's tasks run in; PIP_CONF names a pip.conf, for a registry of your own.
+image:
+	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
+	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
+
+# The compiled pipeline in real containers of that image, by KFP's own local runner.
+test-image: setup
+	@$(BIN)/python -m pytest tests/image --image $(IMAGE) $(ARGS)
+
+comma := ,
 
 clean:
 	rm -rf .venv .venv.log .venv.lock

@@ -56,13 +56,16 @@ def data(
     config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
+    into: Annotated[
+        Path | None, typer.Option(help="The folder to fetch into, in the place of the cache.")
+    ] = None,
 ) -> None:
     """Fetch the data set, or check the one in a folder; prints where it is."""
     from pipeline import config as configuration
     from pipeline import local_session
 
     settings = configuration.load(config, overrides or ())
-    folder = local_session.prepare_data(settings.data.dataset, data_dir, console)
+    folder = local_session.prepare_data(settings.data.dataset, data_dir, console, into)
     console.print(str(folder), highlight=False, soft_wrap=True)
 
 

@@ -62,13 +62,16 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is fetched, the bytes so far, and the bytes in all if known."""
 
 
-def prepare(dataset: str, folder: Path | None, progress: Progress) -> Path:
+def prepare(
+    dataset: str, folder: Path | None, progress: Progress, into: Path | None = None
+) -> Path:
     """The folder with the data set's four files, fetched if need be, and checked.
 
     Args:
       dataset: "mnist", or any other name for a data set that only `folder` has.
       folder: where the files are; None for the cache.
       progress: follows a download.
+      into: the folder to fetch into; None for the cache.
 
     Raises:
       DataError: a file is missing, damaged, or not MNIST's; or nothing could be reached.
@@ -85,13 +88,13 @@ def prepare(dataset: str, folder: Path | None, progress: Progress) -> Path:
             f"the data set {dataset} has no known source: name the folder that has its four IDX "
             "files with --data-dir."
         )
-    cache = cache_folder()
+    target = into or cache_folder()
     try:
-        check(dataset, cache)
+        check(dataset, target)
     except DataError:
-        _fetch(cache, progress)
-        check(dataset, cache)
-    return cache
+        _fetch(target, progress)
+        check(dataset, target)
+    return target
 
 
 def cache_folder() -> Path:
@@ -126,8 +129,8 @@ def _check_digest(path: Path, content: bytes) -> None:
         )
 
 
-def _fetch(cache: Path, progress: Progress) -> None:
-    """Fills the cache from the first source that works."""
+def _fetch(target: Path, progress: Progress) -> None:
+    """Fills a folder from the first source that works."""
     failures = []
     sources: list[tuple[str, Callable[[], Iterator[tuple[str, bytes]]]]] = [
         *((mirror, lambda mirror=mirror: _from_mirror(mirror, progress)) for mirror in MIRRORS),
@@ -137,7 +140,7 @@ def _fetch(cache: Path, progress: Progress) -> None:
         try:
             for name, content in files():
                 _check_digest(Path(source) / name, content)
-                _write(cache / name, content)
+                _write(target / name, content)
         except _FETCH_ERRORS as error:
             failures.append(f"{source} ({_reason(error)})")
         else:

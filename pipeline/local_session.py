@@ -53,7 +53,9 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     return ExitCode(record.exit_code)
 
 
-def prepare_data(dataset: str, data_dir: Path | None, console: Console) -> Path:
+def prepare_data(
+    dataset: str, data_dir: Path | None, console: Console, into: Path | None = None
+) -> Path:
     """The folder with the data set's files, fetched if need be; shows the download.
 
     Raises:
@@ -70,7 +72,7 @@ def prepare_data(dataset: str, data_dir: Path | None, console: Console) -> Path:
         progress.update(tasks[name], completed=done, total=total)
 
     try:
-        return data_files.prepare(dataset, data_dir, show)
+        return data_files.prepare(dataset, data_dir, show, into)
     finally:
         if tasks:  # a display that was never started leaves an empty line
             progress.stop()

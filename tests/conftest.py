@@ -112,3 +112,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write the golden files anew, for review"
     )
+    parser.addoption("--image", help="the image for tests/image: make test-image")

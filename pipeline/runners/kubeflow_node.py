@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from ml_metadata import errors as mlmd_errors
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
@@ -33,7 +34,7 @@ from tfx.utils import json_utils
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import code_digest as digests
 from pipeline.config import changed_recipe
-from pipeline.errors import ConfigError, ExitCode, PipelineError
+from pipeline.errors import ClusterError, ConfigError, ExitCode, PipelineError
 from pipeline.runners import executions, kubeflow_views, node_slice
 from trainer.hparams import HyperParameters
 
@@ -158,6 +159,7 @@ def _fill_in(part: pipeline_pb2.Pipeline, options: argparse.Namespace) -> None:
 def _run(
     part: pipeline_pb2.Pipeline, connection: ConnectionConfig, options: argparse.Namespace
 ) -> None:
+    _check_store(connection)
     node = part.nodes[0].pipeline_node
     deployment = runner_utils.extract_local_deployment_config(part)
     if options.node_id == executions.PUSHER:
@@ -182,6 +184,25 @@ def _run(
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     kubeflow_views.write(options.node_id, outputs, dict(options.view), output_file)
     _say(f"{options.node_id} {state}")
+
+
+def _check_store(connection: ConnectionConfig) -> None:
+    """Raises ClusterError where the metadata store does not answer; its own words say little."""
+    try:
+        with metadata.Metadata(connection) as handle:
+            handle.store.get_context_types()
+    except (RuntimeError, mlmd_errors.StatusError) as error:
+        if isinstance(connection, metadata_store_pb2.MetadataStoreClientConfig):
+            raise ClusterError(
+                f"the metadata store, ML Metadata's gRPC service at {connection.host}:"
+                f"{connection.port}, does not answer: {executions.one_line(error)}"
+            ) from error
+        mysql = connection.mysql
+        raise ClusterError(
+            f"the metadata store, MySQL at {mysql.host}:{mysql.port}, does not let {mysql.user} "
+            f"into the database {mysql.database}, or is not there: check that it is running, and "
+            "the secret's username and password."
+        ) from error
 
 
 def _check_code(compiled_from: str) -> None:

@@ -106,6 +106,19 @@ def test_a_mirror_fills_the_cache_once(
     assert len(asked) == 4
 
 
+def test_another_folder_may_be_filled_in_the_place_of_the_cache(
+    cache: Path, mirror: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, asked = mirror
+    monkeypatch.setattr(data, "MIRRORS", (address,))
+    target = tmp_path / "volume" / "data"
+    assert data.prepare("mnist", None, _ignore, into=target) == target
+    assert sorted(path.name for path in target.iterdir()) == sorted(data.MNIST_DIGESTS)
+    assert not cache.exists()
+    assert data.prepare("mnist", None, _ignore, into=target) == target
+    assert len(asked) == 4, "the second time nothing is fetched"
+
+
 def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
     cache: Path,
     mirror: tuple[str, list[str]],

@@ -112,7 +112,10 @@ def test_a_store_that_cannot_be_reached_is_said(
         monkeypatch.setenv(name, value)
     assert kubeflow_node.main(_arguments(trainer)) == 1
     last = capfd.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("mnist-tfx: Trainer failed: the metadata store: ")
+    assert last.startswith(
+        "mnist-tfx: Trainer failed: the metadata store, ML Metadata's gRPC service at 127.0.0.1:9, "
+        "does not answer: "
+    )
 
 
 def test_a_run_may_change_the_recipe(trainer: str) -> None:

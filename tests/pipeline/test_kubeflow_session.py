@@ -1,6 +1,5 @@
 """`mnist-tfx submit` and `schedule` as a user has them, and how a run that ended is judged."""
 
-import os
 import re
 import subprocess
 import sys
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 from doubles import kfp_api
 from doubles.kfp_api import KfpApi
+from rich.console import Console
 
-from pipeline import config, kubeflow_session
+from pipeline import cli, cli_cluster, config, kubeflow_session
 from pipeline.errors import ConfigError, ExitCode
 from pipeline.events import NodeChanged
 
@@ -19,31 +19,41 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[KfpApi, Run]]:
-    """A server, and `mnist-tfx` with it as its endpoint."""
+def server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[tuple[KfpApi, Run]]:
+    """A server, and `mnist-tfx` with it as its endpoint, called in this process."""
     api = KfpApi()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "KF_PIPELINES_ENDPOINT": url, "COLUMNS": "200"},
-        )
+        monkeypatch.setattr(sys, "argv", ["mnist-tfx", *arguments])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
+    for module in (cli_cluster, cli):  # wide, and written to what is captured
+        monkeypatch.setattr(module, "console", Console(width=200))
     with kfp_api.serving(api.answer) as url:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", url)
         yield api, run
 
 
 def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpApi, Run]) -> None:
-    api, run = server
+    """In a process of its own: the libraries' noise is kept away from it."""
+    api, _ = server
     api.moments = [
         {"idxexamplegen": "RUNNING"},
         {"idxexamplegen": "SUCCEEDED", "curatedschema": "SUCCEEDED"},
     ]
-    done = run("submit", "--wait", "--run-name", "mine", "--param", "recipe.epochs=2")
+    command = [sys.executable, "-m", "pipeline.cli", "submit", "--wait", "--run-name", "mine"]
+    done = subprocess.run(
+        [*command, "--param", "recipe.epochs=2"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     (made,) = api.runs
     assert made.display_name == "mine"

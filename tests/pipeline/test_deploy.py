@@ -1,0 +1,136 @@
+"""The manifests: valid for Kubernetes, careful with rights, and in step with the cluster's file."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from pipeline import cluster
+from pipeline.settings_file import Section
+
+DEPLOY = Path(cluster.__file__).parent / "deploy"
+KUBERNETES = "1.31"
+
+
+def _kustomization() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
+    return loaded
+
+
+def _objects() -> list[dict[str, Any]]:
+    return [
+        document
+        for name in _kustomization()["resources"]
+        for document in yaml.safe_load_all((DEPLOY / name).read_text())
+    ]
+
+
+def _named(kind: str, name: str) -> dict[str, Any]:
+    (found,) = (o for o in _objects() if (o["kind"], o["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def _pods() -> dict[str, dict[str, Any]]:
+    return {
+        found["metadata"]["name"]: found["spec"]["template"]["spec"]
+        for found in _objects()
+        if found["kind"] in ("Deployment", "StatefulSet", "Job")
+    }
+
+
+@pytest.mark.parametrize(
+    "manifest", _objects(), ids=lambda o: f"{o['kind']}-{o['metadata']['name']}"
+)
+def test_every_manifest_is_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def test_every_file_is_in_the_kustomization() -> None:
+    files = {path.name for path in DEPLOY.glob("*.yaml")} - {"kustomization.yaml"}
+    assert files == set(_kustomization()["resources"])
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+def test_kustomize_builds_them_into_one_namespace() -> None:
+    done = subprocess.run(
+        ["kubectl", "kustomize", DEPLOY], capture_output=True, text=True, check=True
+    )
+    built = list(yaml.safe_load_all(done.stdout))
+    assert len(built) == len(_objects())
+    for manifest in built:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        assert manifest["metadata"]["namespace"] == "kubeflow"
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/part-of"] == "mnist-tfx"
+    (job,) = (m for m in built if m["kind"] == "Job")
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "mnist-tfx:latest"
+
+
+def test_no_pod_has_more_than_it_needs() -> None:
+    for name, pod in _pods().items():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_the_account_may_read_two_objects_and_report_results() -> None:
+    rules = {
+        tuple(rule["resources"]): (rule["verbs"], rule.get("resourceNames"))
+        for rule in _named("Role", "mnist-tfx")["rules"]
+    }
+    assert rules == {
+        ("configmaps",): (["get"], ["kfp-launcher"]),
+        ("secrets",): (["get"], ["mlpipeline-minio-artifact"]),
+        ("pods",): (["get", "list", "watch"], None),
+        ("workflowtaskresults",): (["create", "patch"], None),
+    }
+
+
+def test_the_shipped_clusters_file_fits_the_manifests() -> None:
+    loaded = cluster.load()
+    assert _kustomization()["namespace"] == loaded.namespace
+    _named("ServiceAccount", loaded.service_account)
+    _named("PersistentVolumeClaim", loaded.storage.pvc)
+    store = loaded.metadata
+    assert isinstance(store, cluster.MysqlStoreConfig)
+    assert set(_named("Secret", store.secret)["stringData"]) == {"username", "password"}
+    ports = _named("Service", store.host)["spec"]["ports"]
+    assert [port["port"] for port in ports] == [store.port]
+    (database,) = _pods()["mnist-tfx-mysql"]["containers"]
+    assert {"name": "MARIADB_DATABASE", "value": store.database} in database["env"]
+    for pod in ("mnist-tfx-data", "mnist-tfx-model-server"):
+        (container,) = _pods()[pod]["containers"]
+        mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+        assert mounts["mnist-tfx"] == loaded.storage.root
+    (job,) = _pods()["mnist-tfx-data"]["containers"]
+    assert job["command"][-1] == loaded.storage.folder(loaded.storage.data)
+    (server,) = _pods()["mnist-tfx-model-server"]["containers"]
+    serving = loaded.storage.folder("serving_model/mnist")
+    assert f"--model_base_path={serving}" in server["args"]
+
+
+def test_every_key_of_the_clusters_file_is_in_the_documentation() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    sections: list[type[Section]] = [
+        cluster.ClusterConfig,
+        cluster.ServerConfig,
+        cluster.StorageConfig,
+        cluster.MysqlStoreConfig,
+        cluster.TaskConfig,
+        cluster.SecretConfig,
+        cluster.ScheduleConfig,
+    ]
+    for section in sections:
+        for key in section.model_fields:
+            named = (f"`{key}`", f"`{key}.", f".{key}`", f"`{section.__name__.lower()}")
+            assert any(form in text for form in named), key
