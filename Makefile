@@ -35,13 +35,14 @@ lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
 
-# The image that Kubeflow's tasks run in; PIP_CONF names a pip.conf, for a registry of your own.
+# The image that Kubeflow's tasks run in. PIP_CONF names a pip.conf, for a registry of your own.
 image:
 	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 
 # The compiled pipeline in real containers of that image, by KFP's own local runner.
 test-image: setup
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory image; fi
 	@$(BIN)/python -m pytest tests/image --image $(IMAGE) $(ARGS)
 
 comma := ,

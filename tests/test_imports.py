@@ -16,7 +16,15 @@ def _loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["trainer.features", "trainer.hparams", "serving.launcher", "pipeline.cli", "pipeline.config"],
+    [
+        "trainer.features",
+        "trainer.hparams",
+        "serving.launcher",
+        "pipeline.cli",
+        "pipeline.cluster",
+        "pipeline.config",
+        "pipeline.kubeflow_session",
+    ],
 )
 def test_what_is_imported_for_help_and_mistakes_loads_nothing_heavy(module: str) -> None:
     assert _loaded_after(f"import {module}") == set()
@@ -24,6 +32,10 @@ def test_what_is_imported_for_help_and_mistakes_loads_nothing_heavy(module: str)
 
 def test_a_local_run_is_followed_without_anything_heavy() -> None:
     assert _loaded_after("import pipeline.local_session") == set()
+
+
+def test_kubeflows_api_is_asked_without_tensorflow() -> None:
+    assert _loaded_after("import pipeline.runners.kubeflow_client") == {"kfp"}
 
 
 def test_the_client_loads_tensorflow_for_the_stubs_and_no_more() -> None:

@@ -20,7 +20,10 @@ def _call(
     return code if isinstance(code, int) else 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", ["run", "data", "serve", "predict", "status"])
+@pytest.mark.parametrize(
+    "command",
+    ["run", "data", "serve", "predict", "status", "compile", "submit", "schedule"],
+)
 def test_every_command_has_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:

@@ -1,0 +1,85 @@
+"""The components where data and artifacts are in a bucket: TensorFlow's file system in memory."""
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+import tensorflow as tf
+from apache_beam.testing.util import assert_that, equal_to
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+from tfx.components.example_gen import utils
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+from components import anomaly_gate, curated_schema, idx_example_gen
+from components.idx_format import ImagesAndLabels
+from pipeline.runners.local import BEAM_RUNNER
+from trainer import features
+
+
+@pytest.fixture(scope="module")
+def data(digits: Path) -> str:
+    folder = "ram://bucket/data"
+    fileio.makedirs(folder)
+    for path in digits.iterdir():
+        fileio.copy(str(path), f"{folder}/{path.name}", overwrite=True)
+    return folder
+
+
+def test_idx_files_are_read(data: str, test_digits: ImagesAndLabels) -> None:
+    def label(record: bytes) -> int:
+        example = tf.train.Example.FromString(record)
+        return int(example.features.feature[features.LABEL].int64_list.value[0])
+
+    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+        labels = pipeline | idx_example_gen.ReadIdxPair(data, "t10k-*") | beam.Map(label)
+        assert_that(labels, equal_to(test_digits.labels.tolist()))
+
+
+def test_the_fingerprint_is_that_of_the_same_files_on_a_disk(data: str, digits: Path) -> None:
+    def fingerprint(folder: str) -> str:
+        component = idx_example_gen.IdxExampleGen(folder, eval_fraction=0.25)
+        driver = idx_example_gen.Driver(None)
+        resolved = driver.resolve_exec_properties(dict(component.exec_properties), None, None)
+        return str(resolved[utils.FINGERPRINT_PROPERTY_NAME])
+
+    assert fingerprint(data) == fingerprint(str(digits))
+
+
+def test_the_schema_and_the_baseline_are_written() -> None:
+    schema, baseline = standard_artifacts.Schema(), standard_artifacts.ExampleStatistics()
+    schema.uri, baseline.uri = "ram://bucket/schema", "ram://bucket/baseline"
+    for artifact in (schema, baseline):
+        fileio.makedirs(artifact.uri)
+    curated_schema.CuratedSchema.EXECUTOR_SPEC.executor_class().Do(
+        {},
+        {"schema": [schema], "baseline": [baseline]},
+        {
+            "schema_text": "# reviewed",
+            "class_balance_json": json.dumps([0.5, 0.5]),
+            "code_digest": "",
+        },
+    )
+    assert io_utils.read_string_file(f"{schema.uri}/schema.pbtxt") == "# reviewed"
+    for split in curated_schema.SPLITS:
+        folder = artifact_utils.get_split_uri([baseline], split)
+        content = io_utils.read_bytes_file(f"{folder}/{curated_schema.STATISTICS_FILE}")
+        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
+        assert dataset.num_examples == 1_000_000
+
+
+def test_anomalies_are_read() -> None:
+    found = standard_artifacts.ExampleAnomalies()
+    found.uri = "ram://bucket/anomalies"
+    text = 'anomaly_info { key: "label" value { reason { description: "value 12" } } }'
+    anomalies = text_format.Parse(text, anomalies_pb2.Anomalies())
+    for folder in ("Split-train", "SplitPair-test_test"):
+        path = f"{found.uri}/{folder}/{anomaly_gate.ANOMALIES_FILE}"
+        io_utils.write_bytes_file(path, anomalies.SerializeToString())
+    assert [str(anomaly) for anomaly in anomaly_gate.read_anomalies(found)] == [
+        "train, label: value 12",
+        "test, label: value 12",
+    ]

@@ -1,0 +1,107 @@
+"""The compiled pipeline in real containers of the image, by KFP's own local runner.
+
+`make test-image` builds the image and calls this. The containers have what Kubeflow gives
+them: another user than root, no capabilities, the volume, and Debian's Python.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import docker
+import pytest
+import yaml
+from doubles import mlmd_server
+from kfp import components, local
+
+from pipeline import cluster, config
+from pipeline.runners import kubeflow
+from serving import launcher, version_folders
+from serving.client import Client
+
+
+@pytest.fixture(scope="module")
+def image(request: pytest.FixtureRequest) -> str:
+    name = request.config.getoption("--image")
+    if not name:
+        pytest.skip("no image was named: make test-image builds one and runs this")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers here: {str(error)[:100]}")
+    with_tag = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    if not any(with_tag in found.tags for found in client.images.list()):
+        pytest.skip(f"there is no image {with_tag}: make image builds it")
+    return str(name)
+
+
+def _inside(image: str, *command: str) -> str:
+    output = docker.from_env().containers.run(
+        image,
+        list(command),
+        remove=True,
+        network_mode="none",
+        cap_drop=["ALL"],
+        read_only=True,
+        tmpfs={"/tmp": ""},
+    )
+    return str(output.decode().strip())
+
+
+def test_what_is_in_it(image: str) -> None:
+    assert _inside(image, "id", "-u") != "0"
+    assert _inside(image, "cat", "/etc/debian_version").startswith("13")
+    assert _inside(image, "python", "--version").startswith("Python 3.13")
+    lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
+    installed = json.loads(_inside(image, "python", "-m", "pip", "list", "--format=json"))
+    versions = {found["name"].lower().replace("_", "-"): found["version"] for found in installed}
+    for package in ("tfx", "tensorflow", "kfp", "apache-beam"):
+        assert f"\n{package}=={versions[package]} " in f"\n{lock}"
+    find = "import importlib.util as i; print(i.find_spec('pipeline.graph').cached)"
+    cached = _inside(image, "python", "-c", find)
+    assert _inside(image, "ls", cached) == cached, "byte code is compiled"
+    assert "mnist-tfx" in _inside(image, "mnist-tfx", "--help")
+
+
+def test_the_pipeline_runs_in_it(
+    image: str, tmp_path: Path, digits: Path, digits_config: Path
+) -> None:
+    volume = tmp_path / "volume"
+    outputs = tmp_path / "outputs"
+    shutil.copytree(digits, volume / "data")
+    for folder in (tmp_path, *tmp_path.parents[:2], volume, outputs):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)  # the containers' user is another one
+    with mlmd_server.running(tmp_path / "metadata.sqlite") as port:
+        settings = cluster.load(
+            overrides=[
+                f"image={image}",
+                f"storage.root={volume}",
+                f"metadata={{store='grpc', host='127.0.0.1', port={port}}}",
+            ]
+        )
+        pipeline = kubeflow.compile_pipeline(config.load(digits_config), settings)
+        specification = next(yaml.safe_load_all(pipeline.yaml))
+        (container, *_) = specification["deploymentSpec"]["executors"].values()
+        mount = docker.types.Mount(str(volume), str(volume), type="bind")
+        runner = local.DockerRunner(
+            mounts=[mount],
+            network_mode="host",
+            # KFP's local runner leaves the containers' variables out.
+            environment={v["name"]: v["value"] for v in container["container"]["env"]},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+        )
+        local.init(runner, pipeline_root=str(outputs), raise_on_error=True)
+        run = components.load_component_from_text(pipeline.yaml)
+        run(recipe={"epochs": 5})
+    (version,) = version_folders.find(volume / "serving_model" / "digits")
+    (path,) = outputs.rglob("verdict")
+    assert "every threshold was reached" in path.read_text()
+    serving = volume / "serving_model" / "digits"
+    with (
+        launcher.running("digits", serving, tmp_path / "server.txt") as server,
+        Client(server.address, "digits") as client,
+    ):
+        assert client.wait_until_ready(timeout_s=120, check=server.check) == version
