@@ -20,6 +20,7 @@ from pipeline.run_view import RunView
 
 if TYPE_CHECKING:
     from pipeline.runners.kubeflow_client import KubeflowClient
+    from pipeline.runners.kubeflow_connection import Connection
 
 # Where a failure says nothing, as its log cannot be read, these are taken to have said no.
 GATES: Final = ("AnomalyGate", "AtomicPusher")
@@ -39,7 +40,7 @@ def load(
 
 
 def connect(cluster: str, overrides: Iterable[str]) -> KubeflowClient:
-    """A client of the cluster's server.
+    """A client of the server that the cluster's file names.
 
     Raises:
       ConfigError: a mistake in the cluster's file, or nothing says where the server is.
@@ -49,7 +50,7 @@ def connect(cluster: str, overrides: Iterable[str]) -> KubeflowClient:
     if of_config:
         prefix = clusters.OVERRIDE_PREFIX
         raise ConfigError(f"--set {of_config[0]}: {prefix}KEY=VALUE is expected here.")
-    return _client(clusters.load(cluster, of_cluster))
+    return _client(_connection(clusters.load(cluster, of_cluster)))
 
 
 def compile_to(
@@ -99,20 +100,20 @@ def submit(
       ClusterError: the server cannot be reached, or refuses.
     """
     values = parse_parameters(parameters, config)
-    client = _client(cluster)
+    connection = _connection(cluster)
     with native_output.muted():
-        from pipeline.runners import kubeflow
+        from pipeline.runners import kubeflow, kubeflow_watch
 
         compiled = kubeflow.compile_pipeline(config, cluster)
     name = run_name or f"{config.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    run = client.submit(compiled, name, values)
+    run = _client(connection).submit(compiled, name, values)
     console.print(f"run   {name}, version {compiled.version}", highlight=False, soft_wrap=True)
     console.print(f"at    {run.url}", highlight=False, soft_wrap=True)
     if not wait:
         return ExitCode.OK
     with RunView(console) as view:
         view.on_event(Planned(run_id=run.run_id, nodes=tuple(compiled.nodes.values())))
-        state, failed = client.follow(run.run_id, compiled.nodes, view.on_event)
+        state, failed = kubeflow_watch.follow(connection, run.run_id, compiled.nodes, view.on_event)
     code, sentence = judge(state, failed)
     style = "green" if code == ExitCode.OK else "red"
     console.print(f"\n{sentence}", style=style, highlight=False, soft_wrap=True)
@@ -137,7 +138,7 @@ def create_schedule(
             "the cluster's file has no schedule: add one, or say --set kubeflow.schedule.cron=..."
         )
     values = parse_parameters(parameters, config)
-    client = _client(cluster)
+    client = _client(_connection(cluster))
     with native_output.muted():
         from pipeline.runners import kubeflow
 
@@ -199,7 +200,13 @@ def judge(state: str, failed: Sequence[NodeChanged]) -> tuple[ExitCode, str]:
     return ExitCode.FAILED, said or "the run failed before a component did: see its page."
 
 
-def _client(cluster: ClusterConfig) -> KubeflowClient:
+def _connection(cluster: ClusterConfig) -> Connection:
     with native_output.muted():
-        from pipeline.runners.kubeflow_client import KubeflowClient
-    return KubeflowClient(cluster)
+        from pipeline.runners.kubeflow_connection import Connection
+    return Connection(cluster)
+
+
+def _client(connection: Connection) -> KubeflowClient:
+    from pipeline.runners.kubeflow_client import KubeflowClient
+
+    return KubeflowClient(connection)

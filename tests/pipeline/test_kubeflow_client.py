@@ -15,9 +15,11 @@ from werkzeug import Response
 from pipeline import cluster
 from pipeline.errors import ClusterError, ConfigError
 from pipeline.events import NodeChanged
-from pipeline.runners import kubeflow_client
+from pipeline.runners import kubeflow_watch
 from pipeline.runners.compiled_pipeline import CompiledPipeline
-from pipeline.runners.kubeflow_client import KubeflowClient
+from pipeline.runners.kubeflow_client import KubeflowClient, SubmittedRun
+from pipeline.runners.kubeflow_connection import Connection
+from pipeline.runners.kubeflow_watch import follow
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
@@ -48,11 +50,19 @@ def pipeline() -> CompiledPipeline:
     return CompiledPipeline("digits", text, {"anomalygate": "AnomalyGate", "trainer": "Trainer"})
 
 
-def _client(
-    url: str, *overrides: str, environment: Mapping[str, str] | None = None
-) -> KubeflowClient:
+def _connect(url: str, *overrides: str, environment: Mapping[str, str] | None = None) -> Connection:
     settings = cluster.load(overrides=[f"server.host={url}", *overrides])
-    return KubeflowClient(settings, environment or {})
+    return Connection(settings, environment or {})
+
+
+def _follow(
+    connection: Connection, run: SubmittedRun, pipeline: CompiledPipeline
+) -> tuple[str, list[NodeChanged]]:
+    return follow(connection, run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01)
+
+
+def _client(url: str, *overrides: str) -> KubeflowClient:
+    return KubeflowClient(_connect(url, *overrides))
 
 
 def test_a_first_submit_makes_everything_and_a_second_only_a_run(
@@ -102,10 +112,10 @@ def test_a_run_is_followed_to_its_end(
         {"anomalygate": "SUCCEEDED", "trainer": "RUNNING"},
         {"anomalygate": "SUCCEEDED", "trainer": "SUCCEEDED"},
     ]
-    client = _client(url)
-    run = client.submit(pipeline, "run", {})
+    connection = _connect(url)
+    run = KubeflowClient(connection).submit(pipeline, "run", {})
     events: list[NodeChanged] = []
-    state, failed = client.follow(run.run_id, pipeline.nodes, events.append, interval_s=0.01)
+    state, failed = follow(connection, run.run_id, pipeline.nodes, events.append, interval_s=0.01)
     assert (state, failed) == ("SUCCEEDED", [])
     assert [(event.node, event.state, event.seconds) for event in events] == [
         ("AnomalyGate", "running", 0.0),
@@ -125,13 +135,15 @@ def test_a_failed_task_says_the_last_line_of_its_last_pods_log(
     api.retried = ["anomalygate"] if retried else []
     said = "AnomalyGate refused: the data has 1 anomaly: test, label: ..."
     api.logs = {"anomalygate": f"noise\nmnist-tfx: {said}\nfailed to execute component\n"}
-    client = _client(url)
-    run = client.submit(pipeline, "run", {})
-    state, (failed,) = client.follow(run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01)
+    connection = _connect(url)
+    run = KubeflowClient(connection).submit(pipeline, "run", {})
+    state, (failed,) = follow(
+        connection, run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01
+    )
     assert state == "FAILED"
     assert failed.message == said
     api.logs, api.looks = {}, 0
-    _, (failed,) = client.follow(run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01)
+    _, (failed,) = _follow(connection, run, pipeline)
     assert failed.message == ""
 
 
@@ -139,15 +151,15 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(
     server: tuple[KfpApi, str], pipeline: CompiledPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, url = server
-    client = _client(url)
-    run = client.submit(pipeline, "run", {})
+    connection = _connect(url)
+    run = KubeflowClient(connection).submit(pipeline, "run", {})
     api.broken_answers = 3
-    state, _ = client.follow(run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01)
+    state, _ = _follow(connection, run, pipeline)
     assert state == "SUCCEEDED"
-    monkeypatch.setattr(kubeflow_client, "UNREACHABLE_TOLERANCE_S", 0.05)
+    monkeypatch.setattr(kubeflow_watch, "UNREACHABLE_TOLERANCE_S", 0.05)
     api.broken_answers = 10**6
     with pytest.raises(ClusterError, match=r"is not ready \(503: upstream connect error\)"):
-        client.follow(run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01)
+        _follow(connection, run, pipeline)
 
 
 def test_schedules_are_created_listed_paused_resumed_and_deleted(
@@ -184,13 +196,13 @@ def test_schedules_are_created_listed_paused_resumed_and_deleted(
 def test_signing_in_with_a_token_or_with_cookies(server: tuple[KfpApi, str]) -> None:
     api, url = server
     api.token, api.cookies = "secret", "session=abc"
-    _client(url, environment={"KFP_TOKEN": "secret"})
-    _client(url, environment={"KFP_COOKIES": "session=abc"})
-    _client(url, "server.token_env=MINE", environment={"MINE": "secret"})
+    _connect(url, environment={"KFP_TOKEN": "secret"})
+    _connect(url, environment={"KFP_COOKIES": "session=abc"})
+    _connect(url, "server.token_env=MINE", environment={"MINE": "secret"})
     for environment in ({}, {"KFP_TOKEN": "old"}, {"KFP_COOKIES": "session=old"}):
         message = r"does not know who is asking \(401\): put a fresh token into KFP_TOKEN"
         with pytest.raises(ClusterError, match=message):
-            _client(url, environment=environment)
+            _connect(url, environment=environment)
 
 
 def test_a_namespace_that_is_not_yours(
@@ -213,7 +225,7 @@ def test_a_parameter_that_the_server_does_not_know(
 
 def test_a_host_where_nothing_listens() -> None:
     with pytest.raises(ClusterError, match=r"127.0.0.1:9 cannot be reached \(.*refused\): check"):
-        _client("http://127.0.0.1:9")
+        _connect("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
@@ -231,12 +243,12 @@ def test_a_host_where_nothing_listens() -> None:
 )
 def test_another_server_at_that_host(answer: Response, message: str) -> None:
     with kfp_api.serving(lambda _: answer) as url, pytest.raises(ClusterError, match=message):
-        _client(url)
+        _connect(url)
 
 
 def test_the_endpoint_may_be_in_the_environment(server: tuple[KfpApi, str]) -> None:
     _, url = server
-    KubeflowClient(cluster.load(), {"KF_PIPELINES_ENDPOINT": url})
+    Connection(cluster.load(), {"KF_PIPELINES_ENDPOINT": url})
 
 
 def test_without_a_host_the_kubeconfig_says_where(
@@ -266,13 +278,12 @@ def test_without_a_host_the_kubeconfig_says_where(
         file = tmp_path / "config"
         file.write_text(yaml.safe_dump(config))
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
-        client = KubeflowClient(cluster.load(), {})
-        run = client.submit(pipeline, "run", {})
+        run = KubeflowClient(Connection(cluster.load(), {})).submit(pipeline, "run", {})
     assert run.url == f"#/runs/details/{api.runs[0].run_id} in Kubeflow's UI"
     with pytest.raises(ConfigError, match=r"nothing says where .* Expected object with name gone"):
-        KubeflowClient(cluster.load(overrides=["server.kube_context=gone"]), {})
+        Connection(cluster.load(overrides=["server.kube_context=gone"]), {})
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
     )
     with pytest.raises(ConfigError, match="server.host in the cluster's file or .*KF_PIPELINES_"):
-        KubeflowClient(cluster.load(), {})
+        Connection(cluster.load(), {})

@@ -1,0 +1,201 @@
+"""The connection to Kubeflow Pipelines' API: where it is, who asks, and what a refusal means.
+
+Whatever goes wrong between here and the server is one `ClusterError`, in one sentence
+with the cure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import ssl
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import kfp
+import kfp_server_api
+import urllib3
+from kubernetes import config as kubeconfig
+
+from pipeline.cluster import ClusterConfig
+from pipeline.errors import ClusterError, ConfigError
+
+ENDPOINT_VARIABLE: Final = "KF_PIPELINES_ENDPOINT"
+LOG_TIMEOUT_S: Final = 10.0
+
+
+class UnreachableError(ClusterError):
+    """There was no answer; there may be one later."""
+
+
+class Connection:
+    """One server, one user.
+
+    Args:
+      cluster: where the server is and what to sign in with.
+      environment: the environment variables; tokens and cookies are nowhere else.
+
+    Raises:
+      ConfigError: nothing says where the server is.
+      ClusterError: it cannot be reached, refuses, or is not Kubeflow Pipelines v2.
+    """
+
+    def __init__(self, cluster: ClusterConfig, environment: Mapping[str, str] = os.environ):
+        server = cluster.server
+        self.cluster = cluster
+        self._host = server.host or environment.get(ENDPOINT_VARIABLE, "")
+        self._token = environment.get(server.token_env)
+        self._cookies = environment.get(server.cookies_env)
+        if not self._host:
+            _check_kubeconfig(server.kube_context, environment)
+        with self.explained():
+            try:
+                self.client = _Client(
+                    host=self._host or None,
+                    ui_host=server.ui_host or None,
+                    namespace=server.install_namespace,
+                    existing_token=self._token,
+                    cookies=self._cookies,
+                    ssl_ca_cert=server.ca_cert or None,
+                    kube_context=server.kube_context or None,
+                    verify_ssl=server.verify_tls,
+                )
+                multi_user = self.client.get_kfp_healthz().multi_user
+            except kfp_server_api.ApiException as error:
+                if error.status != 404:
+                    raise
+                raise ClusterError(
+                    f"{self._where} has no API v2beta1 (404): Kubeflow Pipelines 2 is needed; "
+                    "check the host, too, which is what comes before /apis in its addresses."
+                ) from error
+        if multi_user is None:  # a page that asks to sign in, for example
+            raise ClusterError(
+                f"{self._where} answers, but not as Kubeflow Pipelines does: is it a sign-in page? "
+                f"Then put the cookies of a signed-in browser into {server.cookies_env}."
+            )
+        self.namespace = cluster.namespace if multi_user else None
+        """To be named in every request where Kubeflow has several users, and only there."""
+
+    @property
+    def _where(self) -> str:
+        return f"Kubeflow Pipelines at {self._host}" if self._host else "Kubeflow Pipelines"
+
+    def page(self, path: str) -> str:
+        """The address of a page of the UI."""
+        host = self.cluster.server.ui_host or self._host
+        return f"{host.rstrip('/')}/#/{path}" if host else f"#/{path} in Kubeflow's UI"
+
+    def read_log(self, pod: str) -> list[str] | None:
+        """The lines of a pod's log; None where they cannot be had.
+
+        Logs are not in the API; the UI's server, which also passes the API on, has them.
+        """
+        server = self.cluster.server
+        host = server.ui_host or self._host
+        if not host:
+            return None
+        query = urllib.parse.urlencode({"podname": pod, "podnamespace": self.cluster.namespace})
+        headers = {
+            name: value
+            for name, value in (
+                ("Authorization", self._token and f"Bearer {self._token}"),
+                ("Cookie", self._cookies),
+            )
+            if value
+        }
+        request = urllib.request.Request(f"{host.rstrip('/')}/k8s/pod/logs?{query}", None, headers)
+        context = None
+        if host.startswith("https"):
+            context = ssl.create_default_context(cafile=server.ca_cert or None)
+            if not server.verify_tls:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with urllib.request.urlopen(request, timeout=LOG_TIMEOUT_S, context=context) as answer:
+                content: bytes = answer.read()
+        except OSError:
+            return None
+        return content.decode(errors="replace").splitlines()
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns what kfp.Client raises into a ClusterError, and keeps what it prints away."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except kfp_server_api.ApiException as error:
+            raise self._refusal(error) from error
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            cure = "check the host, and that the port-forward, if it is one, is running"
+            if "CERTIFICATE_VERIFY_FAILED" in str(reason):
+                cure = "name the file of its certificate authority in server.ca_cert"
+            raise UnreachableError(
+                f"{self._where} cannot be reached ({_short(str(reason))}): {cure}."
+            ) from error
+
+    def _refusal(self, error: kfp_server_api.ApiException) -> ClusterError:
+        server, said = self.cluster.server, _message(error)
+        if error.status == 401:
+            return ClusterError(
+                f"{self._where} does not know who is asking (401): put a fresh token into "
+                f"{server.token_env}, or the cookies of a signed-in browser into "
+                f"{server.cookies_env}."
+            )
+        if error.status == 403:
+            return ClusterError(
+                f"{self._where} does not allow this (403: {said}): ask for the rights in the "
+                f"namespace {self.cluster.namespace}, or name your own with "
+                "--set kubeflow.namespace."
+            )
+        if error.status in (502, 503, 504):
+            return UnreachableError(f"{self._where} is not ready ({error.status}: {said}).")
+        return ClusterError(f"{self._where} refused ({error.status}: {said}).")
+
+
+class _Client(kfp.Client):  # type: ignore[misc]
+    """kfp.Client, with one question about the server's health instead of five, 5 s apart, and
+    with no namespace that is remembered from elsewhere."""
+
+    def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+        return self.healthzs.healthz_service_get_healthz()
+
+    def get_user_namespace(self) -> str:
+        return ""
+
+
+def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
+    """Raises ConfigError where kfp.Client would find no server, and only print that."""
+    if "KUBERNETES_SERVICE_HOST" in environment:  # in a pod
+        return
+    try:
+        kubeconfig.load_kube_config(
+            client_configuration=kfp_server_api.Configuration(), context=context or None
+        )
+    except kubeconfig.ConfigException as error:
+        raise ConfigError(
+            "nothing says where Kubeflow Pipelines is: set server.host in the cluster's file or "
+            f"the environment variable {ENDPOINT_VARIABLE}, for example to a port-forward's "
+            f"http://localhost:8080; and there is no kubeconfig to use ({_short(str(error))})."
+        ) from error
+
+
+def _message(error: kfp_server_api.ApiException) -> str:
+    """What the server says, without what is around it."""
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+    try:
+        said = json.loads(body or "")
+        body = said.get("message") or said.get("error")
+    except (ValueError, AttributeError):
+        pass
+    return _short(str(body or error.reason))
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
