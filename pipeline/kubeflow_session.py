@@ -99,7 +99,7 @@ def submit(
       ConfigError: a mistake in the configuration or in the parameters.
       ClusterError: the server cannot be reached, or refuses.
     """
-    values = parse_parameters(parameters, config)
+    values = parse_parameters(parameters, config, cluster)
     connection = _connection(cluster)
     with native_output.muted():
         from pipeline.runners import kubeflow, kubeflow_watch
@@ -137,7 +137,7 @@ def create_schedule(
         raise ConfigError(
             "the cluster's file has no schedule: add one, or say --set kubeflow.schedule.cron=..."
         )
-    values = parse_parameters(parameters, config)
+    values = parse_parameters(parameters, config, cluster)
     client = _client(_connection(cluster))
     with native_output.muted():
         from pipeline.runners import kubeflow
@@ -152,8 +152,12 @@ def create_schedule(
     )
 
 
-def parse_parameters(given: Iterable[str], config: PipelineConfig) -> dict[str, Any]:
+def parse_parameters(
+    given: Iterable[str], config: PipelineConfig, cluster: ClusterConfig
+) -> dict[str, Any]:
     """A run's parameters, from "data=...", "pipeline_root=..." and "recipe.KEY=...".
+
+    A folder that is not absolute is below the cluster's storage.
 
     Raises:
       ConfigError: there is no such parameter, or its value is wrong.
@@ -167,7 +171,7 @@ def parse_parameters(given: Iterable[str], config: PipelineConfig) -> dict[str, 
         elif key == "recipe" and isinstance(value, dict):
             recipe |= value
         elif key in PARAMETERS and isinstance(value, str) and value:
-            values[key] = value
+            values[key] = cluster.storage.folder(value)
         else:
             raise ConfigError(
                 f"--param {text}: expected data=FOLDER, pipeline_root=FOLDER or recipe.KEY=VALUE."

@@ -11,7 +11,7 @@ from doubles import kfp_api
 from doubles.kfp_api import KfpApi
 from rich.console import Console
 
-from pipeline import cli, cli_cluster, config, kubeflow_session
+from pipeline import cli, cli_cluster, cluster, config, kubeflow_session
 from pipeline.errors import ConfigError, ExitCode
 from pipeline.events import NodeChanged
 
@@ -157,15 +157,16 @@ def test_a_mistake_has_exit_code_2(
 
 
 def test_parameters() -> None:
-    given = ["data=/mnt/new", "pipeline_root=gs://b/p", "recipe={seed=3}", "recipe.epochs=2"]
-    assert kubeflow_session.parse_parameters(given, config.load()) == {
-        "data": "/mnt/new",
+    settings = config.load(), cluster.load()
+    given = ["data=new", "pipeline_root=gs://b/p", "recipe={seed=3}", "recipe.epochs=2"]
+    assert kubeflow_session.parse_parameters(given, *settings) == {
+        "data": "/mnt/mnist-tfx/new",
         "pipeline_root": "gs://b/p",
         "recipe": {"seed": 3, "epochs": 2},
     }
     for wrong in ("data=", "data=3", "other=x", "recipe=3", "data"):
         with pytest.raises(ConfigError, match="--param"):
-            kubeflow_session.parse_parameters([wrong], config.load())
+            kubeflow_session.parse_parameters([wrong], *settings)
 
 
 @pytest.mark.parametrize(
