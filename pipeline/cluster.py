@@ -129,6 +129,15 @@ class StorageConfig(Section):
         """Whether `root` is a bucket."""
         return "://" in self.root
 
+    @property
+    def artifacts(self) -> str:
+        """The pipeline root: a folder for each component."""
+        return self.folder("artifacts")
+
+    def serving(self, name: str) -> str:
+        """The folder that a model server polls for the model of this name."""
+        return self.folder(f"serving_model/{name}")
+
     def folder(self, name: str) -> str:
         """A folder below `root`; a name that is absolute stays as it is."""
         return name if "://" in name else posixpath.join(self.root, name)

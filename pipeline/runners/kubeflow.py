@@ -9,6 +9,7 @@ when and where a task runs, and tries it again; its own cache is off.
 
 import difflib
 import inspect
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,8 +56,8 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
         config,
         graph.Places(
             data=RuntimeParameter(kubeflow_node.DATA, str, data),
-            artifacts=storage.folder("artifacts"),
-            serving=storage.folder(f"serving_model/{config.name}"),
+            artifacts=storage.artifacts,
+            serving=storage.serving(config.name),
         ),
         beam_args=[BEAM_RUNNER],
     )
@@ -67,7 +68,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
 
     @dsl.pipeline(name=config.name, description=f"The TFX pipeline {config.name}.")
     def kfp_pipeline(
-        pipeline_root: str = storage.folder("artifacts"),
+        pipeline_root: str = storage.artifacts,
         data: str = data,
         recipe: dict = {},  # type: ignore[type-arg]  # noqa: B006
     ) -> None:
@@ -228,7 +229,7 @@ def _check_components(cluster: ClusterConfig, node_ids: list[str]) -> None:
 def _check_sizes(text: str, deployment: Any) -> None:
     """Raises ConfigError where KFP would fail on the size of what it is given."""
     for executor in json_format.MessageToDict(deployment)["executors"].values():
-        size = len(str(executor))
+        size = len(json.dumps(executor))
         if size > LARGEST_TASK_BYTES:
             node_id = executor["container"]["args"][1]
             raise ConfigError(

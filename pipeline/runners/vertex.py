@@ -53,8 +53,8 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> str:
         config,
         graph.Places(
             data=storage.folder(storage.data),
-            artifacts=storage.folder("artifacts"),
-            serving=storage.folder(f"serving_model/{config.name}"),
+            artifacts=storage.artifacts,
+            serving=storage.serving(config.name),
         ),
         beam_args=[BEAM_RUNNER],
         find_champion=champion.latest_blessed_model,

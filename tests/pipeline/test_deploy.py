@@ -115,8 +115,7 @@ def test_the_shipped_clusters_file_fits_the_manifests() -> None:
     (job,) = _pods()["mnist-tfx-data"]["containers"]
     assert job["command"][-1] == loaded.storage.folder(loaded.storage.data)
     (server,) = _pods()["mnist-tfx-model-server"]["containers"]
-    serving = loaded.storage.folder("serving_model/mnist")
-    assert f"--model_base_path={serving}" in server["args"]
+    assert f"--model_base_path={loaded.storage.serving('mnist')}" in server["args"]
 
 
 def test_every_key_of_the_clusters_file_is_in_the_documentation() -> None:
