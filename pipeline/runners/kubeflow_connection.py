@@ -66,6 +66,7 @@ class Connection:
                     verify_ssl=server.verify_tls,
                 )
                 multi_user = self.client.get_kfp_healthz().multi_user
+                answer = self.client.healthzs.healthz_service_get_healthz(_preload_content=False)
             except kfp_server_api.ApiException as error:
                 if error.status != 404:
                     raise
@@ -73,7 +74,7 @@ class Connection:
                     f"{self._where} has no API v2beta1 (404): Kubeflow Pipelines 2 is needed; "
                     "check the host, too, which is what comes before /apis in its addresses."
                 ) from error
-        if multi_user is None:  # a page that asks to sign in, for example
+        if not _is_json(answer.data):  # kfp.Client takes any page for an answer
             raise ClusterError(
                 f"{self._where} answers, but not as Kubeflow Pipelines does: is it a sign-in page? "
                 f"Then put the cookies of a signed-in browser into {server.cookies_env}."
@@ -183,6 +184,14 @@ def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
             f"the environment variable {ENDPOINT_VARIABLE}, for example to a port-forward's "
             f"http://localhost:8080; and there is no kubeconfig to use ({_short(str(error))})."
         ) from error
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _message(error: kfp_server_api.ApiException) -> str:

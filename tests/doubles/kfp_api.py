@@ -199,7 +199,7 @@ class KfpApi:
             return error.get_response()  # type: ignore[return-value]
         if isinstance(result, Response):
             return result
-        plain = api.ApiClient().sanitize_for_serialization(result)
+        plain = _without_defaults(api.ApiClient().sanitize_for_serialization(result))
         return Response(json.dumps(plain), mimetype="application/json")
 
     def _check_user(self, request: Request) -> None:
@@ -303,6 +303,15 @@ def _read(request: Request, model: Callable[..., Any]) -> Any:
         if key not in fields:
             raise RefusedError(400, INVALID_ARGUMENT, f'unknown field "{key}"')
     return model(**{fields[key]: value for key, value in body.items()})
+
+
+def _without_defaults(value: Any) -> Any:
+    """The server leaves out what has its type's default: false, zero, empty lists and texts."""
+    if isinstance(value, dict):
+        return {k: _without_defaults(v) for k, v in value.items() if v not in (False, 0, "", [])}
+    if isinstance(value, list):
+        return [_without_defaults(item) for item in value]
+    return value
 
 
 def _require(value: str | None, what: str) -> None:
