@@ -1,6 +1,7 @@
 """The entry point of a task's container: what it refuses before it starts, in one sentence."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -21,6 +22,13 @@ MYSQL = {
     "METADATA_USERNAME": "user",
     "METADATA_PASSWORD": "secret",
 }
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry point sets up its process's log; this process keeps its own."""
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
 
 
 @pytest.fixture(scope="module")
