@@ -70,10 +70,20 @@ def AnomalyGate(
 
 
 def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:
-    """What a validator recorded, in the order of the splits' names."""
-    for path in sorted(fileio.glob(posixpath.join(artifact.uri, "*", ANOMALIES_FILE))):
+    """What a validator recorded, in the order of the splits' names.
+
+    Raises:
+      FileNotFoundError: it recorded nothing, not even that all is well.
+    """
+    folders = sorted(name.rstrip("/") for name in fileio.listdir(artifact.uri))
+    # Not a glob: the artifact's own path may have brackets in it.
+    paths = [posixpath.join(artifact.uri, folder, ANOMALIES_FILE) for folder in folders]
+    if not any(map(fileio.exists, paths)):
+        raise FileNotFoundError(f"{artifact.uri} has no split with a {ANOMALIES_FILE}")
+    for folder, path in zip(folders, paths, strict=True):
+        if not fileio.exists(path):
+            continue
         # ExampleValidator writes `Split-train`, DistributionValidator `SplitPair-train_train`.
-        folder = posixpath.basename(posixpath.dirname(path))
         split = folder.partition("-")[2].partition("_")[0]
         recorded = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
         for feature, info in sorted(recorded.anomaly_info.items()):

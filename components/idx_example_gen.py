@@ -11,6 +11,7 @@ whole IDX files are refused here.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import posixpath
 import tempfile
@@ -57,7 +58,7 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
         digest = hashlib.sha256()
         folder = resolved[specs.INPUT_BASE_KEY]
         patterns = {split.pattern for split in _input_config(resolved).splits}
-        paths = {path for pattern in patterns for path in _matching(folder, pattern)}
+        paths = {path for pattern in patterns for path in matching(folder, pattern)}
         for path in sorted(paths):
             content = hashlib.sha256(fileio.open(path, "rb").read()).hexdigest()
             digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
@@ -187,13 +188,16 @@ def _on_disk(folder: str, pattern: str) -> Iterator[str]:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="idx-") as scratch:
-        for path in _matching(folder, pattern):
+        for path in matching(folder, pattern):
             fileio.copy(path, posixpath.join(scratch, posixpath.basename(path)))
         yield scratch
 
 
-def _matching(folder: str, pattern: str) -> list[str]:
-    return [str(path) for path in fileio.glob(posixpath.join(folder, pattern))]
+def matching(folder: str, pattern: str) -> list[str]:
+    """The files in a folder, a path or a bucket's URI, whose names match."""
+    # Not a glob of the whole: the folder's own path may have brackets in it.
+    names = fnmatch.filter(map(str, fileio.listdir(folder)), pattern)
+    return [posixpath.join(folder, name) for name in names]
 
 
 def _input_config(exec_properties: dict[str, Any]) -> example_gen_pb2.Input:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from pipeline import cli_cluster, native_output
 from pipeline.cli_options import ConfigOption, DataOption, NameOption, RootOption, SetOption
-from pipeline.errors import ExitCode, PipelineError
+from pipeline.errors import ConfigError, ExitCode, PipelineError
 from serving.errors import ServingError
 
 app = typer.Typer(
@@ -65,6 +65,8 @@ def data(
     from pipeline import local_session
 
     settings = configuration.load(config, overrides or ())
+    if data_dir and into:
+        raise ConfigError("--data-dir is for checking a folder, --into for filling one: say one.")
     folder = local_session.prepare_data(settings.data.dataset, data_dir, console, into)
     console.print(str(folder), highlight=False, soft_wrap=True)
 

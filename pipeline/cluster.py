@@ -7,81 +7,56 @@ pod would notice, such as a name that Kubernetes refuses, is refused here.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline import kubernetes_values as values
 from pipeline import settings_file
+from pipeline.kubernetes_values import (
+    Cpu,
+    Cron,
+    EnvironmentVariable,
+    Host,
+    Image,
+    LabelKey,
+    LabelValue,
+    Memory,
+    Name,
+    ObjectName,
+    Port,
+    matching,
+)
 from pipeline.settings_file import Section
 
 SHIPPED: Final = Path(__file__).parent / "clusters"
 DEFAULT: Final = "kubeflow.toml"
+IMAGE_FOLDERS: Final = ("/app", "/tmp")  # noqa: S108 - the image's code, and its scratch space
 OVERRIDE_PREFIX: Final = "kubeflow."  # of `--set` keys that are meant for this file
 
 
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(f"should be {expected}")
-        return value
-
-    return AfterValidator(check)
-
-
-_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-Name = Annotated[str, _matching(_NAME, "a Kubernetes name: a-z, 0-9 and -, at most 63 characters")]
-ObjectName = Annotated[
-    str, _matching(rf"{_NAME}(\.{_NAME})*", "a Kubernetes object's name: a-z, 0-9, . and -")
+OwnVariable = Annotated[
+    EnvironmentVariable,
+    matching(r"(?!METADATA_).*", "another name: METADATA_... are the tasks' own"),
 ]
-_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-LabelKey = Annotated[
-    str, _matching(rf"({_NAME}(\.{_NAME})*/)?{_LABEL}", "a Kubernetes label's key")
-]
-LabelValue = Annotated[
-    str, _matching(rf"({_LABEL})?", "a Kubernetes label's value: at most 63 of A-Z, 0-9, -, _, .")
-]
-Cpu = Annotated[str, _matching(r"\d*\.?\d+m?", 'a number of CPUs such as "2" or "500m"')]
-Memory = Annotated[
-    str, _matching(r"\d+([EPTGMK]i?)?", 'an amount of memory such as "4G" or "512Mi"')
-]
-Image = Annotated[
+Folder = Annotated[
     str,
-    _matching(
-        r"[a-z0-9]([a-z0-9._:-]*[a-z0-9])?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
-        "an image such as registry.example/mnist-tfx:1.0, with @sha256:... to pin it",
-    ),
+    matching(r"gs://[^\s/]+(/\S*)?|[^\s:]+", "a folder, or gs://bucket/path"),
 ]
-EnvironmentVariable = Annotated[
-    str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
-]
-Cron = Annotated[
-    str,
-    _matching(
-        r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \d+[hms](\d+[ms])*"
-        r"|[\d*/,?A-Za-z-]+( [\d*/,?A-Za-z-]+){5}",
-        'six fields, seconds first, such as "0 0 3 * * *", or @daily and the like',
-    ),
-]
-Host = Annotated[str, _matching(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", "a host's name")]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ServerConfig(Section):
     """Where Kubeflow Pipelines' API is, and how to sign in."""
 
     host: Annotated[
-        str, _matching(r"(https?://[^\s/]+(/\S*)?)?", "a URL: http://... or https://...")
+        str, matching(r"(https?://[^\s/]+(/\S*)?)?", "a URL: http://... or https://...")
     ]
     """The API's URL, such as a port-forward's. Empty: the environment variable
     KF_PIPELINES_ENDPOINT, else in a pod the service beside it, else the kubeconfig."""
 
-    ui_host: Annotated[str, _matching(r"(https?://\S+)?", "a URL: http://... or https://...")] = ""
+    ui_host: Annotated[str, matching(r"(https?://\S+)?", "a URL: http://... or https://...")] = ""
     """The URL to print for people, if it is another one."""
 
     install_namespace: Name = "kubeflow"
@@ -106,14 +81,14 @@ class StorageConfig(Section):
     """Where the tasks read and write: a volume that all of them mount, or a bucket."""
 
     root: Annotated[
-        str, _matching(r"/[^\s:]*[^\s:/]|gs://[^\s/]+(/\S*)?", "/a/path or gs://bucket/path")
+        str, matching(r"/[^\s:]*[^\s:/]|gs://[^\s/]+(/\S*)?", "/a/path or gs://bucket/path")
     ]
     """The path where the volume is mounted, or a bucket."""
 
     pvc: Name | Literal[""] = ""
     """The persistent volume claim that is mounted at `root`."""
 
-    data: str = "data"
+    data: Folder = "data"
     """The folder with the four IDX files: relative to `root`, or a path or URI of its own."""
 
     @model_validator(mode="after")
@@ -122,6 +97,10 @@ class StorageConfig(Section):
             raise ValueError(f"pvc is {self.pvc}, and root is a bucket: leave one of them out")
         if not self.is_bucket and not self.pvc:
             raise ValueError(f"root is {self.root}, a path: name the claim to mount there with pvc")
+        if any(_hides(self.root, folder) for folder in IMAGE_FOLDERS):
+            raise ValueError(f"root is {self.root}, and would hide what the image has there")
+        if not self.reaches(self.data):
+            raise ValueError(f"data is {self.data}, which is not below root, {self.root}")
         return self
 
     @property
@@ -138,6 +117,14 @@ class StorageConfig(Section):
         """The folder that a model server polls for the model of this name."""
         return self.folder(f"serving_model/{name}")
 
+    def reaches(self, name: str) -> bool:
+        """Whether the tasks see this folder: one below `root`, or in a bucket."""
+        if "://" in name:
+            return name.startswith("gs://")
+        if not name.startswith("/"):
+            return bool(name)
+        return not self.is_bucket and PurePosixPath(name).is_relative_to(self.root)
+
     def folder(self, name: str) -> str:
         """A folder below `root`; a name that is absolute stays as it is."""
         return name if "://" in name else posixpath.join(self.root, name)
@@ -149,7 +136,7 @@ class MysqlStoreConfig(Section):
     store: Literal["mysql"]
     host: Host
     port: Port = 3306
-    database: Annotated[str, _matching(r"\w+", "the name of a database: letters, digits and _")]
+    database: Annotated[str, matching(r"\w+", "the name of a database: letters, digits and _")]
     secret: ObjectName
     """The Kubernetes secret with the keys `username` and `password`."""
 
@@ -196,7 +183,7 @@ class TaskConfig(Section):
     memory_request: Memory | None = None
     memory_limit: Memory | None = None
     accelerator: (
-        Annotated[str, _matching(r"\S+/\S+", "a resource such as nvidia.com/gpu")] | None
+        Annotated[str, matching(r"\S+/\S+", "a resource such as nvidia.com/gpu")] | None
     ) = None
     accelerator_count: Annotated[int, Field(ge=1, le=16)] = 1
     node_selector: dict[LabelKey, LabelValue] | None = None
@@ -207,8 +194,9 @@ class TaskConfig(Section):
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
     """How often a failed task is tried again."""
 
-    retry_pause_s: Annotated[int, Field(ge=0)] | None = None
-    """The pause before the first retry; it doubles each time, up to ten minutes."""
+    retry_pause_s: Annotated[int, Field(ge=0, le=1800)] | None = None
+    """The pause before the first retry; it doubles each time. KFP starts no retry later than
+    an hour after the task's first start."""
 
     timeout_s: Annotated[int, Field(ge=1)] | None = None
     """How long a pod may run."""
@@ -223,10 +211,10 @@ class SecretConfig(Section):
     """A Kubernetes secret that every task sees, as environment variables or as files."""
 
     name: ObjectName
-    env: dict[str, EnvironmentVariable] = Field(default_factory=dict)
+    env: dict[str, OwnVariable] = Field(default_factory=dict)
     """A key of the secret, and the environment variable that gets it."""
 
-    mount_path: Annotated[str, _matching(r"(/\S+)?", "an absolute path")] = ""
+    mount_path: Annotated[str, matching(r"(/\S+)?", "an absolute path")] = ""
     """Where its keys are mounted as files."""
 
     @model_validator(mode="after")
@@ -263,6 +251,9 @@ class ClusterConfig(Section):
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels of every pod."""
 
+    env: dict[OwnVariable, str] = Field(default_factory=dict)
+    """Environment variables of every task; not for secrets."""
+
     secrets: Annotated[tuple[SecretConfig, ...], Field(strict=False)] = ()
     server: ServerConfig
     storage: StorageConfig
@@ -273,19 +264,38 @@ class ClusterConfig(Section):
 
     schedule: ScheduleConfig | None = None
 
+    @model_validator(mode="after")
+    def _is_what_a_pod_can_be(self) -> Self:
+        for name in ("defaults", *self.components):
+            task = self.defaults if name == "defaults" else self.task(name)
+            for resource, size_of in (("cpu", values.cpus), ("memory", values.size_bytes)):
+                request, limit = (
+                    getattr(task, f"{resource}_{kind}") for kind in ("request", "limit")
+                )
+                if request and limit and size_of(request) > size_of(limit):
+                    raise ValueError(
+                        f"{name}: {resource}_request is {request}, above {resource}_limit, {limit}"
+                    )
+        for secret in self.secrets:
+            if secret.mount_path and any(
+                _hides(secret.mount_path, folder) for folder in (self.storage.root, *IMAGE_FOLDERS)
+            ):
+                raise ValueError(
+                    f"the secret {secret.name} at {secret.mount_path} would hide the storage, or "
+                    "what the image has there: name another path"
+                )
+        return self
+
     def task(self, component: str) -> TaskConfig:
         """What a component's pod gets."""
         return self.components.get(component, TaskConfig()).over(self.defaults)
 
 
+def _hides(mount_path: str, folder: str) -> bool:
+    """Whether what is mounted at a path hides this folder."""
+    return PurePosixPath(folder).is_relative_to(mount_path)
+
+
 def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> ClusterConfig:
     """Reads a cluster's file; the arguments and errors are those of `settings_file.read`."""
     return settings_file.read(ClusterConfig, file, SHIPPED, overrides, prefix=OVERRIDE_PREFIX)
-
-
-def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
-    """What of `--set` is for the configuration, and what, without its prefix, for the cluster."""
-    said = list(overrides)
-    of_cluster = [item for item in said if item.startswith(OVERRIDE_PREFIX)]
-    rest = [item for item in said if item not in of_cluster]
-    return rest, [item.removeprefix(OVERRIDE_PREFIX) for item in of_cluster]

@@ -87,7 +87,7 @@ class ServingConfig(Section):
 class PipelineConfig(Section):
     """The whole configuration; a section of the file for each part."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     """Names the pipeline in the metadata store and the model in the model server."""
 
     data: DataConfig

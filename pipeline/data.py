@@ -71,7 +71,8 @@ def prepare(
       dataset: "mnist", or any other name for a data set that only `folder` has.
       folder: where the files are; None for the cache.
       progress: follows a download.
-      into: the folder to fetch into; None for the cache.
+      into: the folder to fetch into; None for the cache. Files of another data set that are
+        there are not overwritten.
 
     Raises:
       DataError: a file is missing, damaged, or not MNIST's; or nothing could be reached.
@@ -92,6 +93,8 @@ def prepare(
     try:
         check(dataset, target)
     except DataError:
+        if into is not None:
+            _refuse_to_overwrite(into)
         _fetch(target, progress)
         check(dataset, target)
     return target
@@ -127,6 +130,15 @@ def _check_digest(path: Path, content: bytes) -> None:
             f"{(expected or 'no such file')[:12]}... is expected. For another data set, give it a "
             "name of its own, such as --set data.dataset=my-digits."
         )
+
+
+def _refuse_to_overwrite(folder: Path) -> None:
+    for path in folder.glob("*-ubyte*"):
+        dimensions = 3 if "images" in path.name else 1
+        try:
+            _check_digest(path, idx_format.serialize(idx_format.read(path, dimensions)))
+        except (DataError, idx_format.IdxFormatError) as error:
+            raise DataError(f"{error} It was not overwritten.") from error
 
 
 def _fetch(target: Path, progress: Progress) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Where a failure says nothing, as its log cannot be read, these are taken to have said no.
 GATES: Final = ("AnomalyGate", "AtomicPusher")
-PARAMETERS: Final = ("data", "pipeline_root", "recipe")
+FOLDERS: Final = ("data", "pipeline_root")  # the parameters of a run that are folders
 
 
 def load(
@@ -35,7 +35,7 @@ def load(
     Raises:
       ConfigError: a mistake in either.
     """
-    of_config, of_cluster = clusters.split_overrides(overrides)
+    of_config, of_cluster = split_overrides(overrides)
     return configuration.load(config, of_config), clusters.load(cluster, of_cluster)
 
 
@@ -46,7 +46,7 @@ def connect(cluster: str, overrides: Iterable[str]) -> KubeflowClient:
       ConfigError: a mistake in the cluster's file, or nothing says where the server is.
       ClusterError: the server cannot be reached, or refuses.
     """
-    of_config, of_cluster = clusters.split_overrides(overrides)
+    of_config, of_cluster = split_overrides(overrides)
     if of_config:
         prefix = clusters.OVERRIDE_PREFIX
         raise ConfigError(f"--set {of_config[0]}: {prefix}KEY=VALUE is expected here.")
@@ -168,13 +168,12 @@ def parse_parameters(
         key, value = settings_file.parse_override(text, "--param", "recipe.epochs=2")
         if key.startswith("recipe."):
             recipe[key.removeprefix("recipe.")] = value
-        elif key == "recipe" and isinstance(value, dict):
-            recipe |= value
-        elif key in PARAMETERS and isinstance(value, str) and value:
+        elif key in FOLDERS and isinstance(value, str) and cluster.storage.reaches(value):
             values[key] = cluster.storage.folder(value)
         else:
             raise ConfigError(
-                f"--param {text}: expected data=FOLDER, pipeline_root=FOLDER or recipe.KEY=VALUE."
+                f"--param {text}: expected recipe.KEY=VALUE, or data=FOLDER or "
+                f"pipeline_root=FOLDER with a folder below {cluster.storage.root}."
             )
     if recipe:
         values["recipe"] = recipe
@@ -187,21 +186,28 @@ def judge(state: str, failed: Sequence[NodeChanged]) -> tuple[ExitCode, str]:
 
     Args:
       state: the run's.
-      failed: the nodes that failed; their messages start with "NODE refused: " or
-        "NODE failed: ", or are empty where nothing is known.
+      failed: the nodes that failed; without a message where nothing is known of the reason.
     """
     if state == "SUCCEEDED":
         return ExitCode.OK, "the run succeeded."
     if state == "CANCELED":
         return ExitCode.FAILED, "the run was canceled."
     for node in failed:
-        if node.message.startswith(f"{node.node} refused: "):
-            return ExitCode.REFUSED, node.message
+        if node.refusals:
+            return ExitCode.REFUSED, f"{node.node} refused: {node.message}"
     for node in failed:
         if not node.message and node.node in GATES:
             return ExitCode.REFUSED, f"{node.node} said no, or failed: its log says which."
-    said = "; ".join(node.message or f"{node.node} failed: its log says why" for node in failed)
+    said = "; ".join(f"{node.node} failed: {node.message or 'its log says why'}" for node in failed)
     return ExitCode.FAILED, said or "the run failed before a component did: see its page."
+
+
+def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What of `--set` is for the configuration, and what, without its prefix, for the cluster."""
+    said = list(overrides)
+    of_cluster = [item for item in said if item.startswith(clusters.OVERRIDE_PREFIX)]
+    rest = [item for item in said if item not in of_cluster]
+    return rest, [item.removeprefix(clusters.OVERRIDE_PREFIX) for item in of_cluster]
 
 
 def _connection(cluster: ClusterConfig) -> Connection:

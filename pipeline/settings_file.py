@@ -111,7 +111,7 @@ def explain(
             is_shown = len(value) <= _LONGEST_SHOWN and not isinstance(item["input"], dict)
             message = f"{value}: {reason}." if is_shown else f"{reason}."
         override = next((name for name in said if key == name or key.startswith(f"{name}.")), None)
-        where = said[override] if override else f"{source}: {key}"
+        where = said[override] if override else f"{source}: {key}" if key else source
         lines.setdefault(where, f"{where}: {message}")  # a union fails once for each branch
     return "\n".join(lines.values())
 

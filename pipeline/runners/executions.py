@@ -89,8 +89,10 @@ def forget_superseded_push(handle: metadata.Metadata, pusher: pipeline_pb2.Pipel
     The cache does not know of the serving folder: it was emptied since, or something else was
     pushed over this. What was asked for is what must be served.
     """
-    (inputs,) = _inputs(handle, pusher)
-    model, blessing = inputs[specs.MODEL_KEY][0], inputs[specs.MODEL_BLESSING_KEY][0]
+    resolved = _inputs(handle, pusher)
+    if not resolved:  # the launcher says so
+        return
+    model, blessing = (resolved[0][key][0] for key in (specs.MODEL_KEY, specs.MODEL_BLESSING_KEY))
     if not model_utils.is_model_blessed(blessing):
         return
     destination = pusher_pb2.PushDestination()

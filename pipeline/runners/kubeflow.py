@@ -35,7 +35,7 @@ LARGEST_TASK_BYTES: Final = 131_071
 # The API server's limit on an uploaded pipeline is 32 MiB; etcd's on the workflow made
 # from it is about 1.5 MiB, and the workflow is larger than the pipeline.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
-LONGEST_RETRY_PAUSE_S: Final = 600
+RETRY_WINDOW_S: Final = 3600  # from a task's first start; KFP allows no more
 
 
 def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:
@@ -166,7 +166,7 @@ def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskCon
             settings.retries,
             backoff_duration=f"{settings.retry_pause_s or 0}s",
             backoff_factor=2,
-            backoff_max_duration=f"{LONGEST_RETRY_PAUSE_S}s",
+            backoff_max_duration=f"{RETRY_WINDOW_S}s",
         )
     if settings.timeout_s:
         kubernetes.set_timeout(task, settings.timeout_s)
@@ -214,7 +214,7 @@ def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None
                 "password": kubeflow_node.METADATA_PASSWORD,
             },
         )
-    for name, value in variables.items():
+    for name, value in {**cluster.env, **variables}.items():
         task.set_env_variable(name, value)
 
 
@@ -236,9 +236,10 @@ def _check_sizes(text: str, deployment: Any) -> None:
                 f"the task of {node_id} has {size} bytes, and KFP takes {LARGEST_TASK_BYTES} at "
                 "most: its configuration is too large."
             )
-    if len(text) > LARGEST_PIPELINE_BYTES:
+    size = len(text.encode())
+    if size > LARGEST_PIPELINE_BYTES:
         raise ConfigError(
-            f"the compiled pipeline has {len(text)} bytes, and {LARGEST_PIPELINE_BYTES} is what "
+            f"the compiled pipeline has {size} bytes, and {LARGEST_PIPELINE_BYTES} is what "
             "is safe for KFP: its configuration is too large."
         )
 

@@ -17,7 +17,7 @@ from kfp_server_api import V2beta1RecurringRun as RecurringRun
 from pipeline.cluster import ScheduleConfig
 from pipeline.errors import ClusterError
 from pipeline.runners.compiled_pipeline import CompiledPipeline
-from pipeline.runners.kubeflow_connection import Connection
+from pipeline.runners.kubeflow_connection import Connection, quietly
 
 PAGE_SIZE: Final = 100
 
@@ -48,7 +48,7 @@ class KubeflowClient:
           run_name: the run's name, for people.
           parameters: values of the pipeline's parameters.
         """
-        with self._connection.explained():
+        with self._connection.explained(), quietly():
             experiment = self._experiment()
             pipeline_id, version_id = self._upload(pipeline)
             run = self._client.run_pipeline(
@@ -59,6 +59,7 @@ class KubeflowClient:
                 version_id=version_id,
                 service_account=self._cluster.service_account or None,
             )
+        self._connection.check_answer(run.run_id)
         return SubmittedRun(run.run_id, self._connection.page(f"runs/details/{run.run_id}"))
 
     def create_schedule(
@@ -78,7 +79,7 @@ class KubeflowClient:
                 f"there is a schedule {name} already: delete it first with mnist-tfx schedule "
                 f"delete {name}, or give this one another --name."
             )
-        with self._connection.explained():
+        with self._connection.explained(), quietly():
             pipeline_id, version_id = self._upload(pipeline)
             created: RecurringRun = self._client.create_recurring_run(
                 experiment_id=self._experiment(),

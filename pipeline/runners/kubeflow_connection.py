@@ -7,6 +7,7 @@ with the cure.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -15,18 +16,20 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import kfp
 import kfp_server_api
 import urllib3
+import yaml
 from kubernetes import config as kubeconfig
 
 from pipeline.cluster import ClusterConfig
 from pipeline.errors import ClusterError, ConfigError
 
 ENDPOINT_VARIABLE: Final = "KF_PIPELINES_ENDPOINT"
-LOG_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 20.0
 
 
 class UnreachableError(ClusterError):
@@ -38,10 +41,11 @@ class Connection:
 
     Args:
       cluster: where the server is and what to sign in with.
-      environment: the environment variables; tokens and cookies are nowhere else.
+      environment: the environment variables; a token is nowhere else. (Cookies that the
+        `kfp` program has remembered are used, too.)
 
     Raises:
-      ConfigError: nothing says where the server is.
+      ConfigError: nothing says where the server is, or what is said cannot be.
       ClusterError: it cannot be reached, refuses, or is not Kubeflow Pipelines v2.
     """
 
@@ -49,11 +53,15 @@ class Connection:
         server = cluster.server
         self.cluster = cluster
         self._host = server.host or environment.get(ENDPOINT_VARIABLE, "")
-        self._token = environment.get(server.token_env)
-        self._cookies = environment.get(server.cookies_env)
+        self._token = _header(environment, server.token_env)
+        self._cookies = _header(environment, server.cookies_env)
+        if self._host and not self._host.startswith(("http://", "https://")):
+            raise ConfigError(f"{ENDPOINT_VARIABLE} is {self._host}: http://... is expected.")
         if not self._host:
             _check_kubeconfig(server.kube_context, environment)
-        with self.explained():
+        if server.ca_cert and not Path(server.ca_cert).is_file():
+            raise ConfigError(f"server.ca_cert is {server.ca_cert}: there is no such file.")
+        with self.explained(), quietly():
             try:
                 self.client = _Client(
                     host=self._host or None,
@@ -74,11 +82,7 @@ class Connection:
                     f"{self._where} has no API v2beta1 (404): Kubeflow Pipelines 2 is needed; "
                     "check the host, too, which is what comes before /apis in its addresses."
                 ) from error
-        if not _is_json(answer.data):  # kfp.Client takes any page for an answer
-            raise ClusterError(
-                f"{self._where} answers, but not as Kubeflow Pipelines does: is it a sign-in page? "
-                f"Then put the cookies of a signed-in browser into {server.cookies_env}."
-            )
+        self.check_answer(_is_json(answer.data))
         self.namespace = cluster.namespace if multi_user else None
         """To be named in every request where Kubeflow has several users, and only there."""
 
@@ -90,6 +94,27 @@ class Connection:
         """The address of a page of the UI."""
         host = self.cluster.server.ui_host or self._host
         return f"{host.rstrip('/')}/#/{path}" if host else f"#/{path} in Kubeflow's UI"
+
+    def check_answer(self, is_one: object) -> None:
+        """Raises ClusterError unless `is_one`: kfp.Client takes any page for an empty answer."""
+        if not is_one:
+            raise ClusterError(
+                f"{self._where} answers, but not as Kubeflow Pipelines does: is it a sign-in page? "
+                "Then put the cookies of a signed-in browser into "
+                f"{self.cluster.server.cookies_env}."
+            )
+
+    def get_run(self, run_id: str) -> kfp_server_api.V2beta1Run:
+        """A run as it is now.
+
+        Raises:
+          UnreachableError: there was no answer within `ANSWER_TIMEOUT_S`.
+          ClusterError: the server refuses.
+        """
+        with self.explained():
+            run = self.client.runs.run_service_get_run(run_id, _request_timeout=ANSWER_TIMEOUT_S)
+        self.check_answer(run.run_id)
+        return run
 
     def read_log(self, pod: str) -> list[str] | None:
         """The lines of a pod's log; None where they cannot be had.
@@ -111,26 +136,28 @@ class Connection:
         }
         request = urllib.request.Request(f"{host.rstrip('/')}/k8s/pod/logs?{query}", None, headers)
         context = None
-        if host.startswith("https"):
-            context = ssl.create_default_context(cafile=server.ca_cert or None)
-            if not server.verify_tls:
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
-            with urllib.request.urlopen(request, timeout=LOG_TIMEOUT_S, context=context) as answer:
+            if host.startswith("https"):
+                context = ssl.create_default_context(cafile=server.ca_cert or None)
+                if not server.verify_tls:
+                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with urllib.request.urlopen(
+                request, timeout=ANSWER_TIMEOUT_S, context=context
+            ) as answer:
                 content: bytes = answer.read()
-        except OSError:
+        except (OSError, http.client.HTTPException, ValueError):
             return None
         return content.decode(errors="replace").splitlines()
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns what kfp.Client raises into a ClusterError, and keeps what it prints away."""
+        """Turns what kfp.Client raises into a ClusterError."""
         try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
+            yield
         except kfp_server_api.ApiException as error:
             raise self._refusal(error) from error
+        except kfp_server_api.OpenApiException:  # it misses something in an answer before
+            self.check_answer(False)
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
             cure = "check the host, and that the port-forward, if it is one, is running"
@@ -170,6 +197,22 @@ class _Client(kfp.Client):  # type: ignore[misc]
         return ""
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps away what kfp.Client prints and warns of. Not for a time when something is shown."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _header(environment: Mapping[str, str], variable: str) -> str | None:
+    """A variable that is sent as a header. Its value is shown nowhere."""
+    value = environment.get(variable, "").strip()
+    if not value.isprintable():
+        raise ConfigError(f"{variable} has line breaks or control characters within it.")
+    return value or None
+
+
 def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
     """Raises ConfigError where kfp.Client would find no server, and only print that."""
     if "KUBERNETES_SERVICE_HOST" in environment:  # in a pod
@@ -178,7 +221,7 @@ def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
         kubeconfig.load_kube_config(
             client_configuration=kfp_server_api.Configuration(), context=context or None
         )
-    except kubeconfig.ConfigException as error:
+    except (kubeconfig.ConfigException, yaml.YAMLError) as error:
         raise ConfigError(
             "nothing says where Kubeflow Pipelines is: set server.host in the cluster's file or "
             f"the environment variable {ENDPOINT_VARIABLE}, for example to a port-forward's "

@@ -35,7 +35,8 @@ from components.anomaly_gate import AnomaliesFoundError
 from pipeline import code_digest as digests
 from pipeline.config import changed_recipe
 from pipeline.errors import ClusterError, ConfigError, ExitCode, PipelineError
-from pipeline.runners import executions, kubeflow_views, node_slice
+from pipeline.runners import executions, kubeflow_views, last_words, node_slice
+from pipeline.runners.last_words import Ending, LastWords
 from trainer.hparams import HyperParameters
 
 DATA: Final = "data"  # the TFX runtime parameter for the folder with the IDX files
@@ -47,9 +48,6 @@ METADATA_PORT: Final = "METADATA_PORT"
 METADATA_DATABASE: Final = "METADATA_DATABASE"
 METADATA_USERNAME: Final = "METADATA_USERNAME"
 METADATA_PASSWORD: Final = "METADATA_PASSWORD"
-
-REFUSED: Final = "refused"
-FAILED: Final = "failed"
 
 ConnectionConfig: TypeAlias = (
     metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig
@@ -72,11 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _fill_in(part, options)
         _run(part, metadata_connection(os.environ), options)
     except (AnomaliesFoundError, RefusedError) as error:
-        return _end(options.node_id, REFUSED, error, ExitCode.REFUSED)
+        reason = executions.one_line(error)
+        _say(str(LastWords(options.node_id, Ending.REFUSED, reason)))
+        return ExitCode.REFUSED
     except Exception as error:
         if not isinstance(error, PipelineError):
             logging.exception("the node %s failed", options.node_id)
-        return _end(options.node_id, FAILED, error, ExitCode.FAILED)
+        reason = executions.one_line(error)
+        _say(str(LastWords(options.node_id, Ending.FAILED, reason)))
+        return ExitCode.FAILED
     return ExitCode.OK
 
 
@@ -183,7 +185,7 @@ def _run(
                 raise RefusedError(f"the model was not pushed: {reasons}")
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     kubeflow_views.write(options.node_id, outputs, dict(options.view), output_file)
-    _say(f"{options.node_id} {state}")
+    _say(last_words.completed(options.node_id, state))
 
 
 def _check_store(connection: ConnectionConfig) -> None:
@@ -192,16 +194,17 @@ def _check_store(connection: ConnectionConfig) -> None:
         with metadata.Metadata(connection) as handle:
             handle.store.get_context_types()
     except (RuntimeError, mlmd_errors.StatusError) as error:
+        said = executions.one_line(error)
         if isinstance(connection, metadata_store_pb2.MetadataStoreClientConfig):
             raise ClusterError(
                 f"the metadata store, ML Metadata's gRPC service at {connection.host}:"
-                f"{connection.port}, does not answer: {executions.one_line(error)}"
+                f"{connection.port}, does not answer: {said}"
             ) from error
         mysql = connection.mysql
         raise ClusterError(
             f"the metadata store, MySQL at {mysql.host}:{mysql.port}, does not let {mysql.user} "
             f"into the database {mysql.database}, or is not there: check that it is running, and "
-            "the secret's username and password."
+            f"the secret's username and password ({said})."
         ) from error
 
 
@@ -215,14 +218,8 @@ def _check_code(compiled_from: str) -> None:
         )
 
 
-def _end(node_id: str, how: str, error: Exception, code: ExitCode) -> ExitCode:
-    _say(f"{node_id} {how}: {executions.one_line(error)}")
-    return code
-
-
-def _say(sentence: str) -> None:
-    """The line of the log that is for people; `mnist-tfx submit --wait` looks for it."""
-    print(f"mnist-tfx: {sentence}", file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

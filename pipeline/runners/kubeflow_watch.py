@@ -10,11 +10,12 @@ from kfp_server_api import V2beta1PipelineTaskDetail as TaskDetail
 from kfp_server_api import V2beta1Run as Run
 
 from pipeline.events import NodeChanged, NodeState
+from pipeline.runners import last_words
 from pipeline.runners.kubeflow_connection import Connection, UnreachableError
+from pipeline.runners.last_words import Ending
 
 POLL_INTERVAL_S: Final = 2.0
 UNREACHABLE_TOLERANCE_S: Final = 60.0  # how long a run is followed without an answer
-LOG_PREFIX: Final = "mnist-tfx: "  # of the line that a task's log ends with
 
 _STATES: Final[Mapping[str, NodeState]] = {
     "RUNNING": "running",
@@ -44,8 +45,8 @@ def follow(
       interval_s: how often to look.
 
     Returns:
-      The run's state, and the nodes that failed; a failed node's message is the last line
-      of its log, where the server lets it be read.
+      The run's state, and the nodes that failed; a failed node's message, and where a gate
+      said no its refusal, are in the last line of its log, where the server lets it be read.
 
     Raises:
       ClusterError: the server refused, or gave no answer for `UNREACHABLE_TOLERANCE_S`.
@@ -55,8 +56,7 @@ def follow(
     answered_s = time.monotonic()
     while True:
         try:
-            with connection.explained():
-                run: Run = connection.client.get_run(run_id)
+            run: Run = connection.get_run(run_id)
             answered_s = time.monotonic()
         except UnreachableError:
             if time.monotonic() - answered_s > UNREACHABLE_TOLERANCE_S:
@@ -71,8 +71,7 @@ def follow(
                 seen[node] = state
                 event = NodeChanged(node=node, state=state, seconds=_seconds(detail))
                 if state == "failed":
-                    message = _last_words(connection, detail, details)
-                    event = event.model_copy(update={"message": message})
+                    event = _with_reason(event, connection, detail, details)
                     failed.append(event)
                 on_event(event)
             if run.state in _FINAL_STATES:
@@ -80,19 +79,24 @@ def follow(
         time.sleep(interval_s)
 
 
-def _last_words(connection: Connection, failed: TaskDetail, details: list[TaskDetail]) -> str:
-    """The last line for people in the log of a failed task; empty where it cannot be had."""
+def _with_reason(
+    event: NodeChanged, connection: Connection, failed: TaskDetail, details: list[TaskDetail]
+) -> NodeChanged:
+    """The event with what the task's log ends with; as it is where the log cannot be had."""
     pod = _failed_pod(failed, details)
-    lines = connection.read_log(pod) if pod else None
-    said = [line.partition(LOG_PREFIX)[2] for line in lines or () if LOG_PREFIX in line]
-    return said[-1] if said else ""
+    words = last_words.parse(connection.read_log(pod) or []) if pod else None
+    if words is None:
+        return event
+    refusals = (words.reason,) if words.ending == Ending.REFUSED else ()
+    return event.model_copy(update={"message": words.reason, "refusals": refusals})
 
 
 def _failed_pod(task: TaskDetail, details: list[TaskDetail]) -> str | None:
     """The pod of a failed task that ran its container last.
 
-    A task is a node of a workflow, and its pods are nodes below it. Children are named by
-    the node's id, details by the pod's name; both end with the node's hash.
+    A task is a node of a workflow, and its pods are nodes below it; below the last of them
+    are the tasks that were not started because of it. Children are named by the node's id,
+    details by the pod's name; both end with the node's hash.
     """
     by_hash = {_hash(detail.pod_name): detail for detail in details if detail.pod_name}
     pods: list[TaskDetail] = []
@@ -100,8 +104,9 @@ def _failed_pod(task: TaskDetail, details: list[TaskDetail]) -> str | None:
     while waiting:
         detail = waiting.pop()
         children = [by_hash.get(_hash(child.pod_name)) for child in detail.child_tasks or []]
-        waiting += [child for child in children if child is not None and child is not detail]
-        if not children and detail.state == "FAILED" and detail.pod_name:
+        failed = [child for child in children if child is not None and child.state == "FAILED"]
+        waiting += failed
+        if not failed and detail is not task and detail.state == "FAILED" and detail.pod_name:
             pods.append(detail)
     newest = max(pods, key=lambda pod: (pod.end_time is not None, pod.end_time), default=None)
     return str(newest.pod_name) if newest else None

@@ -1,6 +1,6 @@
 """One node's part of the pipeline's intermediate representation (IR), as a short text.
 
-It travels in the arguments of the node's container, about 1 KB, so that the container
+It travels in the arguments of the node's container, 1 to 5 KB, so that the container
 builds no graph and cannot disagree with the one that was compiled.
 """
 

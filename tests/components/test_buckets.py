@@ -1,6 +1,7 @@
 """The components where data and artifacts are in a bucket: TensorFlow's file system in memory."""
 
 import json
+import shutil
 from pathlib import Path
 
 import apache_beam as beam
@@ -71,13 +72,27 @@ def test_the_schema_and_the_baseline_are_written() -> None:
         assert dataset.num_examples == 1_000_000
 
 
-def test_anomalies_are_read() -> None:
+def test_a_validator_that_recorded_nothing_is_no_good_sign() -> None:
     found = standard_artifacts.ExampleAnomalies()
-    found.uri = "ram://bucket/anomalies"
+    found.uri = "ram://bucket/empty"
+    fileio.makedirs(found.uri)
+    with pytest.raises(FileNotFoundError, match="has no split with a SchemaDiff.pb"):
+        list(anomaly_gate.read_anomalies(found))
+
+
+def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(digits, tmp_path / "run[1]")
+    assert len(idx_example_gen.matching(str(folder), "train-*")) == 2
+
+
+@pytest.mark.parametrize("folder", ["ram://bucket/anomalies", "ram://bucket/run[1]"])
+def test_anomalies_are_read(folder: str) -> None:
+    found = standard_artifacts.ExampleAnomalies()
+    found.uri = folder
     text = 'anomaly_info { key: "label" value { reason { description: "value 12" } } }'
     anomalies = text_format.Parse(text, anomalies_pb2.Anomalies())
-    for folder in ("Split-train", "SplitPair-test_test"):
-        path = f"{found.uri}/{folder}/{anomaly_gate.ANOMALIES_FILE}"
+    for split in ("Split-train", "SplitPair-test_test"):
+        path = f"{found.uri}/{split}/{anomaly_gate.ANOMALIES_FILE}"
         io_utils.write_bytes_file(path, anomalies.SerializeToString())
     assert [str(anomaly) for anomaly in anomaly_gate.read_anomalies(found)] == [
         "train, label: value 12",

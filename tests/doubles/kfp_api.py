@@ -54,6 +54,8 @@ class KfpApi:
     logs: Mapping[str, str] = field(default_factory=dict)  # of each task's pod
     broken_answers: int = 0  # how many looks at a run are answered with 503 first
     retried: Sequence[str] = ()  # tasks whose first pod failed before the last one did
+    sign_in_page: bool = False  # what a proxy answers with once a session has expired
+    broken_logs: bool = False  # a log breaks off in the middle
 
     experiments: list[api.V2beta1Experiment] = field(default_factory=list)
     pipelines: list[api.V2beta1Pipeline] = field(default_factory=list)
@@ -183,11 +185,14 @@ class KfpApi:
         _require(request.args.get("podnamespace"), "podnamespace")
         for task, log in self.logs.items():
             if pod == _pod_name("executor", f"{task}-last"):
-                return Response(log, mimetype="text/plain")
+                headers = {"Content-Length": str(len(log) + (100 if self.broken_logs else 0))}
+                return Response(iter([log.encode()]), mimetype="text/plain", headers=headers)
         return Response("pod not found", 404)
 
     def answer(self, request: Request) -> Response:
         """Any request."""
+        if self.sign_in_page:
+            return Response("<html>Sign in</html>", mimetype="text/html")
         try:
             endpoint, values = _MAP.bind_to_environ(request.environ).match()
             self._check_user(request)
@@ -255,7 +260,9 @@ class KfpApi:
 
         A task has a driver's pod, and a node whose children are the pods of its container: one
         for each attempt. Children are node ids; the pods' names have the template in them, too.
+        Tasks that were not started because one failed are children of its last pod.
         """
+        omitted = [f"workflow-{_hash(task)}" for task in moment if moment[task] == "SKIPPED"]
 
         def detail(
             name: str, template: str, hash_of: str, state: str, children: Sequence[str] = ()
@@ -275,12 +282,16 @@ class KfpApi:
 
         details = []
         for task, state in moment.items():
+            if state == "SKIPPED":
+                details.append(detail(task, "dag", task, state))
+                continue
             details.append(detail(f"{task}-driver", "driver", f"{task}-driver", "SUCCEEDED"))
             attempts = [f"{task}-first"] * (task in self.retried) + [f"{task}-last"]
             ids = [f"workflow-{_hash(attempt)}" for attempt in attempts]
             details.append(detail(task, "dag", task, state, ids))
             for number, attempt in enumerate(attempts):
-                pod = detail(f"executor({number})", "executor", attempt, state)
+                below = omitted if state == "FAILED" and attempt.endswith("-last") else ()
+                pod = detail(f"executor({number})", "executor", attempt, state, below)
                 if attempt.endswith("-first"):
                     pod.state, pod.end_time = "FAILED", START + timedelta(seconds=3)
                 details.append(pod)

@@ -59,7 +59,6 @@ class Cluster:
             overrides=[
                 f"storage.root={self.volume}",
                 f"metadata={{store='grpc', host='127.0.0.1', port={self.metadata_port}}}",
-                "components.AtomicPusher.retries=0",
             ]
         )
         return kubeflow.compile_pipeline(config.load(self._config, overrides), settings).yaml

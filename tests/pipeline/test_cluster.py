@@ -19,15 +19,10 @@ def test_what_is_not_said_of_a_component_is_as_in_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("data", "/mnt/mnist-tfx/data"), ("/other", "/other"), ("gs://b/data", "gs://b/data")],
+    [("data", "/mnt/mnist-tfx/data"), ("/a/b", "/a/b"), ("gs://b/data", "gs://b/data")],
 )
 def test_a_folder_is_below_the_root_unless_it_is_absolute(name: str, folder: str) -> None:
     assert cluster.load().storage.folder(name) == folder
-
-
-def test_overrides_are_for_the_cluster_or_for_the_configuration() -> None:
-    said = ["trainer.epochs=2", "kubeflow.image=x:1", "name=kubeflow"]
-    assert cluster.split_overrides(said) == (["trainer.epochs=2", "name=kubeflow"], ["image=x:1"])
 
 
 @pytest.mark.parametrize(
@@ -50,6 +45,26 @@ def test_images(image: str) -> None:
         ("labels={a='b c'}", "--set kubeflow.labels: 'b c': should be a Kubernetes label's value"),
         ("defaults.cpu_limit='two'", "--set kubeflow.defaults.cpu_limit: 'two': should be a numb"),
         ("defaults.memory_limit=4GB", "'4GB': should be an amount of memory such as"),
+        ("image='a:b:c'", "'a:b:c': should be an image such as"),
+        ("env={METADATA_HOST='x'}", "'METADATA_HOST': should be another name"),
+        ("secrets=[{name='a', env={k='METADATA_PASSWORD'}}]", "should be another name"),
+        (
+            "secrets=[{name='a', mount_path='/mnt'}]",
+            FILE + "the secret a at /mnt would hide the storage",
+        ),
+        (
+            "components.Trainer.cpu_request='16'",
+            FILE + "Trainer: cpu_request is 16, above cpu_limit, 8",
+        ),
+        (
+            "defaults.memory_request='4Gi'",
+            FILE + "defaults: memory_request is 4Gi, above memory_limit, 4G",
+        ),
+        ("storage.root='/app'", FILE + "storage: root is /app, and would hide"),
+        ("storage.data='s3://b/a'", "'s3://b/a': should be a folder, or gs://bucket/path"),
+        ("storage.data='/other'", FILE + "storage: data is /other, which is not below root"),
+        ("storage={root='gs://b', data='/d'}", "data is /d, which is not below root, gs://b"),
+        ("defaults.retry_pause_s=3600", "retry_pause_s: 3600: should be less than or equal"),
         ("defaults.retries=-1", "--set kubeflow.defaults.retries: -1: should be greater"),
         ("defaults.timeout_s=0", "--set kubeflow.defaults.timeout_s: 0: should be greater"),
         ("components.Trainer.accelerator=gpu", "'gpu': should be a resource such as nvidia.com"),

@@ -119,6 +119,17 @@ def test_another_folder_may_be_filled_in_the_place_of_the_cache(
     assert len(asked) == 4, "the second time nothing is fetched"
 
 
+def test_a_folder_with_another_data_set_is_not_overwritten(
+    sample_as_mnist: dict[str, bytes], folder: Path, tmp_path: Path
+) -> None:
+    name = "t10k-labels-idx1-ubyte"
+    (tmp_path / name).write_bytes(idx_format.serialize(np.zeros(300, np.uint8)))
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(DataError, match="is not MNIST's t10k-labels.*was not overwritten"):
+        data.prepare("mnist", None, _ignore, into=tmp_path)
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
     cache: Path,
     mirror: tuple[str, list[str]],

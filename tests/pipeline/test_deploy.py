@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,19 @@ def test_every_file_is_in_the_kustomization() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
-def test_kustomize_builds_them_into_one_namespace() -> None:
-    done = subprocess.run(
-        ["kubectl", "kustomize", DEPLOY], capture_output=True, text=True, check=True
-    )
+def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
+    deploy = shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("*.env"))
+    command = ["kubectl", "kustomize", deploy]
+    unedited = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert unedited.returncode != 0, "there is no password yet"
+    assert "metadata-secret.env" in unedited.stderr
+    shutil.copy(deploy / "metadata-secret.env.example", deploy / "metadata-secret.env")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     built = list(yaml.safe_load_all(done.stdout))
-    assert len(built) == len(_objects())
+    assert len(built) == len(_objects()) + 1
+    (secret,) = (m for m in built if m["kind"] == "Secret")
+    assert secret["metadata"]["name"] == cluster.load().metadata.secret  # type: ignore[union-attr]
+    assert set(secret["data"]) == {"username", "password", "root-password"}
     for manifest in built:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         assert manifest["metadata"]["namespace"] == "kubeflow"
@@ -93,6 +101,8 @@ def test_the_account_may_read_two_objects_and_report_results() -> None:
         ("secrets",): (["get"], ["mlpipeline-minio-artifact"]),
         ("pods",): (["get", "list", "watch"], None),
         ("workflowtaskresults",): (["create", "patch"], None),
+        ("workflowtasksets",): (["get", "list", "watch"], None),
+        ("workflowtasksets/status",): (["patch"], None),
     }
 
 
@@ -103,7 +113,7 @@ def test_the_shipped_clusters_file_fits_the_manifests() -> None:
     _named("PersistentVolumeClaim", loaded.storage.pvc)
     store = loaded.metadata
     assert isinstance(store, cluster.MysqlStoreConfig)
-    assert set(_named("Secret", store.secret)["stringData"]) == {"username", "password"}
+    assert [found["name"] for found in _kustomization()["secretGenerator"]] == [store.secret]
     ports = _named("Service", store.host)["spec"]["ports"]
     assert [port["port"] for port in ports] == [store.port]
     (database,) = _pods()["mnist-tfx-mysql"]["containers"]
@@ -118,18 +128,23 @@ def test_the_shipped_clusters_file_fits_the_manifests() -> None:
     assert f"--model_base_path={loaded.storage.serving('mnist')}" in server["args"]
 
 
+def _sections(section: type[Section]) -> set[type[Section]]:
+    """A section, and all that are within it."""
+    found = {section}
+    for field in section.model_fields.values():
+        waiting = [field.annotation]
+        while waiting:
+            annotation = waiting.pop()
+            waiting += typing.get_args(annotation)
+            if isinstance(annotation, type) and issubclass(annotation, Section):
+                found |= _sections(annotation)
+    return found
+
+
 def test_every_key_of_the_clusters_file_is_in_the_documentation() -> None:
     text = (DEPLOY / "README.md").read_text()
-    sections: list[type[Section]] = [
-        cluster.ClusterConfig,
-        cluster.ServerConfig,
-        cluster.StorageConfig,
-        cluster.MysqlStoreConfig,
-        cluster.TaskConfig,
-        cluster.SecretConfig,
-        cluster.ScheduleConfig,
-    ]
+    sections = _sections(cluster.ClusterConfig)
+    assert {cluster.Toleration, cluster.GrpcStoreConfig} <= sections
     for section in sections:
         for key in section.model_fields:
-            named = (f"`{key}`", f"`{key}.", f".{key}`", f"`{section.__name__.lower()}")
-            assert any(form in text for form in named), key
+            assert any(form in text for form in (f"`{key}`", f"`{key}.", f".{key}`")), key

@@ -205,7 +205,7 @@ def test_resources_accelerators_and_retries() -> None:
         "maxRetryCount": 5,
         "backoffDuration": "10s",
         "backoffFactor": 2.0,
-        "backoffMaxDuration": "600s",
+        "backoffMaxDuration": "3600s",
     }
     assert "retryPolicy" not in tasks["anomalygate"]
     assert all(not task["cachingOptions"] for task in tasks.values()), "KFP's cache is off"

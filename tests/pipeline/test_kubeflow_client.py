@@ -20,6 +20,7 @@ from pipeline.runners.compiled_pipeline import CompiledPipeline
 from pipeline.runners.kubeflow_client import KubeflowClient, SubmittedRun
 from pipeline.runners.kubeflow_connection import Connection
 from pipeline.runners.kubeflow_watch import follow
+from pipeline.runners.last_words import Ending, LastWords
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
@@ -130,19 +131,26 @@ def test_a_failed_task_says_the_last_line_of_its_last_pods_log(
     server: tuple[KfpApi, str], pipeline: CompiledPipeline, retried: bool
 ) -> None:
     api, url = server
-    api.moments = [{"anomalygate": "RUNNING"}, {"anomalygate": "FAILED"}]
+    api.moments = [
+        {"anomalygate": "RUNNING"},
+        {"anomalygate": "FAILED", "transform": "SKIPPED", "trainer": "SKIPPED"},
+    ]
     api.final_state = "FAILED"
     api.retried = ["anomalygate"] if retried else []
-    said = "AnomalyGate refused: the data has 1 anomaly: test, label: ..."
-    api.logs = {"anomalygate": f"noise\nmnist-tfx: {said}\nfailed to execute component\n"}
+    reason = "the data has 1 anomaly: test, label: ..."
+    said = LastWords("AnomalyGate", Ending.REFUSED, reason)
+    api.logs = {"anomalygate": f"noise\n{said}\nfailed to execute component\n"}
     connection = _connect(url)
     run = KubeflowClient(connection).submit(pipeline, "run", {})
     state, (failed,) = follow(
         connection, run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01
     )
     assert state == "FAILED"
-    assert failed.message == said
+    assert (failed.message, failed.refusals) == (reason, (reason,))
     api.logs, api.looks = {}, 0
+    _, (failed,) = _follow(connection, run, pipeline)
+    assert failed.message == ""
+    api.logs, api.looks, api.broken_logs = {"anomalygate": str(said)}, 0, True
     _, (failed,) = _follow(connection, run, pipeline)
     assert failed.message == ""
 
@@ -160,6 +168,19 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(
     api.broken_answers = 10**6
     with pytest.raises(ClusterError, match=r"is not ready \(503: upstream connect error\)"):
         _follow(connection, run, pipeline)
+
+
+def test_a_session_that_expires_while_a_run_is_followed(
+    server: tuple[KfpApi, str], pipeline: CompiledPipeline
+) -> None:
+    api, url = server
+    connection = _connect(url)
+    run = KubeflowClient(connection).submit(pipeline, "run", {})
+    api.sign_in_page = True
+    with pytest.raises(ClusterError, match="is it a sign-in page"):
+        _follow(connection, run, pipeline)
+    with pytest.raises(ClusterError, match="is it a sign-in page"):
+        KubeflowClient(connection).submit(pipeline, "run", {})
 
 
 def test_schedules_are_created_listed_paused_resumed_and_deleted(
@@ -203,6 +224,23 @@ def test_signing_in_with_a_token_or_with_cookies(server: tuple[KfpApi, str]) -> 
         message = r"does not know who is asking \(401\): put a fresh token into KFP_TOKEN"
         with pytest.raises(ClusterError, match=message):
             _connect(url, environment=environment)
+
+
+def test_a_token_is_cleaned_or_refused_and_never_shown(server: tuple[KfpApi, str]) -> None:
+    api, url = server
+    api.token = "secret"
+    _connect(url, environment={"KFP_TOKEN": "secret\n"})
+    message = "KFP_TOKEN has line breaks or control characters within it"
+    with pytest.raises(ConfigError, match=message) as raised:
+        _connect(url, environment={"KFP_TOKEN": "sec\nret"})
+    assert "sec" not in str(raised.value).replace("characters", "")
+
+
+def test_what_is_said_of_the_server_is_checked() -> None:
+    with pytest.raises(ConfigError, match="KF_PIPELINES_ENDPOINT is localhost:8080: http://"):
+        Connection(cluster.load(), {"KF_PIPELINES_ENDPOINT": "localhost:8080"})
+    with pytest.raises(ConfigError, match=r"server.ca_cert is /gone.pem: there is no such file"):
+        _connect("https://127.0.0.1:9", "server.ca_cert=/gone.pem")
 
 
 def test_a_namespace_that_is_not_yours(

@@ -138,7 +138,7 @@ def test_compile_writes_the_file_and_says_what_does_not_carry_over(
         (["compile", "--to", "kubeflow", "-o", "x.txt"], "the name of a .yaml file is expected"),
         (["compile", "--to", "airflow", "-o", "x.yaml"], "'airflow' is not one of"),
         (["submit", "--cluster", "gone.toml"], "there is no configuration gone.toml"),
-        (["submit", "--param", "epochs=2"], "expected data=FOLDER, pipeline_root=FOLDER or recipe"),
+        (["submit", "--param", "epochs=2"], "expected recipe.KEY=VALUE, or data=FOLDER or"),
         (
             ["submit", "--param", "recipe.epochs=x"],
             "recipe: epochs: 'x': should be a valid integer",
@@ -156,15 +156,24 @@ def test_a_mistake_has_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
+def test_overrides_are_for_the_cluster_or_for_the_configuration() -> None:
+    said = ["trainer.epochs=2", "kubeflow.image=x:1", "name=kubeflow"]
+    of_config = ["trainer.epochs=2", "name=kubeflow"]
+    assert kubeflow_session.split_overrides(said) == (of_config, ["image=x:1"])
+
+
 def test_parameters() -> None:
     settings = config.load(), cluster.load()
-    given = ["data=new", "pipeline_root=gs://b/p", "recipe={seed=3}", "recipe.epochs=2"]
+    given = ["data=new", "pipeline_root=gs://b/p", "recipe.seed=3", "recipe.epochs=2"]
     assert kubeflow_session.parse_parameters(given, *settings) == {
         "data": "/mnt/mnist-tfx/new",
         "pipeline_root": "gs://b/p",
         "recipe": {"seed": 3, "epochs": 2},
     }
-    for wrong in ("data=", "data=3", "other=x", "recipe=3", "data"):
+    for wrong in (
+        *("data=", "data=3", "data=/elsewhere", "data=s3://b/a", "data", "other=x"),
+        *("recipe=3", "recipe=full", 'recipe={"epochs": 2}'),
+    ):
         with pytest.raises(ConfigError, match="--param"):
             kubeflow_session.parse_parameters([wrong], *settings)
 
@@ -176,16 +185,16 @@ def test_parameters() -> None:
         ("CANCELED", {"Trainer": ""}, ExitCode.FAILED, "the run was canceled."),
         ("FAILED", {}, ExitCode.FAILED, "the run failed before a component did: see its page."),
         ("FAILED", {"Trainer": ""}, ExitCode.FAILED, "Trainer failed: its log says why"),
-        ("FAILED", {"Trainer": "Trainer failed: x"}, ExitCode.FAILED, "Trainer failed: x"),
+        ("FAILED", {"Trainer": "x"}, ExitCode.FAILED, "Trainer failed: x"),
         (
             "FAILED",
-            {"AtomicPusher": "AtomicPusher refused: accuracy"},
+            {"AtomicPusher": "refused: accuracy"},
             ExitCode.REFUSED,
             "AtomicPusher refused: accuracy",
         ),
         (
             "FAILED",
-            {"AtomicPusher": "AtomicPusher failed: the disk is full"},
+            {"AtomicPusher": "the disk is full"},
             ExitCode.FAILED,
             "AtomicPusher failed: the disk is full",
         ),
@@ -200,7 +209,10 @@ def test_parameters() -> None:
 def test_how_a_run_is_judged(
     state: str, failed: dict[str, str], code: ExitCode, sentence: str
 ) -> None:
-    events = [
-        NodeChanged(node=node, state="failed", message=message) for node, message in failed.items()
-    ]
+    events = []
+    for node, said in failed.items():
+        reason = said.removeprefix("refused: ")
+        refusals = (reason,) if reason != said else ()
+        event = NodeChanged(node=node, state="failed", message=reason, refusals=refusals)
+        events.append(event)
     assert kubeflow_session.judge(state, events) == (code, sentence)
