@@ -59,8 +59,8 @@ def compile_to(
     """Compiles the pipeline into a file, and says what it could not take along.
 
     Raises:
-      ConfigError: the configuration does not fit the target, or `output` is no YAML file.
-      OSError: it cannot be written.
+      ConfigError: the configuration does not fit the target, or `output` is no YAML file or
+        cannot be written.
     """
     if output.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"-o {output}: the name of a .yaml file is expected.")
@@ -75,8 +75,11 @@ def compile_to(
             from pipeline.runners import kubeflow
 
             text = kubeflow.compile_pipeline(config, cluster).yaml
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"-o {output}: it cannot be written: {error.strerror}.") from error
     for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if "@sha256:" not in cluster.image:
