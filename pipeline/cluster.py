@@ -189,8 +189,6 @@ class TaskConfig(Section):
     node_selector: dict[LabelKey, LabelValue] | None = None
     tolerations: Annotated[tuple[Toleration, ...] | None, Field(strict=False)] = None
     labels: dict[LabelKey, LabelValue] | None = None
-    """Labels of the pod."""
-
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
     """How often a failed task is tried again."""
 
