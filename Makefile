@@ -37,6 +37,7 @@ lock: setup
 
 # The image that Kubeflow's tasks run in. PIP_CONF names a pip.conf, for a registry of your own.
 image:
+	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers here: start one."; exit 1; }
 	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 

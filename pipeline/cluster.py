@@ -16,20 +16,19 @@ from pydantic import Field, model_validator
 from pipeline import kubernetes_values as values
 from pipeline import settings_file
 from pipeline.kubernetes_values import (
-    Cpu,
     Cron,
     EnvironmentVariable,
     Host,
     Image,
     LabelKey,
     LabelValue,
-    Memory,
     Name,
     ObjectName,
     Port,
     matching,
 )
 from pipeline.settings_file import Section
+from pipeline.task_config import TaskConfig
 
 SHIPPED: Final = Path(__file__).parent / "clusters"
 DEFAULT: Final = "kubeflow.toml"
@@ -47,12 +46,30 @@ Folder = Annotated[
 ]
 
 
+COMPONENTS: Final = (
+    "IdxExampleGen",
+    "CuratedSchema",
+    "StatisticsGen",
+    "ExampleValidator",
+    "DistributionValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "ChampionResolver",
+    "Evaluator",
+    "AtomicPusher",
+)
+"""The nodes of `pipeline/graph.py`, which is too heavy to be imported for a check."""
+
+Component = Annotated[str, matching("|".join(COMPONENTS), f"a component: {', '.join(COMPONENTS)}")]
+
+
 class ServerConfig(Section):
     """Where Kubeflow Pipelines' API is, and how to sign in."""
 
     host: Annotated[
         str, matching(r"(https?://[^\s/]+(/\S*)?)?", "a URL: http://... or https://...")
-    ]
+    ] = ""
     """The API's URL, such as a port-forward's. Empty: the environment variable
     KF_PIPELINES_ENDPOINT, else in a pod the service beside it, else the kubeconfig."""
 
@@ -152,59 +169,6 @@ class GrpcStoreConfig(Section):
 MetadataConfig = Annotated[MysqlStoreConfig | GrpcStoreConfig, Field(discriminator="store")]
 
 
-class Toleration(Section):
-    """A taint of nodes that a pod may be put on all the same."""
-
-    key: LabelKey | Literal[""] = ""
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: LabelValue = ""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
-    """Empty for all effects."""
-
-    seconds: Annotated[int, Field(ge=0)] | None = None
-    """With NoExecute: how long the pod may stay."""
-
-    @model_validator(mode="after")
-    def _is_what_kubernetes_takes(self) -> Self:
-        if self.operator == "Exists" and self.value:
-            raise ValueError("operator is Exists, which goes without a value")
-        if self.operator == "Equal" and not self.key:
-            raise ValueError("without a key the operator has to be Exists")
-        if self.seconds is not None and self.effect != "NoExecute":
-            raise ValueError("seconds goes with the effect NoExecute only")
-        return self
-
-
-class TaskConfig(Section):
-    """What a component's pod gets. What is not said of a component is as in `[defaults]`."""
-
-    cpu_request: Cpu | None = None
-    cpu_limit: Cpu | None = None
-    memory_request: Memory | None = None
-    memory_limit: Memory | None = None
-    accelerator: (
-        Annotated[str, matching(r"\S+/\S+", "a resource such as nvidia.com/gpu")] | None
-    ) = None
-    accelerator_count: Annotated[int, Field(ge=1, le=16)] = 1
-    node_selector: dict[LabelKey, LabelValue] | None = None
-    tolerations: Annotated[tuple[Toleration, ...] | None, Field(strict=False)] = None
-    labels: dict[LabelKey, LabelValue] | None = None
-    retries: Annotated[int, Field(ge=0, le=100)] | None = None
-    """How often a failed task is tried again."""
-
-    retry_pause_s: Annotated[int, Field(ge=0, le=1800)] | None = None
-    """The pause before the first retry; it doubles each time. KFP starts no retry later than
-    an hour after the task's first start."""
-
-    timeout_s: Annotated[int, Field(ge=1)] | None = None
-    """How long a pod may run."""
-
-    def over(self, defaults: TaskConfig) -> TaskConfig:
-        """These settings where they are said, and the defaults elsewhere."""
-        said = self.model_dump(exclude_unset=True)
-        return TaskConfig.model_validate({**defaults.model_dump(exclude_unset=True), **said})
-
-
 class SecretConfig(Section):
     """A Kubernetes secret that every task sees, as environment variables or as files."""
 
@@ -257,7 +221,7 @@ class ClusterConfig(Section):
     storage: StorageConfig
     metadata: MetadataConfig
     defaults: TaskConfig = TaskConfig()
-    components: dict[str, TaskConfig] = Field(default_factory=dict)
+    components: dict[Component, TaskConfig] = Field(default_factory=dict)
     """By the component's name, such as Trainer."""
 
     schedule: ScheduleConfig | None = None
@@ -266,6 +230,8 @@ class ClusterConfig(Section):
     def _is_what_a_pod_can_be(self) -> Self:
         for name in ("defaults", *self.components):
             task = self.defaults if name == "defaults" else self.task(name)
+            if task.accelerator_count and not task.accelerator:
+                raise ValueError(f"{name}: accelerator_count is said, and accelerator is not")
             for resource, size_of in (("cpu", values.cpus), ("memory", values.size_bytes)):
                 request, limit = (
                     getattr(task, f"{resource}_{kind}") for kind in ("request", "limit")

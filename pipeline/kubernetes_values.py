@@ -37,6 +37,7 @@ Cpu = Annotated[str, matching(r"\d*\.?\d+m?", 'a number of CPUs such as "2" or "
 Memory = Annotated[
     str, matching(r"\d+([EPTGMK]i?)?", 'an amount of memory such as "4G" or "512Mi"')
 ]
+Resource = Annotated[str, matching(r"[^\s/]+/[^\s/]+", "a resource such as nvidia.com/gpu")]
 _PATH = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
 Image = Annotated[
     str,

@@ -105,12 +105,24 @@ def explain(
             message = f"unknown key; {hint}"
         elif item["type"] == "missing":
             message = "is missing."
+        elif item["type"] == "union_tag_invalid":
+            key = f"{key}.{item['ctx']['discriminator'].strip(chr(39))}"
+            message = f"{item['ctx']['tag']!r}: should be {item['ctx']['expected_tags']}."
         else:
             reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
             value = repr(item["input"])
             is_shown = len(value) <= _LONGEST_SHOWN and not isinstance(item["input"], dict)
             message = f"{value}: {reason}." if is_shown else f"{reason}."
-        override = next((name for name in said if key == name or key.startswith(f"{name}.")), None)
+        override = next(
+            (
+                name
+                for name in said
+                if key
+                and (f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}."))
+                and (item["type"] == "extra_forbidden" or not name.startswith(f"{key}."))
+            ),
+            None,
+        )
         where = said[override] if override else f"{source}: {key}" if key else source
         lines.setdefault(where, f"{where}: {message}")  # a union fails once for each branch
     return "\n".join(lines.values())

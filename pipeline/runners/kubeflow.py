@@ -7,7 +7,6 @@ when and where a task runs, and tries it again; its own cache is off.
 
 # No `from __future__ import annotations`: KFP reads the annotations as objects.
 
-import difflib
 import inspect
 import json
 import tempfile
@@ -22,12 +21,13 @@ from tfx.orchestration.data_types import RuntimeParameter
 
 from components.idx_example_gen import IdxExampleGen
 from pipeline import graph
-from pipeline.cluster import ClusterConfig, MysqlStoreConfig, TaskConfig
+from pipeline.cluster import ClusterConfig, MysqlStoreConfig
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 from pipeline.runners import kubeflow_node, kubeflow_views, node_slice
 from pipeline.runners.compiled_pipeline import CompiledPipeline
 from pipeline.runners.local import BEAM_RUNNER
+from pipeline.task_config import TaskConfig
 
 # KFP's driver gets a task's whole specification as one argument of a process, and Linux
 # takes none longer than this (MAX_ARG_STRLEN).
@@ -47,8 +47,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
       recipe: what to change of `config.trainer` for this run, such as {"epochs": 2}.
 
     Raises:
-      ConfigError: the cluster's file is about a component that the pipeline does not have,
-        or what comes out is too large for KFP.
+      ConfigError: what comes out is too large for KFP.
     """
     storage = cluster.storage
     data = storage.folder(storage.data)
@@ -63,7 +62,6 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
     )
     ir = tfx_compiler.Compiler().compile(pipeline)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
-    _check_components(cluster, list(nodes))
     code = kubeflow_node.code_digest()
 
     @dsl.pipeline(name=config.name, description=f"The TFX pipeline {config.name}.")
@@ -160,7 +158,7 @@ def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskCon
         if setting is not None:
             set_it(setting)
     if settings.accelerator:
-        task.set_accelerator_limit(settings.accelerator_count)
+        task.set_accelerator_limit(settings.accelerator_count or 1)
     if settings.retries:
         task.set_retry(
             settings.retries,
@@ -216,14 +214,6 @@ def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None
         )
     for name, value in {**cluster.env, **variables}.items():
         task.set_env_variable(name, value)
-
-
-def _check_components(cluster: ClusterConfig, node_ids: list[str]) -> None:
-    for name in cluster.components:
-        if name not in node_ids:
-            close = difflib.get_close_matches(name, node_ids, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(node_ids)}."
-            raise ConfigError(f"the cluster's file: components.{name}: no such component; {hint}")
 
 
 def _check_sizes(text: str, deployment: Any) -> None:

@@ -41,7 +41,7 @@ def test_a_configuration_cannot_be_changed() -> None:
     [
         ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
         ("trainer.x=3", "--set trainer.x: unknown key; known are batch_size, dropout"),
-        ("treiner.epochs=3", r"treiner: unknown key; did you mean trainer\?"),
+        ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
         ("trainer.epochs=0", "--set trainer.epochs: 0: should be greater than or equal to 1"),
         ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: should be a finite number"),
         ("trainer.epochs=many", "--set trainer.epochs: 'many': should be a valid integer"),

@@ -12,6 +12,7 @@ import yaml
 
 from pipeline import cluster
 from pipeline.settings_file import Section
+from pipeline.task_config import Toleration
 
 DEPLOY = Path(cluster.__file__).parent / "deploy"
 KUBERNETES = "1.31"
@@ -144,7 +145,7 @@ def _sections(section: type[Section]) -> set[type[Section]]:
 def test_every_key_of_the_clusters_file_is_in_the_documentation() -> None:
     text = (DEPLOY / "README.md").read_text()
     sections = _sections(cluster.ClusterConfig)
-    assert {cluster.Toleration, cluster.GrpcStoreConfig} <= sections
+    assert {Toleration, cluster.GrpcStoreConfig} <= sections
     for section in sections:
         for key in section.model_fields:
             assert any(form in text for form in (f"`{key}`", f"`{key}.", f".{key}`")), key

@@ -251,6 +251,7 @@ def test_a_bucket_needs_no_volume() -> None:
     assert re.search(r'"base_directory": "gs://bucket/mnist/serving_model/mnist"', destination)
 
 
-def test_a_component_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"components.Trainr: .*; did you mean Trainer\?"):
-        _compile("components.Trainr.retries=1")
+def test_the_components_that_a_clusters_file_may_name_are_the_graphs(
+    compiled: CompiledPipeline,
+) -> None:
+    assert sorted(compiled.nodes.values()) == sorted(cluster.COMPONENTS)

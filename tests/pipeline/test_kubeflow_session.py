@@ -136,7 +136,10 @@ def test_compile_writes_the_file_and_says_what_does_not_carry_over(
     [
         (["compile", "--to", "vertex", "-o", "x.yaml"], "Vertex has no volume to mount"),
         (["compile", "--to", "kubeflow", "-o", "x.txt"], "the name of a .yaml file is expected"),
-        (["compile", "--to", "kubeflow", "-o", "/dev/null/x.yaml"], "cannot be written: Not a dir"),
+        (
+            ["compile", "--to", "kubeflow", "-o", "/dev/null/x.yaml"],
+            "it cannot be written: File exists",
+        ),
         (["compile", "--to", "airflow", "-o", "x.yaml"], "'airflow' is not one of"),
         (["submit", "--cluster", "gone.toml"], "there is no configuration gone.toml"),
         (["submit", "--param", "epochs=2"], "expected recipe.KEY=VALUE, or data=FOLDER or"),
