@@ -12,6 +12,8 @@ All go through the same scaling and the same network. An example needs no label.
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -30,9 +32,12 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     def __init__(self, network: keras.Model, transform: tft.TFTransformOutput):
         super().__init__()
-        # Both are kept as attributes, so that their variables and assets are saved; the
-        # layers without the optimizer, whose state is twice the network's size.
-        self.network = keras.Sequential(network.layers)
+        # TensorFlow's own variables, not Keras' around them: of those a SavedModel gets a second
+        # set, which is restored in the place of the one that the signatures read, and TF
+        # Serving answers nothing but FAILED_PRECONDITION. And not the optimizer, whose state is
+        # twice the network's size.
+        self.weights = [variable.value for variable in network.variables]
+        self._infer = functools.partial(network, training=False)
         self.transform_layer = transform.transform_features_layer()
         self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
 
@@ -68,12 +73,12 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     @tf.function
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Pixels, uint8 [batch, 28, 28] in 0..255."""
-        return _prediction(self.network(preprocessing.scale_pixels(images), training=False))
+        return _prediction(self._infer(preprocessing.scale_pixels(images)))
 
     @tf.function
     def predict_float_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scaled pixels, float32 [batch, 28, 28] in [0, 1]."""
-        return _prediction(self.network(images[..., tf.newaxis], training=False))
+        return _prediction(self._infer(images[..., tf.newaxis]))
 
     @tf.function
     def classify_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,7 +92,7 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     def _probabilities_of_examples(self, examples: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_example(examples, self._image_spec)
-        return self.network(self.transform_layer(parsed)[features.IMAGE], training=False)
+        return self._infer(self.transform_layer(parsed)[features.IMAGE])
 
 
 def _prediction(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -77,3 +77,17 @@ def test_classes_are_the_digits_in_order(exported_model: Path, sample: ImagesAnd
     signature = tf.saved_model.load(str(exported_model)).signatures[features.CLASSIFY]
     outputs = signature(inputs=_serialized(sample, {features.IMAGE}))
     assert outputs[features.CLASSES].numpy()[-1].tolist() == [b"%d" % digit for digit in range(10)]
+
+
+def test_a_session_finds_the_weights_too(exported_model: Path, sample: ImagesAndLabels) -> None:
+    """TF Serving restores the graph's own variables; it does not read the tree of objects."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported_model))
+        signature = graph.signature_def[features.PREDICT_IMAGES]
+        found = session.run(
+            signature.outputs[features.PROBABILITIES].name,
+            {signature.inputs[features.IMAGES].name: sample.images},
+        )
+    module = tf.saved_model.load(str(exported_model))
+    expected = module.signatures[features.PREDICT_IMAGES](images=tf.constant(sample.images))
+    np.testing.assert_allclose(found, expected[features.PROBABILITIES], rtol=1e-5, atol=1e-7)
