@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,45 +15,84 @@ from pipeline import data as data_files
 from pipeline.errors import DataError
 from pipeline.events import Answer
 from serving import images
-from serving.client import Client
 from serving.errors import InvalidRequestError
+from serving.images import Polarity
+
+if TYPE_CHECKING:
+    from serving.client import Client  # imports TensorFlow, with the protocol's stubs
 
 IDX_PREFIX = "idx:"
 
 
-def ask_for_test_digits(client: Client, data: Path, count: int, seed: int) -> list[Answer]:
-    """One request for each of `count` images of the test split, chosen by `seed`."""
+@dataclass(frozen=True)
+class Question:
+    """Images to ask about in one request: [batch, 28, 28], with a name and a label for each."""
+
+    images: NDArray[np.generic]
+    names: Sequence[str]
+    labels: Sequence[int | None]
+    """What they show, where that is known."""
+
+
+def test_digits(data: Path, count: int, seed: int) -> Iterator[Question]:
+    """`count` images of the test split, chosen by `seed`.
+
+    Raises:
+      DataError: there is no test split.
+    """
     pair = _test_split(data)
     chosen = np.random.default_rng(seed).permutation(len(pair.images))[:count]
-    return [_ask_for_index(client, pair, int(index)) for index in chosen]
+    for index in chosen:
+        yield _of_index(pair, int(index))
 
 
-def ask_for_inputs(
-    inputs: Sequence[str], address: str, name: str, data_dir: Path | None, timeout_s: float
-) -> list[Answer]:
-    """One request for each input: a picture, a .npy array of images, or "idx:N".
+def read(inputs: Sequence[str], data_dir: Path | None, polarity: Polarity) -> list[Question]:
+    """A question for each input: a picture, a .npy array of images, or "idx:N".
 
     Args:
       inputs: what to ask about; "idx:N" is image N of the test split.
-      address: the server's host and port.
-      name: the model's name.
       data_dir: the folder of IDX files that "idx:N" counts in; None for the cached MNIST.
-      timeout_s: the deadline of each request.
+      polarity: how the pictures are drawn.
 
     Raises:
-      ServingError: an input is not an image, or the server did not answer it.
+      InvalidRequestError: an input is not an image.
       DataError: "idx:N" was asked for and there are no such files.
     """
-    answers: list[Answer] = []
-    with Client(address, name, timeout_s) as client:
-        for given in inputs:
-            if given.startswith(IDX_PREFIX):
-                pair = _test_split(data_dir or data_files.cache_folder())
-                answers.append(_ask_for_index(client, pair, _index(given, len(pair.images))))
-            else:
-                batch = images.read(Path(given))
-                answers += _ask(client, batch, [given], [None])
-    return answers
+    questions = []
+    for given in inputs:
+        if given.startswith(IDX_PREFIX):
+            pair = _test_split(data_dir or data_files.cache_folder())
+            questions.append(_of_index(pair, _index(given, len(pair.images))))
+        else:
+            batch = images.read(Path(given), polarity)
+            several = [f"{given}[{index}]" for index in range(len(batch))]
+            names = several if len(batch) > 1 else [given]
+            questions.append(Question(batch, names, [None] * len(batch)))
+    return questions
+
+
+def ask(
+    client: Client, question: Question, version: int | None = None, label: str | None = None
+) -> list[Answer]:
+    """One request; the arguments and errors are those of `Client.predict`."""
+    prediction = client.predict(question.images, version, label)
+    return [
+        Answer(
+            image=name,
+            label=known,
+            prediction=int(digit),
+            probability=float(row[digit]),
+            latency_ms=prediction.latency_s * 1000,
+            version=prediction.version,
+        )
+        for name, known, digit, row in zip(
+            question.names,
+            question.labels,
+            prediction.digits,
+            prediction.probabilities,
+            strict=True,
+        )
+    ]
 
 
 def _test_split(folder: Path) -> idx_format.ImagesAndLabels:
@@ -70,29 +111,6 @@ def _index(given: str, count: int) -> int:
     return int(text)
 
 
-def _ask_for_index(client: Client, pair: idx_format.ImagesAndLabels, index: int) -> Answer:
+def _of_index(pair: idx_format.ImagesAndLabels, index: int) -> Question:
     batch = pair.images[index : index + 1]
-    (answer,) = _ask(client, batch, [f"{IDX_PREFIX}{index}"], [int(pair.labels[index])])
-    return answer
-
-
-def _ask(
-    client: Client, batch: NDArray[np.generic], names: list[str], labels: Sequence[int | None]
-) -> list[Answer]:
-    prediction = client.predict(batch)
-    if len(names) < len(batch):  # one file with several images
-        names = [f"{names[0]}[{index}]" for index in range(len(batch))]
-        labels = [None] * len(batch)
-    return [
-        Answer(
-            image=name,
-            label=label,
-            prediction=int(digit),
-            probability=float(row[digit]),
-            latency_ms=prediction.latency_s * 1000,
-            version=prediction.version,
-        )
-        for name, label, digit, row in zip(
-            names, labels, prediction.digits, prediction.probabilities, strict=True
-        )
-    ]
+    return Question(batch, [f"{IDX_PREFIX}{index}"], [int(pair.labels[index])])

@@ -22,6 +22,7 @@ from pipeline import cli_cluster, native_output
 from pipeline.cli_options import ConfigOption, DataOption, NameOption, RootOption, SetOption
 from pipeline.errors import ConfigError, ExitCode, PipelineError
 from serving.errors import ServingError
+from serving.images import Polarity
 
 app = typer.Typer(
     help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it, submit it.",
@@ -94,12 +95,33 @@ def predict(
     name: NameOption = "mnist",
     data_dir: DataOption = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds.")] = 10.0,
+    polarity: Annotated[
+        Polarity, typer.Option(help="How the pictures are drawn; auto looks at their edges.")
+    ] = Polarity.AUTO,
+    version: Annotated[int | None, typer.Option(min=0, help="The version to ask.")] = None,
+    label: Annotated[str | None, typer.Option(help="The label of the version to ask.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Connect with TLS; the PEM file of the authority.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="The client's own certificate, PEM; with --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The key to --certificate, PEM.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a running server what digits these images are."""
-    with native_output.muted():
-        from pipeline import ask
-    answers = ask.ask_for_inputs(inputs, address, name, data_dir, timeout_s)
+    from pipeline import ask
+
+    if bool(certificate) != bool(key) or (certificate and not ca):
+        raise ConfigError("--certificate, --key and --ca go together.")
+    questions = ask.read(inputs, data_dir, polarity)
+    with native_output.muted():  # it imports TensorFlow: what can be wrong is looked at before
+        from serving.client import Client, Tls
+    tls = Tls(ca, certificate, key) if ca else None
+    with Client(address, name, timeout_s, tls) as client:
+        answers = [
+            answer for question in questions for answer in ask.ask(client, question, version, label)
+        ]
     if as_json:
         print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
     else:

@@ -1,60 +1,25 @@
-"""A client for the served model: images in, probabilities out, over gRPC.
+"""Clients for the served model: images in, probabilities out, over gRPC.
 
 Every call has a deadline. UNAVAILABLE is tried again within it, with growing pauses;
-nothing else is.
+nothing else is. `Client` is for threads, `AsyncClient` for asyncio.
 """
 
 from __future__ import annotations
 
-import random
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving import codec
-from serving.errors import (
-    InvalidRequestError,
-    ModelNotFoundError,
-    ServerUnavailableError,
-    ServingError,
-)
+from serving import calls
+from serving.calls import Prediction, Readiness, Tls, Tries
 
-_ERRORS: Final[dict[grpc.StatusCode, type[ServingError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.NOT_FOUND: ModelNotFoundError,
-    grpc.StatusCode.UNAVAILABLE: ServerUnavailableError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: ServerUnavailableError,
-}
-_AVAILABLE: Final = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 1.0
-_LAST_TRY_S: Final = 0.02  # with less time left, another try would only hide the cause
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer: `probabilities` is float32 [batch, 10], each row sums to 1."""
-
-    probabilities: NDArray[np.float32]
-    version: int
-    latency_s: float
-    """From the call to its answer, tries included."""
-
-    @property
-    def digits(self) -> NDArray[np.int64]:
-        """The most probable class of each image, int64 [batch]."""
-        digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return digits
+__all__ = ["AsyncClient", "Client", "Prediction", "Tls"]
 
 
 class Client:
@@ -64,42 +29,52 @@ class Client:
       address: "host:port" of the gRPC service.
       model: the model's name.
       timeout_s: the deadline of each call, tries included.
+      tls: how to connect where the server speaks TLS; None for plain text.
+
+    Raises:
+      ServingError: a file that `tls` names cannot be read.
     """
 
-    def __init__(self, address: str, model: str, timeout_s: float = 10.0):
+    def __init__(self, address: str, model: str, timeout_s: float = 10.0, tls: Tls | None = None):
         self.address = address
         self.model = model
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", 64 * 2**20),
-                # A server that is starting is looked for again soon.
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
-        )
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, calls.CHANNEL_OPTIONS)
+        else:
+            options = (*calls.CHANNEL_OPTIONS, *tls.options())
+            self._channel = grpc.secure_channel(address, tls.credentials(), options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._model = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
-    def predict(self, images: NDArray[np.generic]) -> Prediction:
+    def predict(
+        self,
+        images: NDArray[np.generic],
+        version: int | None = None,
+        label: str | None = None,
+    ) -> Prediction:
         """Asks for the probabilities of a batch.
 
         Args:
           images: [batch, 28, 28]; uint8 in 0..255, or floating point in [0, 1].
+          version: the version to ask; the newest unless it or `label` is said.
+          label: the label of the version to ask.
 
         Raises:
           InvalidRequestError: the images have another shape or type.
-          ModelNotFoundError: the server has no such model.
+          ModelNotFoundError: the server has no such model or version.
           ServerUnavailableError: no answer within the deadline.
           ServingError: any other refusal.
         """
-        request = codec.predict_request(self.model, images)
-        start_s = time.monotonic()
-        response = self._call(self._prediction.Predict, request)
-        latency_s = time.monotonic() - start_s
-        version = response.model_spec.version.value
-        return Prediction(codec.probabilities(response), version, latency_s)
+        request = calls.predict_request(self.model, images, version, label)
+        tries = Tries(self.address, self.timeout_s)
+        while True:
+            try:
+                response = self._prediction.Predict(request, timeout=tries.left_s)
+            except grpc.RpcError as error:
+                time.sleep(tries.pause_after(error))
+            else:
+                return Prediction.of(response, tries.elapsed_s)
 
     def wait_until_ready(
         self,
@@ -117,27 +92,19 @@ class Client:
         Raises:
           ServerUnavailableError: it was not ready in time; says what the server reported.
         """
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = self.model
-        deadline_s = time.monotonic() + timeout_s
+        waiting = Readiness(self.address, self.model, version, timeout_s)
         while True:
             check()
             try:
-                response = self._model.GetModelStatus(request, timeout=1.0)
-                statuses = response.model_version_status
-                available = [status.version for status in statuses if status.state == _AVAILABLE]
-                if available and version in (None, *available):
-                    return int(max(available))
-                failed = [status.status.error_message for status in statuses]
-                said = "; ".join(filter(None, failed)) or "it is still loading"
-            except grpc.RpcError as error:
-                said = f"{error.code().name}: {error.details()}"
-            if time.monotonic() > deadline_s:
-                what = self.model if version is None else f"version {version} of {self.model}"
-                raise ServerUnavailableError(
-                    f"{what} was not ready at {self.address} within {timeout_s:g} s: {said}"
+                response = self._model.GetModelStatus(
+                    waiting.request, timeout=Readiness.CALL_TIMEOUT_S
                 )
-            time.sleep(_FIRST_PAUSE_S)
+            except grpc.RpcError as error:
+                waiting.not_answered(error)
+            else:
+                if (ready := waiting.ready(response)) is not None:
+                    return ready
+            time.sleep(calls.FIRST_PAUSE_S)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -149,25 +116,64 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, method: grpc.UnaryUnaryMultiCallable, request: Any) -> Any:
-        deadline_s = time.monotonic() + self.timeout_s
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            left_s = deadline_s - time.monotonic()
-            try:
-                return method(request, timeout=max(left_s, 0.001))
-            except grpc.RpcError as error:
-                left_s = deadline_s - time.monotonic()
-                if error.code() != grpc.StatusCode.UNAVAILABLE or left_s < _LAST_TRY_S:
-                    raise self._error(error) from error
-            time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s / 2))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _error(self, error: grpc.RpcError) -> ServingError:
-        kind = _ERRORS.get(error.code(), ServingError)
-        if kind is ServerUnavailableError:
-            return kind(
-                f"no answer from the model server at {self.address} within {self.timeout_s:g} s "
-                f"({error.code().name}: {error.details()})"
-            )
-        return kind(f"{error.code().name}: {error.details()}")
+class AsyncClient:
+    """`Client` for asyncio: the same arguments, calls and errors; for one event loop."""
+
+    def __init__(self, address: str, model: str, timeout_s: float = 10.0, tls: Tls | None = None):
+        self.address = address
+        self.model = model
+        self.timeout_s = timeout_s
+        self._tls = tls
+        self._channel: Any = None
+
+    async def predict(
+        self,
+        images: NDArray[np.generic],
+        version: int | None = None,
+        label: str | None = None,
+    ) -> Prediction:
+        """As `Client.predict`."""
+        request = calls.predict_request(self.model, images, version, label)
+        tries = Tries(self.address, self.timeout_s)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        while True:
+            try:
+                response = await stub.Predict(request, timeout=tries.left_s)
+            except grpc.aio.AioRpcError as error:
+                await asyncio.sleep(tries.pause_after(error))
+            else:
+                return Prediction.of(response, tries.elapsed_s)
+
+    async def wait_until_ready(self, version: int | None = None, timeout_s: float = 60.0) -> int:
+        """As `Client.wait_until_ready`."""
+        waiting = Readiness(self.address, self.model, version, timeout_s)
+        stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        while True:
+            try:
+                response = await stub.GetModelStatus(
+                    waiting.request, timeout=Readiness.CALL_TIMEOUT_S
+                )
+            except grpc.aio.AioRpcError as error:
+                waiting.not_answered(error)
+            else:
+                if (ready := waiting.ready(response)) is not None:
+                    return ready
+            await asyncio.sleep(calls.FIRST_PAUSE_S)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        # Here, as a channel belongs to the loop that is running when it is made.
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self.address, calls.CHANNEL_OPTIONS)
+        else:
+            options = (*calls.CHANNEL_OPTIONS, *self._tls.options())
+            credentials = self._tls.credentials()
+            self._channel = grpc.aio.secure_channel(self.address, credentials, options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -6,12 +6,13 @@ high. A picture of another size is brought to that; one of 28x28 is taken as it 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import InvalidRequestError
 from trainer import features
@@ -20,8 +21,23 @@ DIGIT_SIZE_PX: Final = 20  # MNIST's digits fit a box of this size, within the 2
 _INK_THRESHOLD: Final = 0.2  # of the brightest pixel
 
 
-def read(path: Path) -> NDArray[np.generic]:
+class Polarity(StrEnum):
+    """Which is the ink, and which the paper."""
+
+    AUTO = "auto"
+    """The paper is what the edge of the picture shows."""
+
+    WHITE_ON_BLACK = "white-on-black"
+    BLACK_ON_WHITE = "black-on-white"
+
+
+def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
     """The images in a file: one picture (PNG, JPEG, ...), or an array (.npy).
+
+    Args:
+      path: the file.
+      polarity: how it is drawn. An array is taken to be white on black unless this says
+        otherwise, as it may be what the network was trained on.
 
     Returns:
       [count, 28, 28]: uint8 in 0..255, or what the array has. White on black.
@@ -31,29 +47,43 @@ def read(path: Path) -> NDArray[np.generic]:
     """
     try:
         if path.suffix == ".npy":
-            array: NDArray[np.generic] = np.load(path, allow_pickle=False)
-            return array[np.newaxis] if array.ndim == 2 else array
+            return _read_array(path, polarity)
         with Image.open(path) as picture:
-            return normalize(np.asarray(picture.convert("L")))[np.newaxis]
+            upright = ImageOps.exif_transpose(picture)
+            if upright.has_transparency_data:  # what is behind it is paper
+                rgba = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            return normalize(np.asarray(upright.convert("L")), polarity)[np.newaxis]
     except FileNotFoundError as error:
         raise InvalidRequestError(f"there is no file {path}.") from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        EOFError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         raise InvalidRequestError(
             f"{path} is neither a picture nor a .npy array of images: {error}."
         ) from error
 
 
-def normalize(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> NDArray[np.uint8]:
     """A grey picture of any size and either polarity, as an image of MNIST's kind.
 
     Args:
       gray: uint8 [height, width].
+      polarity: how it is drawn.
 
     Returns:
       uint8 [28, 28], white on black.
     """
-    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    if edge.mean() > features.WHITE / 2:  # the background is bright: black on white
+    if polarity is Polarity.AUTO:
+        edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+        is_bright = edge.mean() > features.WHITE / 2
+        polarity = Polarity.BLACK_ON_WHITE if is_bright else Polarity.WHITE_ON_BLACK
+    if polarity is Polarity.BLACK_ON_WHITE:
         gray = features.WHITE - gray
     if gray.shape == (features.HEIGHT_PX, features.WIDTH_PX):
         return gray
@@ -73,3 +103,11 @@ def normalize(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image = np.zeros((features.HEIGHT_PX, features.WIDTH_PX), np.uint8)
     image[top : top + height, left : left + width] = digit
     return image
+
+
+def _read_array(path: Path, polarity: Polarity) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    if polarity is Polarity.BLACK_ON_WHITE:
+        white = features.WHITE if array.dtype == np.uint8 else 1
+        array = (white - array).astype(array.dtype)
+    return array[np.newaxis] if array.ndim == 2 else array

@@ -1,17 +1,19 @@
 """Starts and stops a model server on a folder of versions.
 
-`tensorflow_model_server` where it is on PATH, else the embedded server. Imports nothing
-heavy: the server is a process of its own.
+`tensorflow_model_server` where it is on PATH, else TF Serving's container where Docker has
+its image, else the embedded server. Imports nothing heavy: the server is a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +21,14 @@ from typing import Any, Final
 from serving.errors import ServerStartError
 
 TENSORFLOW_MODEL_SERVER: Final = "tensorflow_model_server"
+DOCKER: Final = "docker"
+EMBEDDED: Final = "embedded"
+KINDS: Final = (TENSORFLOW_MODEL_SERVER, DOCKER, EMBEDDED)
+
+DOCKER_IMAGE: Final = "tensorflow/serving:2.19.1"
 STOP_TIMEOUT_S: Final = 15.0
+_DOCKER_TIMEOUT_S: Final = 10.0
+_CONTAINER_PORT: Final = 8500
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class RunningServer:
 
     address: str
     kind: str
-    """TENSORFLOW_MODEL_SERVER or "embedded"."""
+    """One of KINDS."""
 
     log: Path
     process: subprocess.Popen[bytes]
@@ -43,9 +52,15 @@ class RunningServer:
             )
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(
-    name: str, base_path: Path, log: Path, host: str = "127.0.0.1", port: int | None = None
+    name: str,
+    base_path: Path,
+    log: Path,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    flags: Sequence[str] = (),
+    kind: str | None = None,
 ) -> Iterator[RunningServer]:
     """A model server, from entry to exit.
 
@@ -58,16 +73,21 @@ def running(
       host: where to listen. `tensorflow_model_server` listens on all interfaces whatever
         is said here, as it has no flag for that.
       port: the gRPC port; None for a free one.
+      flags: more of TF Serving's flags.
+      kind: one of KINDS; None for the first of them that is there.
 
     Raises:
-      ServerStartError: another program has the port. Without this check, a server that is
-        there already would be taken for the one that failed to start.
+      ServerStartError: another program has the port, or there is no server of that kind.
+        Without the check, a server that is there already would be taken for the one that
+        failed to start.
     """
     if port is None:
         port = free_port(host)
     elif not _is_free(host, port):
         raise ServerStartError(f"{host}:{port} is in use by another program: take another --port.")
-    command, kind = _command(name, base_path, host, port)
+    kind = kind or available()
+    container = f"mnist-tfx-{uuid.uuid4().hex[:12]}"
+    command = _command(kind, name, base_path.resolve(), host, port, flags, container)
     with log.open("wb") as log_file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT
@@ -76,6 +96,18 @@ def running(
         yield RunningServer(f"{host}:{port}", kind, log, process)
     finally:
         stop(process)
+        if kind == DOCKER:  # where its client was killed, the container goes on
+            _docker("rm", "--force", container)
+
+
+def available() -> str:
+    """The kind of server that this machine has, the most like production first."""
+    if shutil.which(TENSORFLOW_MODEL_SERVER):
+        return TENSORFLOW_MODEL_SERVER
+    # Only where the image is there already: nobody asked for a download of gigabytes.
+    if shutil.which(DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
+        return DOCKER
+    return EMBEDDED
 
 
 def stop(process: subprocess.Popen[Any], timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -107,9 +139,38 @@ def _is_free(host: str, port: int) -> bool:
         return True
 
 
-def _command(name: str, base_path: Path, host: str, port: int) -> tuple[list[str], str]:
-    flags = [f"--port={port}", f"--model_name={name}", f"--model_base_path={base_path.resolve()}"]
-    binary = shutil.which(TENSORFLOW_MODEL_SERVER)
-    if binary:
-        return [binary, *flags], TENSORFLOW_MODEL_SERVER
-    return [sys.executable, "-m", "serving.server", f"--host={host}", *flags], "embedded"
+def _command(
+    kind: str,
+    name: str,
+    base_path: Path,
+    host: str,
+    port: int,
+    flags: Sequence[str],
+    container: str,
+) -> list[str]:
+    if kind == DOCKER:
+        where = f"/models/{name}"
+        docker = [DOCKER, "run", "--rm", f"--name={container}", "--init"]
+        docker += ["--read-only", "--cap-drop=ALL", f"--user={os.getuid()}:{os.getgid()}"]
+        docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}"]
+        docker += [f"--volume={base_path}:{where}:ro", "--entrypoint=tensorflow_model_server"]
+        model = [f"--model_name={name}", f"--model_base_path={where}"]
+        return [*docker, DOCKER_IMAGE, f"--port={_CONTAINER_PORT}", *model, *flags]
+    model = [f"--port={port}", f"--model_name={name}", f"--model_base_path={base_path}", *flags]
+    if kind == TENSORFLOW_MODEL_SERVER:
+        binary = shutil.which(TENSORFLOW_MODEL_SERVER)
+        if binary is None:
+            raise ServerStartError(f"{TENSORFLOW_MODEL_SERVER} is not on PATH.")
+        return [binary, *model]
+    return [sys.executable, "-m", "serving.server", f"--host={host}", *model]
+
+
+def _docker(*arguments: str) -> bool:
+    """Whether a Docker command worked out; an engine that does not answer does not count."""
+    try:
+        done = subprocess.run(
+            [DOCKER, *arguments], capture_output=True, check=False, timeout=_DOCKER_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

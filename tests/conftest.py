@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doubles import saved_models
 
 from components import idx_format
 
@@ -40,47 +41,16 @@ def transform_graph(
     tmp_path_factory: pytest.TempPathFactory, test_digits: idx_format.ImagesAndLabels
 ) -> str:
     """A transform graph, made by TensorFlow Transform from the real preprocessing_fn."""
-    import tensorflow_transform as tft
-    import tensorflow_transform.beam as tft_beam
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
-
-    from pipeline import config
-    from trainer import features, preprocessing
-
-    schema = text_format.Parse(config.load().validation.schema_text, schema_pb2.Schema())
-    spec = {
-        key: value
-        for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()
-        if key in (features.IMAGE, features.LABEL, features.INDEX)
-    }
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    rows = [
-        {features.IMAGE: [image.tobytes()], features.LABEL: [int(label)], features.INDEX: [index]}
-        for index, (image, label) in enumerate(zip(*test_digits, strict=True))
-    ][:8]
-    folder = str(tmp_path_factory.mktemp("transform"))
-    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("scratch"))):
-        graph = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)
-        graph | tft_beam.WriteTransformFn(folder)
-    raw_metadata = Path(folder) / tft.TFTransformOutput.RAW_METADATA_DIR
-    metadata_io.write_metadata(metadata, str(raw_metadata))
-    return folder
+    folder = tmp_path_factory.mktemp("transform")
+    saved_models.write_transform_graph(folder, test_digits)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")
 def exported_model(tmp_path_factory: pytest.TempPathFactory, transform_graph: str) -> Path:
     """A SavedModel with all signatures, of a network that was not trained."""
-    import keras
-    import tensorflow_transform as tft
-
-    from trainer import hparams, model, signatures
-
-    keras.utils.set_random_seed(7)
-    network = model.build_model(hparams.HyperParameters(), steps=1)
     folder = tmp_path_factory.mktemp("export") / "model"
-    signatures.ServedModel(network, tft.TFTransformOutput(transform_graph)).export(str(folder))
+    saved_models.export(folder, transform_graph, seed=7)
     return folder
 
 

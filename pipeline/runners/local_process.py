@@ -115,8 +115,9 @@ def _ask(job: Job, server: str, version: int) -> None:
         with Client(server, job.config.name) as client:
             client.wait_until_ready(version, SERVER_START_TIMEOUT_S)
             count, seed = job.config.serving.sample_requests, job.config.trainer.seed
-            for answer in ask.ask_for_test_digits(client, job.data, count, seed):
-                events.emit(_log, answer)
+            for question in ask.test_digits(job.data, count, seed):
+                for answer in ask.ask(client, question):
+                    events.emit(_log, answer)
     except ServingError as error:
         events.emit(_log, events.NotAnswered(message=str(error)))
 

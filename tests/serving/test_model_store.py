@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from serving.model_store import ModelStore, VersionState, load
 
 from serving.errors import ModelLoadError, ModelNotFoundError
-from serving.model_store import ModelStore, VersionState, load
 from trainer import features
 
 

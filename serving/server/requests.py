@@ -1,0 +1,136 @@
+"""What gRPC and REST have in common: finds a request's model, has it run, counts it.
+
+One place turns errors into status codes: `status_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar
+
+import grpc
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving import errors
+from serving.server import inference
+from serving.server.inference import Call
+from serving.server.metrics import Metrics
+from serving.server.models import Models
+from serving.server.scheduling import Scheduler
+
+_STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
+    errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+Answer = TypeVar("Answer")
+
+
+def status_of(error: Exception) -> grpc.StatusCode:
+    """The status code of an error; INTERNAL for one that is no fault of the request."""
+    return _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+class Requests:
+    """Answers requests, in whichever event loop they come. All methods raise ServingError."""
+
+    def __init__(self, models: Models, scheduler: Scheduler, metrics: Metrics):
+        self.models = models
+        self._scheduler = scheduler
+        self._metrics = metrics
+
+    async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        """Any signature on any tensors."""
+        with self.models.use(request.model_spec) as model:
+            return await self._run(inference.predict(model, request))
+
+    async def classify(
+        self, request: classification_pb2.ClassificationRequest
+    ) -> classification_pb2.ClassificationResponse:
+        """Classifies tf.Example protos."""
+        with self.models.use(request.model_spec) as model:
+            return await self._run(inference.classify(model, request))
+
+    async def regress(
+        self, request: regression_pb2.RegressionRequest
+    ) -> regression_pb2.RegressionResponse:
+        """A number for each tf.Example proto."""
+        with self.models.use(request.model_spec) as model:
+            return await self._run(inference.regress(model, request))
+
+    async def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Several signatures on the same examples."""
+        if not request.tasks:
+            raise errors.InvalidRequestError("Inference request is missing tasks.")
+        response = inference_pb2.MultiInferenceResponse()
+        with self.models.use(request.tasks[0].model_spec) as model:
+            for call in inference.multi_inference(model, request):
+                response.results.append(await self._run(call))
+        return response
+
+    def inputs_of(self, spec: model_pb2.ModelSpec) -> Mapping[str, meta_graph_pb2.TensorInfo]:
+        """What the signature takes that a request names."""
+        with self.models.use(spec) as model:
+            chosen = inference.signature(model, spec.signature_name)
+            inputs: Mapping[str, meta_graph_pb2.TensorInfo] = chosen.definition.inputs
+            return inputs
+
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures of a version."""
+        with self.models.use(request.model_spec) as model:
+            return inference.metadata(model, request)
+
+    def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+        """The state of every known version, or of the one asked for; a label says nothing here."""
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for status in self.models.statuses(spec):
+            entry = response.model_version_status.add()
+            entry.version = status.version
+            entry.state = status.state.value
+            code = grpc.StatusCode.UNKNOWN if status.error else grpc.StatusCode.OK
+            entry.status.error_code = code.value[0]
+            entry.status.error_message = status.error
+        return response
+
+    async def measured(
+        self, answer: Awaitable[Answer], model: str, api: str, entry_point: str
+    ) -> Answer:
+        """Waits for an answer, and counts it, however it ends."""
+        start_s = time.monotonic()
+        status = grpc.StatusCode.OK
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            status = status_of(error)
+            raise
+        finally:
+            known = model if model in self.models else ""
+            seconds = time.monotonic() - start_s
+            self._metrics.record(known, api, entry_point, status.name, seconds)
+
+    async def _run(self, call: Call[Answer]) -> Answer:
+        # Who cancels the request cancels the future: it is not run, if it was not yet.
+        future = self._scheduler.submit(call.signature, call.inputs)
+        return call.answer(await asyncio.wrap_future(future))
