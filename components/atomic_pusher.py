@@ -28,7 +28,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import io_utils, json_utils, path_utils, proto_utils
 
 from serving import version_folders
 
@@ -39,11 +39,16 @@ PUSHED_VERSION = "pushed_version"  # the version's number, as text
 MODEL_ID = "model_id"  # the id of the Model artifact that was pushed
 BLESSING_ID = "blessing_id"  # the id of the ModelBlessing that allowed it
 
+KEEP_VERSIONS = "keep_versions"  # the key of custom_config: how many are kept; all without it
 SAVED_MODEL = "saved_model.pb"
 
 
 class Executor(executor.Executor):  # type: ignore[misc]
-    """TFX's Pusher executor, with another way of copying."""
+    """TFX's Pusher executor, with another way of copying.
+
+    What is pushed is the copy that ServerValidator blessed, with its warm-up file, where
+    there is one.
+    """
 
     def Do(
         self,
@@ -65,6 +70,9 @@ class Executor(executor.Executor):  # type: ignore[misc]
         model = self.GetModelPath(input_dict)
         io_utils.copy_dir(model, pushed_model.uri)
         version = push(model, destination.filesystem.base_directory)
+        config = json_utils.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
+        if config.get(KEEP_VERSIONS):
+            prune(destination.filesystem.base_directory, config[KEEP_VERSIONS])
         self._MarkPushed(
             pushed_model, pushed_destination=version, pushed_version=posixpath.basename(version)
         )
@@ -72,6 +80,14 @@ class Executor(executor.Executor):  # type: ignore[misc]
             source = artifact_utils.get_single_instance(input_dict[key])
             pushed_model.set_int_custom_property(name, source.id)
         logging.info("Pushed %s.", version)
+
+    def GetModelPath(self, input_dict: dict[str, list[Artifact]]) -> str:
+        """The folder of what is pushed."""
+        blessings = input_dict.get(specs.INFRA_BLESSING_KEY)
+        if not blessings:
+            return str(super().GetModelPath(input_dict))
+        blessing = artifact_utils.get_single_instance(blessings)
+        return str(path_utils.stamped_model_path(blessing.uri))
 
 
 class AtomicPusher(component.Pusher):  # type: ignore[misc]
@@ -112,6 +128,27 @@ def versions(base_directory: str) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
+def withdrawn(base_directory: str) -> list[int]:
+    """The versions that were set aside by a roll-back, oldest first; a bucket has none."""
+    return (
+        []
+        if "://" in base_directory
+        else list(version_folders.find_withdrawn(Path(base_directory)))
+    )
+
+
+def prune(base_directory: str, keep: int) -> None:
+    """Removes all but the `keep` newest versions; what is served stays."""
+    if "://" not in base_directory:
+        removed = version_folders.prune(Path(base_directory), keep)
+    else:
+        removed = versions(base_directory)[:-keep]
+        for version in removed:
+            fileio.rmtree(posixpath.join(base_directory, str(version)))
+    if removed:
+        logging.info("Removed the versions %s.", ", ".join(map(str, removed)))
+
+
 def _push_to_disk(model: str, base_directory: Path) -> Path:
     base_directory.mkdir(parents=True, exist_ok=True)
     # Model servers ignore names that are not numbers.
@@ -128,7 +165,7 @@ def _push_to_disk(model: str, base_directory: Path) -> Path:
                     raise
             else:
                 break
-        _flush_folder(base_directory)
+        version_folders.flush(base_directory)
         return destination
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -142,21 +179,15 @@ def _push_to_bucket(model: str, base_directory: str) -> str:
 
 
 def _next_version(base_directory: str) -> str:
-    return str(max(int(time.time()), max(versions(base_directory), default=0) + 1))
+    # One that was set aside may come back.
+    taken = [*versions(base_directory), *withdrawn(base_directory)]
+    return str(max(int(time.time()), max(taken, default=0) + 1))
 
 
 def _flush(folder: Path) -> None:
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
-            _flush_folder(path)
+            version_folders.flush(path)
         else:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ the Evaluator as its own champion: an unchanged second run would evaluate and pu
 the same model again. Here the candidate is left out, so that an unchanged run finds
 unchanged inputs and is cached. And the champion is the model that was *pushed* last (so
 it was blessed), not the one that was trained last: they differ once an older recipe is
-run again.
+run again. After a roll-back it is the version that is served again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import ml_metadata as mlmd
 from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
+from tfx.dsl.io import fileio
 from tfx.types import Channel
 from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
-from components.atomic_pusher import MODEL_ID, PUSHED, PUSHED_VERSION
+from components.atomic_pusher import MODEL_ID, PUSHED, PUSHED_DESTINATION, PUSHED_VERSION
 
 MODEL, PUSHED_MODEL, CANDIDATE = "model", "pushed_model", "candidate"
 NODE_ID = "ChampionResolver"
@@ -47,10 +48,11 @@ def latest_blessed_model(candidate: BaseChannel) -> resolver.Resolver:
 
 
 class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
-    """Resolves the model that was pushed last and is not the candidate; nothing if there is none.
+    """Resolves the newest pushed model that is not the candidate; nothing if there is none.
 
-    The channels are named by MODEL (all models of the pipeline), PUSHED_MODEL (all
-    that AtomicPusher did) and CANDIDATE (the model of this run).
+    A version that is not in its place any more was rolled back, or was removed. The
+    channels are named by MODEL (all models of the pipeline), PUSHED_MODEL (all that
+    AtomicPusher did) and CANDIDATE (the model of this run).
     """
 
     def resolve_artifacts(
@@ -63,6 +65,8 @@ class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
         pushes.sort(key=lambda push: -int(push.get_string_custom_property(PUSHED_VERSION)))
         for push in pushes:
             model_id = push.get_int_custom_property(MODEL_ID)
-            if model_id in models and model_id not in candidates:
+            if model_id not in models or model_id in candidates:
+                continue
+            if fileio.exists(push.get_string_custom_property(PUSHED_DESTINATION)):
                 return {MODEL: [models[model_id]], PUSHED_MODEL: [push], CANDIDATE: []}
         return {MODEL: [], PUSHED_MODEL: [], CANDIDATE: []}

@@ -23,6 +23,7 @@ from pipeline.cli_options import ConfigOption, DataOption, NameOption, RootOptio
 from pipeline.errors import ConfigError, ExitCode, PipelineError
 from serving.errors import ServingError
 from serving.images import Polarity
+from serving.launcher import ServerKind
 
 app = typer.Typer(
     help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it, submit it.",
@@ -72,17 +73,25 @@ def data(
     console.print(str(folder), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
+    context: typer.Context,
     root: RootOption = DEFAULT_ROOT,
     name: NameOption = "mnist",
     host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The gRPC port; 0 takes a free one.")] = 8500,
+    server: Annotated[
+        ServerKind | None, typer.Option(help="The server to start; the first that is there.")
+    ] = None,
 ) -> None:
-    """Serve the newest pushed model over gRPC until interrupted; new versions are picked up."""
+    """Serve the newest pushed model until interrupted; new versions are picked up.
+
+    TF Serving's flags can be added, such as --rest_api_port=8501 --enable_batching.
+    """
     from pipeline import local_session
 
-    raise typer.Exit(local_session.serve(root.resolve(), name, host, port, console))
+    exit_code = local_session.serve(root.resolve(), name, host, port, console, context.args, server)
+    raise typer.Exit(exit_code)
 
 
 @app.command()
@@ -157,6 +166,48 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
     console.print(table)
     if records[-1].message:
         console.print(f"The last run: {records[-1].message}", highlight=False)
+
+
+@app.command()
+def models(
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the pushed versions: how they did, and where they came from."""
+    from pipeline import releases, run_view
+    from pipeline.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    found = releases.releases(workspace, name)
+    if not found:
+        raise PipelineError(
+            f"no model has been pushed into {workspace.serving(name)}: run mnist-tfx run first, or "
+            "name another folder with --root."
+        )
+    if as_json:
+        print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
+    else:
+        console.print(run_view.releases_table(found))
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        int | None, typer.Argument(help="The version to serve; the one before, if not said.")
+    ] = None,
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+) -> None:
+    """Serve a former version again, at once and without training; or take that back."""
+    from pipeline import releases
+    from pipeline.workspace import Workspace
+
+    before, after = releases.roll_back(Workspace(root.resolve()), name, version)
+    if before == after:
+        console.print(f"version {after} of {name} is served already", highlight=False)
+    else:
+        console.print(f"{name}: version {after} is served, not {before} any more", highlight=False)
 
 
 def main() -> None:

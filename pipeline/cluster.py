@@ -57,6 +57,7 @@ COMPONENTS: Final = (
     "Trainer",
     "ChampionResolver",
     "Evaluator",
+    "ServerValidator",
     "AtomicPusher",
 )
 """The nodes of `pipeline/graph.py`, which is too heavy to be imported for a check."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from google.protobuf import text_format
 from pydantic import Field, ValidationError, field_validator
@@ -78,7 +78,19 @@ class EvaluationConfig(Section):
 
 
 class ServingConfig(Section):
-    """What is done with a pushed model."""
+    """What a model server must do with a model, and what is done with a pushed one."""
+
+    server: Literal["auto", "tensorflow_model_server", "docker", "embedded"]
+    """Which server ServerValidator and a local run start; "auto" takes the first that is there."""
+
+    validation_requests: Annotated[int, Field(ge=1, le=1000)]
+    """How many images of the test split ServerValidator asks for, one a request."""
+
+    max_latency_ms: Annotated[float, Field(gt=0)]
+    """How long 99 of 100 of these requests may take at most."""
+
+    keep_versions: Annotated[int, Field(ge=1, le=1000)]
+    """How many pushed versions are kept."""
 
     sample_requests: Annotated[int, Field(ge=0, le=1000)]
     """How many images of the test split the pushed model is asked for at the end of a run."""

@@ -20,11 +20,12 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
 from tfx.types.channel import BaseChannel
 
-from components import champion
+from components import atomic_pusher, champion
 from components.anomaly_gate import AnomalyGate
 from components.atomic_pusher import AtomicPusher
 from components.curated_schema import CuratedSchema
 from components.idx_example_gen import EVAL, TEST, TRAIN, IdxExampleGen
+from components.server_validator import ServerValidator
 from pipeline import code_digest, evaluation
 from pipeline.config import PipelineConfig
 from trainer import features, run
@@ -115,16 +116,28 @@ def create_pipeline(
         schema=schema.outputs["schema"],
         eval_config=evaluation.eval_config(config.evaluation),
     )
+    server_validator = ServerValidator(
+        model=trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        requests=config.serving.validation_requests,
+        max_latency_ms=config.serving.max_latency_ms,
+        server=config.serving.server,
+        code_digest=code_digest.of_modules(
+            "components.server_validator", "serving", "serving.server", "trainer.features"
+        ),
+    )
     pusher = AtomicPusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=server_validator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
         custom_config={
+            atomic_pusher.KEEP_VERSIONS: config.serving.keep_versions,
             "code_digest": code_digest.of_modules(
                 "components.atomic_pusher", "serving.version_folders"
-            )
+            ),
         },
     )
     return Pipeline(
@@ -141,6 +154,7 @@ def create_pipeline(
             trainer,
             champion_resolver,
             evaluator,
+            server_validator,
             pusher,
         ],
         enable_cache=True,

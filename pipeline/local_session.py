@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from pipeline.run_view import RunView, answers_table, summary
 from pipeline.runners import local
 from pipeline.workspace import Workspace
 from serving import launcher
+from serving.launcher import RunningServer, ServerKind
 
 READY_TIMEOUT_S = 120.0
 
@@ -35,8 +37,10 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     # version as TF Serving does, by polling its folder.
     serving = workspace.serving(config.name)
     serving.mkdir(parents=True, exist_ok=True)
+    chosen = config.serving.server
+    kind = None if chosen == "auto" else ServerKind(chosen)
     with (
-        launcher.running(config.name, serving, folder / "server.txt") as server,
+        launcher.running(config.name, serving, folder / "server.txt", kind=kind) as server,
         RunView(console) as view,
     ):
         record = local.run(config, workspace, data, run_id, view.on_event, server.address)
@@ -78,8 +82,25 @@ def prepare_data(
             progress.stop()
 
 
-def serve(root: Path, name: str, host: str, port: int, console: Console) -> ExitCode:
+def serve(
+    root: Path,
+    name: str,
+    host: str,
+    port: int,
+    console: Console,
+    flags: Sequence[str] = (),
+    kind: ServerKind | None = None,
+) -> ExitCode:
     """Keeps a model server on the newest pushed model until it ends or is interrupted.
+
+    Args:
+      root: the workspace.
+      name: the model's name.
+      host: where to listen.
+      port: the gRPC port; 0 takes a free one.
+      console: where to say so.
+      flags: more of TF Serving's flags.
+      kind: the server to start; None for the first that is there.
 
     Raises:
       PipelineError: no model has been pushed.
@@ -92,14 +113,13 @@ def serve(root: Path, name: str, host: str, port: int, console: Console) -> Exit
             "name another folder with --root."
         )
     log = workspace.root / "server.txt"
-    with launcher.running(name, workspace.serving(name), log, host, port or None) as server:
-        with native_output.muted():
-            from serving.client import Client
-
-        with Client(server.address, name) as client:
-            version = client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)
+    with launcher.running(
+        name, workspace.serving(name), log, host, port or None, flags, kind
+    ) as server:
+        is_secure = any(flag.startswith("--ssl_config_file") for flag in flags)
+        version = "" if is_secure else f" version {_ready_version(server, name)}"
         console.print(
-            f"serving {name} version {version} at {server.address} ({server.kind}), log {log}\n"
+            f"serving {name}{version} at {server.address} ({server.kind}), log {log}\n"
             f"ask it with: mnist-tfx predict idx:0 --address {server.address} --name {name}",
             highlight=False,
             soft_wrap=True,
@@ -110,3 +130,11 @@ def serve(root: Path, name: str, host: str, port: int, console: Console) -> Exit
             return ExitCode.OK
         server.check()
     return ExitCode.OK
+
+
+def _ready_version(server: RunningServer, name: str) -> int:
+    with native_output.muted():
+        from serving.client import Client
+
+    with Client(server.address, name) as client:
+        return client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)

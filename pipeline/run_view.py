@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import events
+from pipeline.releases import Release
 from pipeline.workspace import RunRecord
 
 _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
@@ -116,6 +118,26 @@ def answers_table(answers: Sequence[events.Answer]) -> Table:
             Text(str(answer.prediction), style),
             f"{answer.probability:.4f}",
             f"{answer.latency_ms:.1f} ms",
+        )
+    return table
+
+
+def releases_table(found: Sequence[Release]) -> Table:
+    """The pushed versions of a model, one a row."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("version", "state", "accuracy", "worst digit", "beat", "run", "data"):
+        table.add_column(heading, no_wrap=heading != "run")
+    styles = {"served": "bold green", "withdrawn": "red", "kept": ""}
+    for release in found:
+        worst = release.worst_digit
+        table.add_row(
+            str(release.version),
+            Text(release.state, styles[release.state]),
+            "-" if release.accuracy is None else f"{release.accuracy:.4f}",
+            "-" if worst is None else f"{worst}: {release.worst_digit_accuracy:.4f}",
+            "-" if release.champion is None else str(release.champion),
+            release.run_id or "-",
+            (release.data_digest or "-").removeprefix("sha256:")[:8],
         )
     return table
 

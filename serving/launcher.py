@@ -15,15 +15,11 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from serving.errors import ServerStartError
-
-TENSORFLOW_MODEL_SERVER: Final = "tensorflow_model_server"
-DOCKER: Final = "docker"
-EMBEDDED: Final = "embedded"
-KINDS: Final = (TENSORFLOW_MODEL_SERVER, DOCKER, EMBEDDED)
 
 DOCKER_IMAGE: Final = "tensorflow/serving:2.19.1"
 STOP_TIMEOUT_S: Final = 15.0
@@ -31,14 +27,25 @@ _DOCKER_TIMEOUT_S: Final = 10.0
 _CONTAINER_PORT: Final = 8500
 
 
+class ServerKind(StrEnum):
+    """The servers that can be started, the most like production first."""
+
+    TENSORFLOW_MODEL_SERVER = "tensorflow_model_server"
+    """TF Serving's own program, on PATH."""
+
+    DOCKER = "docker"
+    """TF Serving's container."""
+
+    EMBEDDED = "embedded"
+    """serving/server."""
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """A model server that was started here."""
 
     address: str
-    kind: str
-    """One of KINDS."""
-
+    kind: ServerKind
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -60,7 +67,7 @@ def running(
     host: str = "127.0.0.1",
     port: int | None = None,
     flags: Sequence[str] = (),
-    kind: str | None = None,
+    kind: ServerKind | None = None,
 ) -> Iterator[RunningServer]:
     """A model server, from entry to exit.
 
@@ -74,7 +81,7 @@ def running(
         is said here, as it has no flag for that.
       port: the gRPC port; None for a free one.
       flags: more of TF Serving's flags.
-      kind: one of KINDS; None for the first of them that is there.
+      kind: the server to start; None for the first that is there.
 
     Raises:
       ServerStartError: another program has the port, or there is no server of that kind.
@@ -96,18 +103,18 @@ def running(
         yield RunningServer(f"{host}:{port}", kind, log, process)
     finally:
         stop(process)
-        if kind == DOCKER:  # where its client was killed, the container goes on
+        if kind == ServerKind.DOCKER:  # where its client was killed, the container goes on
             _docker("rm", "--force", container)
 
 
-def available() -> str:
+def available() -> ServerKind:
     """The kind of server that this machine has, the most like production first."""
-    if shutil.which(TENSORFLOW_MODEL_SERVER):
-        return TENSORFLOW_MODEL_SERVER
+    if shutil.which(ServerKind.TENSORFLOW_MODEL_SERVER):
+        return ServerKind.TENSORFLOW_MODEL_SERVER
     # Only where the image is there already: nobody asked for a download of gigabytes.
-    if shutil.which(DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
-        return DOCKER
-    return EMBEDDED
+    if shutil.which(ServerKind.DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
+        return ServerKind.DOCKER
+    return ServerKind.EMBEDDED
 
 
 def stop(process: subprocess.Popen[Any], timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -140,7 +147,7 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _command(
-    kind: str,
+    kind: ServerKind,
     name: str,
     base_path: Path,
     host: str,
@@ -148,19 +155,19 @@ def _command(
     flags: Sequence[str],
     container: str,
 ) -> list[str]:
-    if kind == DOCKER:
+    if kind == ServerKind.DOCKER:
         where = f"/models/{name}"
-        docker = [DOCKER, "run", "--rm", f"--name={container}", "--init"]
+        docker = [ServerKind.DOCKER, "run", "--rm", f"--name={container}", "--init"]
         docker += ["--read-only", "--cap-drop=ALL", f"--user={os.getuid()}:{os.getgid()}"]
         docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}"]
         docker += [f"--volume={base_path}:{where}:ro", "--entrypoint=tensorflow_model_server"]
         model = [f"--model_name={name}", f"--model_base_path={where}"]
         return [*docker, DOCKER_IMAGE, f"--port={_CONTAINER_PORT}", *model, *flags]
     model = [f"--port={port}", f"--model_name={name}", f"--model_base_path={base_path}", *flags]
-    if kind == TENSORFLOW_MODEL_SERVER:
-        binary = shutil.which(TENSORFLOW_MODEL_SERVER)
+    if kind == ServerKind.TENSORFLOW_MODEL_SERVER:
+        binary = shutil.which(ServerKind.TENSORFLOW_MODEL_SERVER)
         if binary is None:
-            raise ServerStartError(f"{TENSORFLOW_MODEL_SERVER} is not on PATH.")
+            raise ServerStartError(f"{ServerKind.TENSORFLOW_MODEL_SERVER} is not on PATH.")
         return [binary, *model]
     return [sys.executable, "-m", "serving.server", f"--host={host}", *model]
 
@@ -169,7 +176,7 @@ def _docker(*arguments: str) -> bool:
     """Whether a Docker command worked out; an engine that does not answer does not count."""
     try:
         done = subprocess.run(
-            [DOCKER, *arguments], capture_output=True, check=False, timeout=_DOCKER_TIMEOUT_S
+            ["docker", *arguments], capture_output=True, check=False, timeout=_DOCKER_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -19,16 +19,37 @@ from tfx.proto import pusher_pb2
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
-from tfx.types.standard_artifacts import PushedModel
+from tfx.types.standard_artifacts import InfraBlessing, PushedModel
 from tfx.utils import proto_utils
 
-from components import atomic_pusher
+from components import atomic_pusher, server_validator
 from pipeline import evaluation
+from pipeline.errors import ExitCode, PipelineError
 from pipeline.events import NodeState
 
 State = metadata_store_pb2.Execution.State
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+SERVER_VALIDATOR = "ServerValidator"
 PUSHER = "AtomicPusher"
+
+
+class RefusedError(PipelineError):
+    """A gate said no.
+
+    Args:
+      what: what does not happen.
+      reasons: why.
+    """
+
+    exit_code = ExitCode.REFUSED
+
+    # Beam makes the exception anew from its arguments, with a longer message.
+    def __init__(self, what: str, reasons: Sequence[str]):
+        super().__init__(what, reasons)
+        self.reasons = tuple(reasons)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {'; '.join(self.reasons)}"
 
 
 class NodeNotCompleteError(Exception):
@@ -72,36 +93,79 @@ def is_pushed(pushed_model: Artifact) -> bool:
 
 
 def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
-    """Why the Evaluator did not bless the model that came to AtomicPusher, one reason each."""
+    """Why the model that came to AtomicPusher was not blessed, one reason each.
+
+    The Evaluator's reasons first, then ServerValidator's.
+    """
     (inputs,) = _inputs(handle, pusher)
     (blessing,) = inputs[specs.MODEL_BLESSING_KEY]
+    (infra_blessing,) = inputs[specs.INFRA_BLESSING_KEY]
+    not_served = infra_blessing.get_string_custom_property(server_validator.REASON)
     events = handle.store.get_events_by_artifact_ids([blessing.id])
     evaluator = next(
         event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT
     )
     (found,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
-    return evaluation.read_verdict(found.uri).refusals
+    return (*evaluation.read_verdict(found.uri).refusals, *([not_served] if not_served else []))
 
 
-def forget_superseded_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
+def prepare(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
+    """What a runner does before it launches a node: looks at what TFX's cache knows nothing of.
+
+    Raises:
+      RefusedError: the model was rolled back.
+    """
+    if node.node_info.id == PUSHER:
+        _prepare_push(handle, node)
+    elif node.node_info.id == SERVER_VALIDATOR:
+        _forget_refusal(handle, node)
+
+
+def _forget_refusal(handle: metadata.Metadata, validator: pipeline_pb2.PipelineNode) -> None:
+    """Switches the cache off where a server was too slow, or did not start: it may do better."""
+    resolved = _inputs(handle, validator)
+    models = {artifact.id for artifact in resolved[0][specs.MODEL_KEY]} if resolved else set()
+    for blessing in handle.store.get_artifacts_by_type(InfraBlessing.TYPE_NAME):
+        properties = blessing.custom_properties
+        is_refusal = bool(properties[server_validator.REASON].string_value)
+        if is_refusal and properties[server_validator.MODEL_ID].int_value in models:
+            validator.execution_options.caching_options.enable_cache = False
+
+
+def _prepare_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
     """Switches the cache of a push off, unless it made the newest version in its folder.
 
     The cache does not know of the serving folder: it was emptied since, or something else was
-    pushed over this. What was asked for is what must be served.
+    pushed over this. What was asked for is what must be served; but not a model that somebody
+    has rolled back, which would undo that without a word.
     """
     resolved = _inputs(handle, pusher)
     if not resolved:  # the launcher says so
         return
     model, blessing = (resolved[0][key][0] for key in (specs.MODEL_KEY, specs.MODEL_BLESSING_KEY))
-    if not model_utils.is_model_blessed(blessing):
+    (infra_blessing,) = resolved[0][specs.INFRA_BLESSING_KEY]
+    if not (
+        model_utils.is_model_blessed(blessing) and model_utils.is_infra_validated(infra_blessing)
+    ):
         return
     destination = pusher_pb2.PushDestination()
     parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
     proto_utils.json_to_proto(parameter.field_value.string_value, destination)
     folder = destination.filesystem.base_directory
     newest = max(atomic_pusher.versions(folder), default=0)
-    if _sources(handle, posixpath.join(folder, str(newest))) != (model.id, blessing.id):
-        pusher.execution_options.caching_options.enable_cache = False
+    if _sources(handle, posixpath.join(folder, str(newest))) == (model.id, blessing.id):
+        return
+    for version in atomic_pusher.withdrawn(folder):
+        sources = _sources(handle, posixpath.join(folder, str(version)))
+        if sources and sources[0] == model.id:
+            raise RefusedError(
+                "the model is not pushed again",
+                [
+                    f"it was rolled back, as version {version}: `mnist-tfx rollback {version}` "
+                    "brings it back"
+                ],
+            )
+    pusher.execution_options.caching_options.enable_cache = False
 
 
 def _sources(handle: metadata.Metadata, version: str) -> tuple[int, int] | None:

@@ -54,12 +54,6 @@ ConnectionConfig: TypeAlias = (
 )
 
 
-class RefusedError(PipelineError):
-    """A gate said no."""
-
-    exit_code = ExitCode.REFUSED
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -69,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part = node_slice.decode(options.node)
         _fill_in(part, options)
         _run(part, metadata_connection(os.environ), options)
-    except (AnomaliesFoundError, RefusedError) as error:
+    except (AnomaliesFoundError, executions.RefusedError) as error:
         reason = executions.one_line(error)
         _say(str(LastWords(options.node_id, Ending.REFUSED, reason)))
         return ExitCode.REFUSED
@@ -114,7 +108,9 @@ def metadata_connection(environment: Mapping[str, str]) -> ConnectionConfig:
 
 def code_digest() -> str:
     """The digest of all code that a node may run."""
-    return digests.of_modules("components", "pipeline", "pipeline.runners", "serving", "trainer")
+    return digests.of_modules(
+        "components", "pipeline", "pipeline.runners", "serving", "serving.server", "trainer"
+    )
 
 
 def parse_recipe(text: str) -> dict[str, Any]:
@@ -164,9 +160,8 @@ def _run(
     _check_store(connection)
     node = part.nodes[0].pipeline_node
     deployment = runner_utils.extract_local_deployment_config(part)
-    if options.node_id == executions.PUSHER:
-        with metadata.Metadata(connection) as handle:
-            executions.forget_superseded_push(handle, node)
+    with metadata.Metadata(connection) as handle:
+        executions.prepare(handle, node)
     launcher.Launcher(
         pipeline_node=node,
         mlmd_connection=metadata.Metadata(connection),
@@ -181,8 +176,8 @@ def _run(
         if options.node_id == executions.PUSHER:
             (pushed,) = outputs[specs.PUSHED_MODEL_KEY]
             if not executions.is_pushed(pushed):
-                reasons = "; ".join(executions.refusals(handle, node)) or "it was not blessed"
-                raise RefusedError(f"the model was not pushed: {reasons}")
+                found = executions.refusals(handle, node) or ("it was not blessed",)
+                raise executions.RefusedError("the model was not pushed", found)
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     kubeflow_views.write(options.node_id, outputs, dict(options.view), output_file)
     _say(last_words.completed(options.node_id, state))

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 # Before TensorFlow and absl are imported: their output must not reach the events.
@@ -48,13 +49,16 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         events.emit(_log, events.NodeChanged(node=node, state="running"))
         try:
             with metadata.Metadata(self._mlmd_connection_config) as handle:
-                if node == executions.PUSHER:
-                    executions.forget_superseded_push(handle, self._pipeline_node)
+                executions.prepare(handle, self._pipeline_node)
             super()._run_node()
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 state = executions.final_state(handle, self._pipeline_node)
         except Exception as error:
-            refusals = error.anomalies if isinstance(error, AnomaliesFoundError) else ()
+            refusals: Sequence[object] = ()
+            if isinstance(error, AnomaliesFoundError):
+                refusals = error.anomalies
+            elif isinstance(error, executions.RefusedError):
+                refusals = error.reasons
             failed = events.NodeChanged(
                 node=node,
                 state="failed",
@@ -134,7 +138,7 @@ def _outcome(
         accuracy=verdict.accuracy,
         loss=verdict.loss,
         digit_accuracy=verdict.digit_accuracy,
-        refusals=verdict.refusals,
+        refusals=executions.refusals(handle, nodes[executions.PUSHER]),
         pushed=destination if executions.is_pushed(pushed) else None,
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes["Trainer"], "model_run").uri,

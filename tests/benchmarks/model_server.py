@@ -37,6 +37,7 @@ from tensorflow_serving.apis import predict_pb2
 from components import atomic_pusher, idx_format
 from serving import codec, launcher
 from serving.client import Client
+from serving.launcher import ServerKind
 from trainer import features
 
 DIGITS = Path(__file__).parents[1] / "data" / "digits"
@@ -252,9 +253,9 @@ def main() -> None:
         parameters.write_text("max_batch_size { value: 128 }\nnum_batch_threads { value: 2 }\n")
         batching = ("--enable_batching", f"--batching_parameters_file={parameters}")
         with (
-            launcher.running("mnist", base, folder / "one.txt", kind=launcher.EMBEDDED) as one,
+            launcher.running("mnist", base, folder / "one.txt", kind=ServerKind.EMBEDDED) as one,
             launcher.running(
-                "mnist", base, folder / "batched.txt", flags=batching, kind=launcher.EMBEDDED
+                "mnist", base, folder / "batched.txt", flags=batching, kind=ServerKind.EMBEDDED
             ) as batched,
         ):
             addresses = {"one by one": one.address, "batching": batched.address}
