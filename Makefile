@@ -6,7 +6,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check format setup lock image test-image clean
+.PHONY: run test check format setup lock bench-serving image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -34,6 +34,10 @@ lock: setup
 	  --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
+
+# The embedded model server against the same model in process; takes about five minutes.
+bench-serving: setup
+	@$(BIN)/python tests/benchmarks/model_server.py $(ARGS)
 
 # The image that Kubeflow's tasks run in. PIP_CONF names a pip.conf, for a registry of your own.
 image:

@@ -164,10 +164,13 @@ def check(
     """
     log = base_path.parent / "server.txt"
     with (
-        launcher.running(_MODEL, base_path, log, kind=kind) as server,
+        # What could not be loaded once is refused; TF Serving would try for minutes.
+        launcher.running(
+            _MODEL, base_path, log, flags=["--max_num_load_retries=0"], kind=kind
+        ) as server,
         Client(server.address, _MODEL) as client,
     ):
-        client.wait_until_ready(_VERSION, _READY_TIMEOUT_S, server.check)
+        client.wait_until_ready(_VERSION, _READY_TIMEOUT_S, server.check, fail_fast=True)
         for image in sample.images[:_WARM_UP_REQUESTS]:
             client.predict(image[np.newaxis])
         latencies_ms = []

@@ -18,7 +18,8 @@ class ExitCode(IntEnum):
     """A mistake in the command or in the configuration."""
 
     REFUSED = 3
-    """A gate said no: the data has anomalies, or the model misses a threshold."""
+    """A gate said no: the data has anomalies, the model misses a threshold, a server does not
+    answer as it does or not in time, or it was rolled back."""
 
     INTERRUPTED = 130
 

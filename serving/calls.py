@@ -154,30 +154,42 @@ class Readiness:
       model: the model's name.
       version: the version to wait for; any where it is None.
       timeout_s: how long to wait at most.
+      fail_fast: whether to wait no longer once a version could not be loaded, although
+        a server tries again.
     """
 
     CALL_TIMEOUT_S: Final = 1.0
 
-    def __init__(self, address: str, model: str, version: int | None, timeout_s: float):
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None,
+        timeout_s: float,
+        fail_fast: bool = False,
+    ):
         self.request = get_model_status_pb2.GetModelStatusRequest()
         self.request.model_spec.name = model
         self._version = version
         self._what = model if version is None else f"version {version} of {model}"
         self._where = f"at {address} within {timeout_s:g} s"
         self._deadline_s = time.monotonic() + timeout_s
+        self._fail_fast = fail_fast
 
     def ready(self, response: get_model_status_pb2.GetModelStatusResponse) -> int | None:
         """The newest version that answers; None where what is waited for does not yet.
 
         Raises:
-          ServerUnavailableError: the time is up.
+          ServerUnavailableError: the time is up, or one could not be loaded.
         """
         statuses = response.model_version_status
         available = [status.version for status in statuses if status.state == _AVAILABLE]
         if available and self._version in (None, *available):
             return int(max(available))
-        failed = [status.status.error_message for status in statuses]
-        self._check("; ".join(filter(None, failed)) or "it is still loading")
+        failed = "; ".join(status.status.error_message for status in statuses if _failed(status))
+        if failed and self._fail_fast:
+            raise ServerUnavailableError(f"{self._what} could not be loaded: {failed}")
+        self._check(failed or "it is still loading")
         return None
 
     def not_answered(self, error: grpc.RpcError) -> None:
@@ -191,6 +203,10 @@ class Readiness:
     def _check(self, reported: str) -> None:
         if time.monotonic() > self._deadline_s:
             raise ServerUnavailableError(f"{self._what} was not ready {self._where}: {reported}")
+
+
+def _failed(status: get_model_status_pb2.ModelVersionStatus) -> bool:
+    return bool(status.status.error_message)
 
 
 def predict_request(

@@ -81,6 +81,7 @@ class Client:
         version: int | None = None,
         timeout_s: float = 60.0,
         check: Callable[[], None] = lambda: None,
+        fail_fast: bool = False,
     ) -> int:
         """Waits until the model answers; returns the newest version that does.
 
@@ -88,11 +89,13 @@ class Client:
           version: the version to wait for; any where it is None.
           timeout_s: how long to wait at most.
           check: called between two looks; it may raise to give up early.
+          fail_fast: whether to wait no longer once a version could not be loaded, although
+            a server tries again.
 
         Raises:
           ServerUnavailableError: it was not ready in time; says what the server reported.
         """
-        waiting = Readiness(self.address, self.model, version, timeout_s)
+        waiting = Readiness(self.address, self.model, version, timeout_s, fail_fast)
         while True:
             check()
             try:
@@ -145,9 +148,11 @@ class AsyncClient:
             else:
                 return Prediction.of(response, tries.elapsed_s)
 
-    async def wait_until_ready(self, version: int | None = None, timeout_s: float = 60.0) -> int:
+    async def wait_until_ready(
+        self, version: int | None = None, timeout_s: float = 60.0, fail_fast: bool = False
+    ) -> int:
         """As `Client.wait_until_ready`."""
-        waiting = Readiness(self.address, self.model, version, timeout_s)
+        waiting = Readiness(self.address, self.model, version, timeout_s, fail_fast)
         stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
         while True:
             try:

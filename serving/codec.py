@@ -55,11 +55,13 @@ def predict_request(model: str, images: NDArray[np.generic]) -> predict_pb2.Pred
             f"images of shape {images.shape} came, and [batch, {expected[0]}, {expected[1]}] is "
             "expected."
         )
+    if not len(images):
+        raise InvalidRequestError("no image came, and at least one is expected.")
     if images.dtype == np.uint8:
         signature = features.PREDICT_IMAGES
     elif np.issubdtype(images.dtype, np.floating):
         signature = features.PREDICT_FLOAT_IMAGES
-        low, high = (float(f(images, initial=0)) for f in (np.min, np.max))
+        low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= 1 + _ROUNDING):  # a NaN fails too
             raise InvalidRequestError(
                 f"floats from {low:g} to {high:g} came, and floats in [0, 1] are expected: divide "

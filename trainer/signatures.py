@@ -36,7 +36,7 @@ class ServedModel(tf.Module):  # type: ignore[misc]
         # set, which is restored in the place of the one that the signatures read, and TF
         # Serving answers nothing but FAILED_PRECONDITION. And not the optimizer, whose state is
         # twice the network's size.
-        self.weights = [variable.value for variable in network.variables]
+        self.weights = [weight.value for weight in network.weights]
         self._infer = functools.partial(network, training=False)
         self.transform_layer = transform.transform_features_layer()
         self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
@@ -78,6 +78,8 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     @tf.function
     def predict_float_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scaled pixels, float32 [batch, 28, 28] in [0, 1]."""
+        # Without this a NaN would be lost in a layer, and answered like an image.
+        images = tf.debugging.assert_all_finite(images, "a pixel is no number in [0, 1]")
         return _prediction(self._infer(images[..., tf.newaxis]))
 
     @tf.function
@@ -92,6 +94,12 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     def _probabilities_of_examples(self, examples: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_example(examples, self._image_spec)
+        # The transform graph would fill up what is short, and cut off what is long.
+        tf.debugging.assert_equal(
+            tf.strings.length(parsed[features.IMAGE]),
+            features.NUM_PIXELS,
+            f"an image has not {features.NUM_PIXELS} bytes, one for each pixel",
+        )
         return self._infer(self.transform_layer(parsed)[features.IMAGE])
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from kfp import dsl
 from tfx.types.artifact import Artifact
 
+from components import server_validator
 from components.anomaly_gate import read_anomalies
 from pipeline import evaluation
 from trainer import features
@@ -78,6 +79,13 @@ def _verdict(artifacts: Artifacts, page: dsl.Markdown) -> None:
     _write(page, lines if refusals else ["The model was blessed: every threshold was reached."])
 
 
+def _served(artifacts: Artifacts, page: dsl.Markdown) -> None:
+    (blessing,) = artifacts["blessing"]
+    reason = blessing.get_string_custom_property(server_validator.REASON)
+    well = "A model server answers as the model does, and fast enough."
+    _write(page, ["The model was refused:", "", f"- {reason}"] if reason else [well])
+
+
 def _evaluation_uri(artifacts: Artifacts) -> str:
     (found,) = artifacts["evaluation"]
     return str(found.uri)
@@ -95,4 +103,5 @@ VIEWS: Final[Mapping[str, tuple[View, ...]]] = {
         View("confusion_matrix", dsl.ClassificationMetrics, _confusion_matrix),
         View("verdict", dsl.Markdown, _verdict),
     ),
+    "ServerValidator": (View("verdict", dsl.Markdown, _served),),
 }

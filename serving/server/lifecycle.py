@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import resource
 import threading
@@ -23,14 +22,18 @@ import uvicorn
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.applications import Starlette
-from tensorflow_serving.apis import (
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving import codec
 from serving.errors import InvalidRequestError, PreconditionError, ServerStartError, ServingError
-from serving.server import grpc_services, metrics, model_config, rest, text_protos
+from serving.server import (
+    grpc_services,
+    metrics,
+    model_config,
+    rest,
+    service_descriptors,
+    text_protos,
+)
 from serving.server.batching import Batching, BatchingParameters
 from serving.server.flags import Flags
 from serving.server.metrics import Metrics
@@ -38,20 +41,13 @@ from serving.server.model_config import ServedModel
 from serving.server.models import Models
 from serving.server.requests import Requests
 from serving.server.scheduling import OneByOne, Scheduler
+from serving.server.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.server.versions import LoadOptions
 
 _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
 """How long requests in flight may take when the server is stopped."""
-
-_PREDICTION: Final = "tensorflow.serving.PredictionService"
-_MODEL: Final = "tensorflow.serving.ModelService"
-
-# For reflection. The module cannot be imported whole with today's protobuf, and has
-# registered its descriptors when it fails.
-with contextlib.suppress(AttributeError):
-    importlib.import_module("tensorflow_serving.apis.model_service_pb2")
 
 
 @dataclass(frozen=True)
@@ -165,8 +161,8 @@ def _grpc_server(requests: Requests) -> tuple[grpc.aio.Server, health.aio.Health
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
         grpc_services.ModelService(requests), server
     )
-    names = (_PREDICTION, _MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    names = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server, service_descriptors.pool())
     return server, healthy
 
 
@@ -198,7 +194,7 @@ def _credentials(file: Path) -> grpc.ServerCredentials:
 
 async def _set_health(healthy: health.aio.HealthServicer, is_ready: bool) -> None:
     Status = health_pb2.HealthCheckResponse
-    for service in (health.OVERALL_HEALTH, _PREDICTION, _MODEL):
+    for service in (health.OVERALL_HEALTH, PREDICTION_SERVICE, MODEL_SERVICE):
         await healthy.set(service, Status.SERVING if is_ready else Status.NOT_SERVING)
 
 

@@ -11,9 +11,9 @@ from tensorflow_serving.apis import model_pb2
 
 from serving.errors import (
     InvalidRequestError,
+    ModelLoadError,
     ModelNotFoundError,
     PreconditionError,
-    ServingError,
 )
 from serving.server.model_config import ServedModel
 from serving.server.saved_model import LoadedModel
@@ -128,7 +128,7 @@ class Models:
         Raises:
           PreconditionError: a label names a version that does not answer. The labels are
             then as they were.
-          ServingError: a model of the list has no version that could be loaded.
+          ModelLoadError: a model of the list has no version that could be loaded.
         """
         with self._work:
             old = dict(self._models)
@@ -151,7 +151,7 @@ class Models:
                 self._labels = self._checked_labels(configs, new)
         self._on_change(self.is_ready)
         if missing:
-            raise ServingError(
+            raise ModelLoadError(
                 f"{len(missing)} servable(s) did not become available: {{{', '.join(missing)}}}"
             )
         _log.info("the models are now: %s", ", ".join(new) or "none")

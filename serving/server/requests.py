@@ -35,6 +35,7 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    errors.ModelLoadError: grpc.StatusCode.UNKNOWN,  # TF Serving's, of a list it could not load
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 

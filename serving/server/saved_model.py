@@ -85,7 +85,9 @@ class Signature:
         try:
             outputs = self._run(*(inputs[alias] for alias in self._inputs))
         except tf.errors.InvalidArgumentError as error:
-            raise InvalidRequestError(_one_line(error)) from error
+            is_empty = any(array.shape[:1] == (0,) for array in inputs.values())
+            hint = "an empty batch came, and this model takes none: " if is_empty else ""
+            raise InvalidRequestError(f"{hint}{_one_line(error)}") from error
         except (tf.errors.OpError, RuntimeError, MemoryError) as error:
             raise ServingError(f"the model failed: {_one_line(error)}") from error
         return dict(zip(self._outputs, outputs, strict=True))

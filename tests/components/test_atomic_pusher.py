@@ -95,3 +95,19 @@ def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.Monke
         assert files == ["/variables/variables.data", "/saved_model.pb"]
         assert fileio.open(f"{version}/saved_model.pb", "rb").read() == b"graph"
         assert fileio.open(f"{version}/variables/variables.data", "rb").read() == b"weights" * 1000
+
+
+def test_a_number_that_was_set_aside_is_not_given_again(tmp_path: Path, model: Path) -> None:
+    serving = tmp_path / "serving"
+    (serving / "1").mkdir(parents=True)
+    (serving / "99999999999").mkdir()
+    version_folders.serve(serving, 1)
+    assert _push(model, serving).name == "100000000000"
+
+
+def test_old_versions_are_removed(tmp_path: Path, model: Path) -> None:
+    serving = tmp_path / "serving"
+    pushed = [_push(model, serving).name for _ in range(4)]
+    atomic_pusher.prune(str(serving), 2)
+    assert sorted(path.name for path in serving.iterdir()) == pushed[2:]
+    assert _content(serving / pushed[3]) == _content(model)

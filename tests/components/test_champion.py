@@ -1,11 +1,14 @@
 """The champion: the model that was pushed last, and never the candidate itself."""
 
+from pathlib import Path
+
 import pytest
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Model, PushedModel
 
 from components import atomic_pusher
 from components.champion import CANDIDATE, MODEL, PUSHED_MODEL, ChampionStrategy
+from serving import version_folders
 
 
 def _model(model_id: int) -> Artifact:
@@ -14,13 +17,29 @@ def _model(model_id: int) -> Artifact:
     return artifact
 
 
-def _push(version: int, model_id: int, pushed: bool = True) -> Artifact:
+def _push(folder: Path, version: int, model_id: int, pushed: bool = True) -> Artifact:
     artifact = PushedModel()
     artifact.set_int_custom_property(atomic_pusher.PUSHED, int(pushed))
     if pushed:
         artifact.set_string_custom_property(atomic_pusher.PUSHED_VERSION, str(version))
         artifact.set_int_custom_property(atomic_pusher.MODEL_ID, model_id)
+        destination = str(folder / str(version))
+        artifact.set_string_custom_property(atomic_pusher.PUSHED_DESTINATION, destination)
+        (folder / str(version)).mkdir()
     return artifact
+
+
+def _champion(pushes: list[Artifact], candidate: int) -> int | None:
+    resolved = ChampionStrategy().resolve_artifacts(
+        None,
+        {
+            MODEL: [_model(model_id) for model_id in (1, 2, 3)],
+            PUSHED_MODEL: pushes,
+            CANDIDATE: [_model(candidate)],
+        },
+    )
+    assert len(resolved[PUSHED_MODEL]) == len(resolved[MODEL])
+    return next((model.id for model in resolved[MODEL]), None)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +56,15 @@ def _push(version: int, model_id: int, pushed: bool = True) -> Artifact:
     ],
 )
 def test_which_model_is_the_champion(
-    pushes: list[tuple[int, int, bool]], candidate: int, champion: int | None
+    tmp_path: Path, pushes: list[tuple[int, int, bool]], candidate: int, champion: int | None
 ) -> None:
-    resolved = ChampionStrategy().resolve_artifacts(
-        None,
-        {
-            MODEL: [_model(model_id) for model_id in (1, 2, 3)],
-            PUSHED_MODEL: [_push(*push) for push in pushes],
-            CANDIDATE: [_model(candidate)],
-        },
-    )
-    assert [model.id for model in resolved[MODEL]] == ([] if champion is None else [champion])
-    assert len(resolved[PUSHED_MODEL]) == len(resolved[MODEL])
+    assert _champion([_push(tmp_path, *push) for push in pushes], candidate) == champion
+
+
+def test_after_a_roll_back_it_is_what_is_served(tmp_path: Path) -> None:
+    pushes = [_push(tmp_path, 11, 1), _push(tmp_path, 12, 2)]
+    assert _champion(pushes, candidate=3) == 2
+    version_folders.serve(tmp_path, 11)
+    assert _champion(pushes, candidate=3) == 1
+    version_folders.serve(tmp_path, 12)
+    assert _champion(pushes, candidate=3) == 2

@@ -47,3 +47,41 @@ def export(folder: Path, transform_graph: str, seed: int) -> None:
     keras.utils.set_random_seed(seed)
     network = model.build_model(hparams.HyperParameters(), steps=1)
     signatures.ServedModel(network, tft.TFTransformOutput(transform_graph)).export(str(folder))
+
+
+def export_toy(folder: Path) -> None:
+    """A model with what MNIST's has not: two inputs, text, bytes, Regress, a batch that varies."""
+    import tensorflow as tf
+
+    class Toy(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.float32, "a"),
+                tf.TensorSpec([None], tf.float32, "b"),
+            ]
+        )
+        def add(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"total": a + b, "is_large": a + b > 10, "rows": tf.range(tf.size(a))}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def length(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            spec = {"text": tf.io.FixedLenFeature([], tf.string, "")}
+            text = tf.io.parse_example(inputs, spec)["text"]
+            return {"outputs": tf.cast(tf.strings.length(text), tf.float32)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def double(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"double": text + text, "double_bytes": text + text}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "numbers")])
+        def total(self, numbers: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"sum": tf.reduce_sum(numbers)}
+
+    toy = Toy()
+    names = {"serving_default": toy.add, "regress": toy.length}
+    names |= {"double": toy.double, "total": toy.total}
+    signatures = {name: f.get_concrete_function() for name, f in names.items()}
+    tf.saved_model.save(toy, str(folder), signatures)
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    updater.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME, tags=["serve"])
+    updater.save()

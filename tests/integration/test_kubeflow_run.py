@@ -38,10 +38,18 @@ NODES = {
     "trainer",
     "championresolver",
     "evaluator",
+    "servervalidator",
     "atomicpusher",
 }
 TRAINER = "tfx.components.trainer.component.Trainer"
-AFTER_THE_GATE = {"transform", "trainer", "championresolver", "evaluator", "atomicpusher"}
+AFTER_THE_GATE = {
+    "transform",
+    "trainer",
+    "championresolver",
+    "evaluator",
+    "servervalidator",
+    "atomicpusher",
+}
 
 
 class Cluster:

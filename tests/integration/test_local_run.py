@@ -150,6 +150,74 @@ def test_a_push_that_was_superseded_is_done_again(run: Run, root: Path) -> None:
     assert f"asked of version {_versions(root)[-1]} over gRPC" in done.stdout
 
 
+def _cli(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--root", root]
+    return subprocess.run(
+        [*command, "--name", "digits"], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_model_that_a_server_answers_too_slowly_is_not_pushed(run: Run, root: Path) -> None:
+    before = _versions(root)
+    limit = ("--set", "serving.max_latency_ms=0.001")
+    for _ in range(2):  # a server may be quicker the next time: the refusal is not cached
+        done = run(*limit)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert "the model was not pushed: 99 of 100 requests to the" in _last(root).message
+        assert "blessed      no: 99 of 100 requests to the" in done.stdout
+        assert _states(root)["ServerValidator"] == "done"
+        assert _states(root)["Evaluator"] == "cached"
+    assert _versions(root) == before
+
+
+def test_another_model_is_pushed_and_the_versions_are_listed(
+    run: Run, root: Path, digits: Path
+) -> None:
+    (champion,) = _versions(root)[-1:]
+    done = run("--set", "trainer.seed=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = json.loads(_cli(root, "models", "--json").stdout)
+    assert [found["version"] for found in listed] == _versions(root)[::-1]
+    newest, former = listed[:2]
+    assert (newest["state"], former["state"]) == ("served", "kept")
+    assert newest["champion"] == champion == former["version"]
+    assert former["champion"] != former["version"]
+    outcome = _last(root).outcome
+    assert outcome is not None
+    assert newest["accuracy"] == outcome.accuracy
+    assert newest["worst_digit"] == outcome.worst_digit
+    assert newest["run_id"] == _last(root).run_id
+    assert re.fullmatch("sha256:[0-9a-f]{64}", newest["data_digest"])
+    assert newest["data_digest"] == former["data_digest"]
+    table = _cli(root, "models").stdout
+    assert re.search(rf"{newest['version']} +served +{outcome.accuracy:.4f}", table)
+    pushed = Path(outcome.pushed or "")
+    assert (pushed / "assets.extra" / "tf_serving_warmup_requests").exists()
+
+
+def test_a_roll_back_is_served_and_a_run_does_not_undo_it(run: Run, root: Path) -> None:
+    *_, former, newest = _versions(root)
+    done = _cli(root, "rollback")
+    assert done.stdout == f"digits: version {former} is served, not {newest} any more\n"
+    again = run("--set", "trainer.seed=2")
+    assert again.returncode == 3, again.stdout + again.stderr
+    assert f"it was rolled back, as version {newest}" in _last(root).message
+    assert _versions(root)[-1] == former
+    states = {
+        found["version"]: found["state"]
+        for found in json.loads(_cli(root, "models", "--json").stdout)
+    }
+    assert states[newest] == "withdrawn"
+    back = _cli(root, "rollback", str(newest))
+    assert back.stdout == f"digits: version {newest} is served, not {former} any more\n"
+    assert run("--set", "trainer.seed=2").returncode == 0
+    assert set(_states(root).values()) == {"cached", "resolved"}
+    unknown = _cli(root, "rollback", "7")
+    assert unknown.returncode == 1
+    assert re.fullmatch("mnist-tfx: there is no version 7 in .* is expected.\n", unknown.stderr)
+    assert run().returncode == 0, "the first recipe is served again, for the tests that follow"
+
+
 def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
     run: Run, root: Path, tmp_path: Path
 ) -> None:
@@ -164,11 +232,12 @@ def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
     assert {node for node, state in states.items() if state == "done"} == {
         "Trainer",
         "Evaluator",
+        "ServerValidator",
         "AtomicPusher",
     }
     assert {states[node] for node in (*UP_TO_THE_GATE, "Transform")} == {"cached"}
     successes = [record for record in Workspace(root).records() if record.exit_code == 0]
-    first, second = successes[0], successes[-1]
+    first, second = successes[0], successes[-1]  # both of the first recipe
     assert first.outcome is not None and second.outcome is not None
     assert second.outcome.accuracy == first.outcome.accuracy, "the same seed, the same model"
     assert len(_versions(root)) == len(before) + 1

@@ -15,20 +15,21 @@ from pipeline.settings_file import Section
 from pipeline.task_config import Toleration
 
 DEPLOY = Path(cluster.__file__).parent / "deploy"
+SERVING = "../../serving/deploy/kubernetes"
 KUBERNETES = "1.31"
 
 
-def _kustomization() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
+def _kustomization(folder: Path = DEPLOY) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((folder / "kustomization.yaml").read_text())
     return loaded
 
 
-def _objects() -> list[dict[str, Any]]:
-    return [
-        document
-        for name in _kustomization()["resources"]
-        for document in yaml.safe_load_all((DEPLOY / name).read_text())
-    ]
+def _objects(folder: Path = DEPLOY) -> list[dict[str, Any]]:
+    found = []
+    for name in _kustomization(folder)["resources"]:
+        path = folder / name
+        found += _objects(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
+    return found
 
 
 def _named(kind: str, name: str) -> dict[str, Any]:
@@ -53,12 +54,15 @@ def test_every_manifest_is_what_kubernetes_takes(manifest: dict[str, Any]) -> No
 
 def test_every_file_is_in_the_kustomization() -> None:
     files = {path.name for path in DEPLOY.glob("*.yaml")} - {"kustomization.yaml"}
-    assert files == set(_kustomization()["resources"])
+    assert files == set(_kustomization()["resources"]) - {SERVING}
+    assert (DEPLOY / SERVING).is_dir()
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
-    deploy = shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("*.env"))
+    ignored = shutil.ignore_patterns("*.env")
+    deploy = shutil.copytree(DEPLOY, tmp_path / "pipeline" / "deploy", ignore=ignored)
+    shutil.copytree(DEPLOY / SERVING, tmp_path / "serving" / "deploy" / "kubernetes")
     command = ["kubectl", "kustomize", deploy]
     unedited = subprocess.run(command, capture_output=True, text=True, check=False)
     assert unedited.returncode != 0, "there is no password yet"
@@ -66,7 +70,10 @@ def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
     shutil.copy(deploy / "metadata-secret.env.example", deploy / "metadata-secret.env")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     built = list(yaml.safe_load_all(done.stdout))
-    assert len(built) == len(_objects()) + 1
+    assert len(built) == len(_objects()) + 2
+    assert {m["metadata"]["name"] for m in built if m["kind"] == "ConfigMap"} == {
+        "mnist-tfx-model-server"
+    }
     (secret,) = (m for m in built if m["kind"] == "Secret")
     assert secret["metadata"]["name"] == cluster.load().metadata.secret  # type: ignore[union-attr]
     assert set(secret["data"]) == {"username", "password", "root-password"}
@@ -126,7 +133,9 @@ def test_the_shipped_clusters_file_fits_the_manifests() -> None:
     (job,) = _pods()["mnist-tfx-data"]["containers"]
     assert job["command"][-1] == loaded.storage.folder(loaded.storage.data)
     (server,) = _pods()["mnist-tfx-model-server"]["containers"]
-    assert f"--model_base_path={loaded.storage.serving('mnist')}" in server["args"]
+    models = DEPLOY / SERVING / "config" / "models.config"
+    assert f'base_path: "{loaded.storage.serving("mnist")}"' in models.read_text()
+    assert server["ports"][0]["containerPort"] == 8500
 
 
 def _sections(section: type[Section]) -> set[type[Section]]:

@@ -29,7 +29,8 @@ def test_the_nodes_and_what_they_wait_for() -> None:
         "Trainer": {"Transform", "CuratedSchema"},
         "ChampionResolver": {"Trainer"},
         "Evaluator": {"IdxExampleGen", "CuratedSchema", "Trainer", "ChampionResolver"},
-        "AtomicPusher": {"Trainer", "Evaluator"},
+        "ServerValidator": {"IdxExampleGen", "Trainer"},
+        "AtomicPusher": {"Trainer", "Evaluator", "ServerValidator"},
     }
 
 
@@ -42,6 +43,10 @@ def test_the_nodes_and_what_they_wait_for() -> None:
         ("components.atomic_pusher", {"AtomicPusher"}),
         ("components.anomaly_gate", {"AnomalyGate"}),
         ("components.curated_schema", {"CuratedSchema"}),
+        ("components.server_validator", {"ServerValidator"}),
+        ("serving.server.batching", {"ServerValidator"}),
+        ("serving.client", {"ServerValidator"}),
+        ("serving.version_folders", {"ServerValidator", "AtomicPusher"}),
         ("pipeline.cli", set()),
     ],
 )

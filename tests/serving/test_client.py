@@ -1,5 +1,6 @@
 """The client against a real server: deadlines, retries, and errors that say what to do."""
 
+import asyncio
 import threading
 import time
 from concurrent import futures
@@ -12,8 +13,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from components.idx_format import ImagesAndLabels
 from serving import launcher
-from serving.client import Client
+from serving.client import AsyncClient, Client, Prediction
 from serving.errors import (
+    InvalidRequestError,
     ModelNotFoundError,
     ServerStartError,
     ServerUnavailableError,
@@ -112,6 +114,49 @@ def test_waiting_gives_up_with_what_the_server_reported(tmp_path: Path) -> None:
     with (
         launcher.running("mnist", tmp_path / "mnist", tmp_path / "log.txt") as server,
         Client(server.address, "mnist") as client,
-        pytest.raises(ServerUnavailableError, match="mnist was not ready .* version 5 at"),
+        pytest.raises(ServerUnavailableError, match="mnist could not be loaded: version 5 at"),
     ):
-        client.wait_until_ready(timeout_s=25, check=server.check)
+        client.wait_until_ready(timeout_s=120, check=server.check, fail_fast=True)
+
+
+async def _ask_many(address: str, images: np.ndarray) -> list[Prediction]:
+    async with AsyncClient(address, "mnist") as client:
+        assert await client.wait_until_ready() == 3
+        return await asyncio.gather(*(client.predict(images[n : n + 1]) for n in range(20)))
+
+
+def test_the_asyncio_client_asks_at_the_same_time(
+    server_address: str, test_digits: ImagesAndLabels
+) -> None:
+    answers = asyncio.run(_ask_many(server_address, test_digits.images))
+    with Client(server_address, "mnist") as client:
+        expected = client.predict(test_digits.images[:20])
+    found = np.concatenate([answer.probabilities for answer in answers])
+    np.testing.assert_allclose(found, expected.probabilities, rtol=1e-4, atol=1e-6)
+    assert {answer.version for answer in answers} == {3}
+
+
+async def _ask_nobody(port: int) -> None:
+    async with AsyncClient(f"127.0.0.1:{port}", "mnist", timeout_s=1.0) as client:
+        await client.predict(np.zeros((1, 28, 28), np.uint8))
+
+
+def test_and_says_when_nobody_is_there() -> None:
+    port = launcher.free_port()
+    start_s = time.monotonic()
+    with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port} within 1 s"):
+        asyncio.run(_ask_nobody(port))
+    assert 0.5 < time.monotonic() - start_s < 5
+
+
+def test_a_version_and_a_label_are_not_both_asked_for(server_address: str) -> None:
+    with (
+        Client(server_address, "mnist") as client,
+        pytest.raises(InvalidRequestError, match="version 3 and label stable came"),
+    ):
+        client.predict(np.zeros((1, 28, 28), np.uint8), version=3, label="stable")
+    with (
+        Client(server_address, "mnist") as client,
+        pytest.raises(ModelNotFoundError, match=r"Specific\(mnist, 8\)"),
+    ):
+        client.predict(np.zeros((1, 28, 28), np.uint8), version=8)

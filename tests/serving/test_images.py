@@ -9,6 +9,7 @@ from PIL import Image
 from components.idx_format import ImagesAndLabels
 from serving import images
 from serving.errors import InvalidRequestError
+from serving.images import Polarity
 
 
 def _save(pixels: np.ndarray, path: Path) -> Path:
@@ -70,3 +71,37 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no picture")
         with pytest.raises(InvalidRequestError, match=f"{name} is neither a picture nor"):
             images.read(tmp_path / name)
+
+
+def test_the_polarity_may_be_said(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    """A white digit that fills its picture to the edges looks like paper; so it is said."""
+    digit = test_digits.images[0].copy()
+    digit[0] = digit[-1] = digit[:, 0] = digit[:, -1] = 255
+    path = _save(digit, tmp_path / "d.png")
+    np.testing.assert_array_equal(images.read(path), [255 - digit])
+    np.testing.assert_array_equal(images.read(path, Polarity.WHITE_ON_BLACK), [digit])
+    np.testing.assert_array_equal(images.read(path, Polarity.BLACK_ON_WHITE), [255 - digit])
+    np.save(tmp_path / "a.npy", digit)
+    turned = images.read(tmp_path / "a.npy", Polarity.BLACK_ON_WHITE)
+    np.testing.assert_array_equal(turned, [255 - digit])
+
+
+def test_black_ink_on_nothing_is_ink_on_paper(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    """A drawing program saves a transparent background: its colours mean nothing."""
+    digit = test_digits.images[0]
+    rgba = np.zeros((28, 28, 4), np.uint8)
+    rgba[..., 3] = digit
+    np.testing.assert_allclose(
+        images.read(_save(rgba, tmp_path / "d.png"))[0].astype(int), digit.astype(int), atol=1
+    )
+
+
+def test_a_photograph_that_lies_on_its_side_is_turned(
+    tmp_path: Path, test_digits: ImagesAndLabels
+) -> None:
+    digit = test_digits.images[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
+    path = tmp_path / "d.png"
+    Image.fromarray(np.rot90(digit)).save(path, exif=exif)
+    np.testing.assert_array_equal(images.read(path), [digit])

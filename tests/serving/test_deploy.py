@@ -1,0 +1,152 @@
+"""The deployment files: what Kubernetes takes, what a server takes, careful with rights."""
+
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+from conftest import Server, available, started, wait_for
+
+from serving import launcher
+from serving.client import Client
+
+DEPLOY = Path(launcher.__file__).parent / "deploy"
+KUBERNETES = "1.31"
+ZEROS = np.zeros((1, 28, 28), np.uint8)
+
+
+def _objects() -> dict[str, dict[str, Any]]:
+    text = (DEPLOY / "kubernetes" / "model-server.yaml").read_text()
+    return {found["kind"]: found for found in yaml.safe_load_all(text)}
+
+
+def _container() -> dict[str, Any]:
+    (container,) = _objects()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def _compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return loaded["services"]
+
+
+@pytest.mark.parametrize("manifest", _objects().values(), ids=lambda o: o["kind"])
+def test_every_manifest_is_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+@pytest.mark.parametrize("folder", ["kubernetes", "canary"])
+def test_kustomize_builds_them(folder: str) -> None:
+    command = ["kubectl", "kustomize", DEPLOY / folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    built = list(yaml.safe_load_all(done.stdout))
+    for manifest in built:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    (config,) = (m for m in built if m["kind"] == "ConfigMap")
+    assert config["metadata"]["name"] == "mnist-tfx-model-server"
+    source = DEPLOY / ("kubernetes/config" if folder == "kubernetes" else folder)
+    assert config["data"]["models.config"] == (source / "models.config").read_text()
+    assert set(config["data"]) == {"models.config", "monitoring.config", "batching.config"}
+
+
+def test_the_pods_have_no_more_than_they_need() -> None:
+    pod = _objects()["Deployment"]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    container = _container()
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+    assert {"cpu", "memory"} == set(container["resources"]["limits"])
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_metrics_are_scraped_where_they_are() -> None:
+    annotations = _objects()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    config = (DEPLOY / "kubernetes" / "config" / "monitoring.config").read_text()
+    assert f'path: "{annotations["prometheus.io/path"]}"' in config
+    assert f"--rest_api_port={annotations['prometheus.io/port']}" in _container()["args"]
+    scraped = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())["scrape_configs"][0]
+    assert scraped["metrics_path"] == annotations["prometheus.io/path"]
+    assert scraped["static_configs"] == [{"targets": ["model-server:8501"]}]
+
+
+def test_compose_and_kubernetes_start_the_same_server() -> None:
+    service = _compose()["model-server"]
+    assert service["image"] == _container()["image"] == launcher.DOCKER_IMAGE
+    assert service["entrypoint"] == _container()["command"] == ["tensorflow_model_server"]
+    assert service["command"] == _container()["args"]
+
+
+@pytest.mark.parametrize("name", _compose())
+def test_a_compose_service_is_on_loopback_and_may_do_little(name: str) -> None:
+    service = _compose()[name]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["user"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    for volume in service["volumes"]:
+        source = volume.partition(":")[0]
+        assert source.startswith("${MODELS") or (DEPLOY / source).exists()
+
+
+@contextlib.contextmanager
+def _deployed(folder: Path, models_config: Path) -> Any:
+    """The embedded server with the very files and flags, on other ports and paths."""
+    config = folder / "config"
+    shutil.copytree(DEPLOY / "kubernetes" / "config", config)
+    text = models_config.read_text().replace("/mnt/mnist-tfx/serving_model", str(folder))
+    (config / "models.config").write_text(text)
+    flags = [
+        flag.replace("/config/", f"{config}/")
+        for flag in _container()["args"]
+        if not flag.startswith(("--port", "--rest_api_port"))
+    ]
+    with started(folder, *flags) as server:
+        yield server
+
+
+def test_a_server_takes_the_files_and_the_health_check_works(
+    tmp_path: Path, exported_model: Path
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    _, _, script = _compose()["model-server"]["healthcheck"]["test"][1:]
+    with _deployed(tmp_path, DEPLOY / "kubernetes" / "config" / "models.config") as server:
+        script = script.replace("8501", server.rest.rpartition(":")[2])
+        wait_for(lambda: server.get("/monitoring/prometheus/metrics").status_code == 200, server)
+        assert _is_healthy(script) is False
+        shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+        wait_for(lambda: available(server, "mnist", 1), server)
+        assert _is_healthy(script) is True
+        ready = _container()["readinessProbe"]["httpGet"]["path"]
+        assert server.get(ready).status_code == 200
+
+
+def _is_healthy(script: str) -> bool:
+    return subprocess.run(["bash", "-c", script], check=False, timeout=10).returncode == 0
+
+
+def test_the_canary_answers_to_its_labels(
+    tmp_path: Path, exported_model: Path, second_model: Path
+) -> None:
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    shutil.copytree(second_model, tmp_path / "mnist" / "2")
+    server: Server
+    with _deployed(tmp_path, DEPLOY / "canary" / "models.config") as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        with Client(server.address, "mnist") as client:
+            assert client.predict(ZEROS, label="stable").version == 1
+            assert client.predict(ZEROS, label="canary").version == 2
+            assert client.predict(ZEROS).version == 2

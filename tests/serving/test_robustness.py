@@ -1,0 +1,288 @@
+"""Whatever is sent: the documented error or a clean end, and the next good request is answered."""
+
+import contextlib
+import json
+import resource
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TIMEOUT_S, Server, available, digits_answer, started, wait_for
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from serving import codec
+from serving.client import Client
+from serving.server import rest_json
+
+ZEROS = np.zeros((1, 28, 28), np.uint8)
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+REFUSALS = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.NOT_FOUND,
+}
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory, exported_model: Path) -> Iterator[Server]:
+    """A server with batching, so that a bad request could spoil a good one."""
+    folder = tmp_path_factory.mktemp("target")
+    shutil.copytree(exported_model, folder / "mnist" / "3")
+    flags = ["--model_name=mnist", f"--model_base_path={folder / 'mnist'}", "--enable_batching"]
+    with started(folder, *flags) as server:
+        wait_for(lambda: available(server, "mnist", 3), server)
+        yield server
+        assert server.process.poll() is None
+
+
+@pytest.fixture(autouse=True)
+def _still_answers(target: Server) -> Iterator[None]:
+    yield
+    request = codec.predict_request("mnist", ZEROS)
+    assert target.prediction.Predict(request, timeout=TIMEOUT_S).outputs
+
+
+def _raw(server: Server, content: bytes) -> grpc.StatusCode:
+    predict = server.channel.unary_unary(PREDICT)
+    try:
+        predict(content, timeout=TIMEOUT_S)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+names = st.sampled_from(["", "mnist", "x", "images", "examples", "inputs", "predict_images", "é"])
+dtypes = st.sampled_from([0, 1, 2, 3, 4, 7, 9, 10, 14, 19, 22, 101, 999])
+sizes = st.lists(st.sampled_from([-1, 0, 1, 2, 27, 28, 2**40]), max_size=4)
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
+    """Tensors that may or may not be what they claim."""
+    tensor = tensor_pb2.TensorProto(dtype=draw(dtypes))
+    if draw(st.booleans()):
+        tensor.tensor_shape.unknown_rank = draw(st.booleans())
+    for size in draw(sizes):
+        tensor.tensor_shape.dim.add(size=size)
+    if draw(st.booleans()):
+        tensor.tensor_content = draw(st.binary(max_size=64) | st.just(bytes(784)))
+    tensor.int_val.extend(draw(st.lists(st.integers(-300, 300), max_size=3)))
+    tensor.float_val.extend(draw(st.lists(st.floats(width=32), max_size=3)))
+    tensor.string_val.extend(draw(st.lists(st.binary(max_size=8), max_size=3)))
+    return tensor
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> predict_pb2.PredictRequest:
+    """Requests of all sorts, some of them good."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = draw(st.just("mnist") | names)
+    request.model_spec.signature_name = draw(st.just("predict_images") | names)
+    if draw(st.booleans()):
+        request.model_spec.version.value = draw(st.sampled_from([-1, 0, 3, 2**62]))
+    elif draw(st.booleans()):
+        request.model_spec.version_label = draw(names)
+    for name in draw(st.lists(st.just("images") | names, max_size=2)):
+        request.inputs[name].CopyFrom(draw(tensors()))
+    request.output_filter.extend(draw(st.lists(st.just("probabilities") | names, max_size=2)))
+    return request
+
+
+_settings = settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@_settings
+@given(request=requests())
+def test_any_request_is_answered_or_refused(
+    target: Server, request: predict_pb2.PredictRequest
+) -> None:
+    code = _raw(target, request.SerializeToString())
+    assert code in {grpc.StatusCode.OK, *REFUSALS}, request
+
+
+@_settings
+@given(content=st.binary(max_size=300))
+def test_any_bytes_are_answered_or_refused(target: Server, content: bytes) -> None:
+    # What is no message at all is gRPC's own to refuse: INTERNAL, or UNKNOWN.
+    code = _raw(target, content)
+    assert code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, *REFUSALS}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=20,
+)
+
+
+@_settings
+@given(
+    key=st.sampled_from(["instances", "inputs"]), values=json_values, signature=names | json_values
+)
+def test_any_json_is_answered_or_refused(
+    target: Server, key: str, values: object, signature: object
+) -> None:
+    body = json.dumps({key: values, "signature_name": signature})
+    url = f"{target.rest}/v1/models/mnist:predict"
+    response = httpx.post(url, content=body, timeout=TIMEOUT_S)
+    assert response.status_code in (200, 400), response.text
+    assert set(response.json()) <= {"error", "predictions", "outputs"}
+
+
+@_settings
+@given(array=st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), max_size=4))
+def test_floats_survive_the_protocol_and_json(array: list) -> None:
+    values = np.array(array, np.float32).reshape(len(array), 2)
+    tensor = tensor_pb2.TensorProto()
+    codec.encode(values, tensor)
+    np.testing.assert_array_equal(codec.decode("x", tensor), values)
+    plain = np.array(rest_json._plain(values, False), np.float32).reshape(-1, 2)
+    np.testing.assert_array_equal(plain, values)
+
+
+def test_an_empty_batch_is_refused(target: Server) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "mnist"
+    request.model_spec.signature_name = "predict_images"
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(ZEROS[:0]))
+    with pytest.raises(grpc.RpcError) as raised:
+        target.prediction.Predict(request, timeout=TIMEOUT_S)
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "an empty batch came" in raised.value.details()
+
+
+def test_a_nan_is_refused_and_spoils_no_other_answer(target: Server) -> None:
+    images = np.full((1, 28, 28), np.nan, np.float32)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "mnist"
+    request.model_spec.signature_name = "predict_float_images"
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+    futures = [
+        target.prediction.Predict.future(request if n % 2 else _good(), timeout=TIMEOUT_S)
+        for n in range(20)
+    ]
+    for number, future in enumerate(futures):
+        if number % 2:
+            assert future.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "a pixel is no number in [0, 1]" in future.details()
+        else:
+            assert sum(future.result().outputs["probabilities"].float_val) == pytest.approx(1)
+
+
+def _good() -> predict_pb2.PredictRequest:
+    return codec.predict_request("mnist", np.zeros((1, 28, 28), np.float32))
+
+
+def test_an_example_that_is_none_spoils_no_other(target: Server, exported_model: Path) -> None:
+    expected = digits_answer(exported_model, ZEROS)[0]
+    example = tf.train.Example()
+    example.features.feature["image"].bytes_list.value.append(ZEROS.tobytes())
+
+    def ask(serialized: bytes) -> grpc.Future:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "mnist"
+        request.inputs["examples"].CopyFrom(tf.make_tensor_proto([serialized]))
+        return target.prediction.Predict.future(request, timeout=TIMEOUT_S)
+
+    futures = [ask(b"none" if n % 5 == 0 else example.SerializeToString()) for n in range(40)]
+    for number, future in enumerate(futures):
+        if number % 5 == 0:
+            assert future.code() == grpc.StatusCode.INVALID_ARGUMENT
+        else:
+            found = future.result().outputs["probabilities"].float_val
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_message_of_100_mb_is_refused(target: Server) -> None:
+    assert _raw(target, bytes(100 * 2**20)) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    response = None
+    # The server may close the connection before all is sent.
+    with contextlib.suppress(httpx.WriteError, httpx.ReadError):
+        url = f"{target.rest}/v1/models/mnist:predict"
+        response = httpx.post(url, content=bytes(100 * 2**20), timeout=TIMEOUT_S)
+    assert response is None or response.status_code == 413
+
+
+def test_a_few_bytes_do_not_claim_gigabytes(target: Server) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "mnist"
+    request.model_spec.signature_name = "predict_images"
+    tensor = request.inputs["images"]
+    tensor.dtype = tf.uint8.as_datatype_enum
+    tensor.int_val.append(1)
+    for size in (2**31, 28, 28):
+        tensor.tensor_shape.dim.add(size=size)
+    assert _raw(target, request.SerializeToString()) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_very_long_name_is_refused_in_a_short_message(target: Server) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "é" * 1_000_000
+    with pytest.raises(grpc.RpcError) as raised:
+        target.prediction.Predict(request, timeout=TIMEOUT_S)
+    assert raised.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_cancelled_call_ends(target: Server) -> None:
+    request = codec.predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
+    futures = [target.prediction.Predict.future(request, timeout=TIMEOUT_S) for _ in range(8)]
+    time.sleep(0.05)
+    for future in futures:
+        future.cancel()
+    assert {future.code() for future in futures} <= {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.OK,
+    }
+    start_s = time.monotonic()
+    with Client(target.address, "mnist") as client:
+        client.predict(ZEROS)
+    assert time.monotonic() - start_s < 20
+
+
+def test_a_deadline_that_passed_is_said(target: Server) -> None:
+    request = codec.predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
+    with pytest.raises(grpc.RpcError) as raised:
+        target.prediction.Predict(request, timeout=0.05)
+    assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_thousand_connections_that_say_nothing_keep_nobody_out(target: Server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for address in (target.address, target.rest.removeprefix("http://")):
+            host, _, port = address.partition(":")
+            for _ in range(1000):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+        start_s = time.monotonic()
+        with Client(target.address, "mnist", timeout_s=20) as client:
+            assert client.predict(ZEROS).version == 3
+        assert target.get("/v1/models/mnist").status_code == 200
+        assert time.monotonic() - start_s < 20
+
+
+def test_a_slow_rest_request_times_out(tmp_path: Path, exported_model: Path) -> None:
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
+    with started(tmp_path, *flags, "--rest_api_timeout_in_ms=300") as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        images = np.zeros((800, 28, 28), np.uint8).tolist()
+        body = {"signature_name": "predict_images", "inputs": images}
+        response = server.post("/v1/models/mnist:predict", body)
+        assert response.status_code == 504
+        assert response.json() == {"error": "the answer was not ready within 0.3 s"}

@@ -1,0 +1,288 @@
+"""New versions, broken ones, other models and the end of the server, while clients ask on."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from conftest import (
+    BATCHING_PARAMETERS,
+    MODELS_CONFIG,
+    TIMEOUT_S,
+    Server,
+    available,
+    digits_answer,
+    started,
+    wait_for,
+)
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
+
+from components import atomic_pusher
+from components.idx_format import ImagesAndLabels
+from serving import codec, version_folders
+from serving.client import Client
+from serving.server import text_protos
+
+ZEROS = np.zeros((1, 28, 28), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def rolling(
+    tmp_path_factory: pytest.TempPathFactory, exported_model: Path, toy_model: Path
+) -> Iterator[Server]:
+    """A server, with batching, on a folder that the tests change one after the other."""
+    folder = tmp_path_factory.mktemp("rolling")
+    shutil.copytree(exported_model, folder / "mnist" / "1")
+    shutil.copytree(toy_model, folder / "toy" / "1")
+    flags = ["--model_name=mnist", f"--model_base_path={folder / 'mnist'}", "--enable_batching"]
+    with started(folder, *flags, "--file_system_poll_wait_seconds=0.1") as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        yield server
+
+
+class Asking:
+    """Clients that ask all the while; every answer must be one of a whole version's."""
+
+    def __init__(self, server: Server, images: np.ndarray, clients: int = 4):
+        self.versions: list[int] = []
+        self.answers: dict[int, list[np.ndarray]] = {}
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._arguments = server.address, images
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        address, images = self._arguments
+        with Client(address, "mnist") as client:
+            while not self._stopped.is_set():
+                try:
+                    prediction = client.predict(images)
+                except Exception as error:
+                    self.failures.append(str(error))
+                    return
+                self.versions.append(prediction.version)
+                self.answers.setdefault(prediction.version, []).append(prediction.probabilities)
+
+    def __enter__(self) -> "Asking":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_no_request_fails_while_versions_come_and_go(
+    rolling: Server, exported_model: Path, second_model: Path, test_digits: ImagesAndLabels
+) -> None:
+    base = rolling.folder / "mnist"
+    images = test_digits.images[:2]
+    expected = {1: digits_answer(exported_model, images)}
+    with Asking(rolling, images) as asking:
+        for model in (second_model, exported_model, second_model):
+            version = int(Path(atomic_pusher.push(str(model), str(base))).name)
+            expected[version] = digits_answer(model, images)
+            wait_for(lambda v=version: available(rolling, "mnist", v), rolling)
+            broken = base / str(version + 1)
+            shutil.copytree(model, broken)
+            next((broken / "variables").glob("*.data*")).write_bytes(b"half")
+            wait_for(lambda v=version: _error(rolling, v + 1), rolling)
+            time.sleep(0.3)
+            shutil.rmtree(broken)
+        version_folders.serve(base, sorted(expected)[-2])
+        wait_for(lambda: asking.versions[-1:] == [sorted(expected)[-2]], rolling)
+        assert not asking.failures
+    assert not asking.failures
+    assert set(asking.versions) == set(expected)
+    for version, found in asking.answers.items():
+        for answer in found:
+            np.testing.assert_allclose(answer, expected[version], rtol=1e-3, atol=1e-5)
+
+
+def _error(server: Server, version: int) -> str:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "mnist"
+    request.model_spec.version.value = version
+    (status,) = server.model.GetModelStatus(request, timeout=TIMEOUT_S).model_version_status
+    return status.status.error_message
+
+
+def _reload(server: Server, text: str) -> model_management_pb2.ReloadConfigResponse:
+    path = server.folder / "reload.config"
+    path.write_text(text)
+    config = text_protos.model_server_config(path)
+    request = model_management_pb2.ReloadConfigRequest(config=config)
+    return server.model.HandleReloadConfigRequest(request, timeout=TIMEOUT_S)
+
+
+def test_the_list_of_models_is_replaced_without_a_gap(
+    rolling: Server, exported_model: Path
+) -> None:
+    """Two versions of mnist, labels for them, and another model, in one request."""
+    base = rolling.folder / "mnist"
+    for version in (3, 4):
+        shutil.copytree(exported_model, base / str(version))
+    with Asking(rolling, ZEROS) as asking:
+        response = _reload(rolling, MODELS_CONFIG.format(folder=rolling.folder))
+        assert response.status.error_code == 0
+        assert available(rolling, "toy", 1), "it answers when the new models do"
+    assert not asking.failures
+    with Client(rolling.address, "mnist") as client:
+        assert client.predict(ZEROS, label="stable").version == 3
+        assert client.predict(ZEROS, version=4).version == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "message"),
+    [
+        ("value: 4", "value: 99", grpc.StatusCode.FAILED_PRECONDITION, "label to version 99 of"),
+        ('name: "toy"', 'name: "mnist"', grpc.StatusCode.INVALID_ARGUMENT, "mnist multiple times"),
+        ('"tensorflow"', '"caffe"', grpc.StatusCode.INVALID_ARGUMENT, "has model_platform 'caffe'"),
+        ('base_path: "/', 'base_path: "', grpc.StatusCode.INVALID_ARGUMENT, "an absolute path"),
+        ("/toy", "/gone", grpc.StatusCode.UNKNOWN, "1 servable(s) did not become available: {toy"),
+    ],
+)
+def test_a_list_that_is_wrong_is_refused_and_nothing_stops(
+    rolling: Server, old: str, new: str, code: grpc.StatusCode, message: str
+) -> None:
+    text = MODELS_CONFIG.format(folder=rolling.folder)
+    assert old in text
+    with pytest.raises(grpc.RpcError) as raised:
+        _reload(rolling, text.replace(old, new))
+    assert raised.value.code() == code
+    assert message in raised.value.details()
+    with Client(rolling.address, "mnist") as client:
+        assert client.predict(ZEROS, label="stable").version == 3
+
+
+def test_a_model_that_is_left_out_is_let_go(rolling: Server) -> None:
+    text = MODELS_CONFIG.format(folder=rolling.folder)
+    _reload(rolling, text[: text.rindex("config {")] + "}")
+    assert rolling.get("/v1/models/toy").status_code == 404
+    assert rolling.get("/v1/models/mnist").status_code == 200
+
+
+def test_past_the_queue_is_unavailable_and_then_answered_again(
+    tmp_path: Path, exported_model: Path
+) -> None:
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    text = BATCHING_PARAMETERS.format(largest=8, timeout=0, waiting=1)
+    (tmp_path / "batching.config").write_text(text)
+    flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}", "--enable_batching"]
+    flags.append(f"--batching_parameters_file={tmp_path / 'batching.config'}")
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        request = codec.predict_request("mnist", np.zeros((8, 28, 28), np.uint8))
+        futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(100)]
+        codes = [future.code() for future in futures]
+        refused = [future for future in futures if future.code() != grpc.StatusCode.OK]
+        assert codes.count(grpc.StatusCode.OK) >= 2
+        assert {future.code() for future in refused} == {grpc.StatusCode.UNAVAILABLE}
+        assert {future.details() for future in refused} == {
+            "The batch scheduling queue to which this task was submitted is full"
+        }
+        with Client(server.address, "mnist") as client:
+            assert client.predict(ZEROS).version == 1
+        with pytest.raises(grpc.RpcError) as raised:
+            large = codec.predict_request("mnist", np.zeros((9, 28, 28), np.uint8))
+            server.prediction.Predict(large, timeout=60)
+        assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "Task size 9 is larger than maximum input batch size 8" in raised.value.details()
+
+
+def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(
+    tmp_path: Path, exported_model: Path
+) -> None:
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        request = codec.predict_request("mnist", np.zeros((256, 28, 28), np.uint8))
+        futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(4)]
+        time.sleep(0.2)
+        start_s = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert [future.code() for future in futures] == [grpc.StatusCode.OK] * 4
+        assert server.process.wait(timeout=30) == 0
+        assert time.monotonic() - start_s < 20
+
+
+def test_a_port_that_is_taken_is_one_sentence(rolling: Server, tmp_path: Path) -> None:
+    port = rolling.address.rpartition(":")[2]
+    rest = rolling.rest.rpartition(":")[2]
+    for flags in ([f"--port={port}"], ["--port=0", f"--rest_api_port={rest}"]):
+        command = [sys.executable, "-m", "serving.server", f"--model_base_path={tmp_path}", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 1
+        assert "cannot be listened on: another program has it" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "either --model_base_path or --model_config_file is expected"),
+        (["--model_base_path=/x", "--port=70000"], "a number from 0 to 65535 is expected"),
+        (["--model_base_path=/x", "--enable_batching=perhaps"], "neither true nor false"),
+        (["--model_base_path=/x", "--unheard_of=1"], "unrecognized arguments: --unheard_of=1"),
+        (["--model_base_path=/x", "--rest_api_port=8500"], "cannot be same as --port"),
+        (
+            ["--model_base_path=/x", "--batching_parameters_file=/y"],
+            "--batching_parameters_file goes with --enable_batching",
+        ),
+    ],
+)
+def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
+    command = [sys.executable, "-m", "serving.server", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model_config_list { config { nam: 'x' } }", "not a ModelServerConfig .* its line 1"),
+        (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*=true lets labels wait"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_models_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "models.config"
+    if text is not None:
+        path.write_text(text)
+    with started(tmp_path, f"--model_config_file={path}") as server:
+        assert server.process.wait(60) == 1
+        said = server.log.read_text().splitlines()[-1]
+    assert said.startswith(f"serving: {path}")
+    assert re.search(message, said)
+
+
+def test_the_models_file_is_read_again(
+    tmp_path: Path, exported_model: Path, toy_model: Path
+) -> None:
+    shutil.copytree(exported_model, tmp_path / "mnist" / "3")
+    shutil.copytree(exported_model, tmp_path / "mnist" / "4")
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    both = MODELS_CONFIG.format(folder=tmp_path)
+    path = tmp_path / "models.config"
+    path.write_text(both[: both.rindex("config {")] + "}")
+    flags = ["--model_config_file_poll_wait_seconds=0.2", f"--model_config_file={path}"]
+    with started(tmp_path, *flags, "--allow_version_labels_for_unavailable_models=true") as server:
+        wait_for(lambda: available(server, "mnist", 4), server)
+        path.write_text("nonsense")
+        time.sleep(0.6)
+        assert available(server, "mnist", 4), "a file that is not understood changes nothing"
+        path.write_text(both)
+        wait_for(lambda: available(server, "toy", 1), server)
+        with Client(server.address, "mnist") as client:
+            assert client.predict(ZEROS, label="stable").version == 3

@@ -1,0 +1,142 @@
+"""TLS from TF Serving's ssl_config_file, with certificates that are made here."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trustme
+from conftest import Server, available, started, wait_for
+
+from serving.client import AsyncClient, Client, Tls
+from serving.errors import ServerUnavailableError, ServingError
+
+ZEROS = np.zeros((1, 28, 28), np.uint8)
+
+
+class Certificates:
+    """An authority, what it signed for a server and a client, and another authority."""
+
+    def __init__(self, folder: Path):
+        authority, other = trustme.CA(), trustme.CA()
+        self.server = authority.issue_cert("localhost", "127.0.0.1")
+        self.authority_pem = authority.cert_pem.bytes().decode()
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        self.other_ca = folder / "other.pem"
+        other.cert_pem.write_to_path(self.other_ca)
+        client = authority.issue_cert("client@example.org")
+        self.client, self.client_key = folder / "client.pem", folder / "client.key"
+        client.cert_chain_pems[0].write_to_path(self.client)
+        client.private_key_pem.write_to_path(self.client_key)
+
+    def ssl_config(self, client_verify: bool) -> str:
+        """The text of TF Serving's SSLConfig."""
+
+        def quoted(pem: str) -> str:
+            return '"' + pem.replace("\n", "\\n") + '"'
+
+        key = self.server.private_key_pem.bytes().decode()
+        certificate = self.server.cert_chain_pems[0].bytes().decode()
+        text = f"server_key: {quoted(key)}\nserver_cert: {quoted(certificate)}\n"
+        if client_verify:
+            text += f"custom_ca: {quoted(self.authority_pem)}\nclient_verify: true\n"
+        return text
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["TLS", "mutual TLS"])
+def secure(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    exported_model: Path,
+    certificates: Certificates,
+) -> Iterator[tuple[Server, bool]]:
+    folder = tmp_path_factory.mktemp("secure")
+    shutil.copytree(exported_model, folder / "mnist" / "1")
+    (folder / "ssl.config").write_text(certificates.ssl_config(request.param))
+    flags = ["--model_name=mnist", f"--model_base_path={folder / 'mnist'}"]
+    with started(folder, *flags, f"--ssl_config_file={folder / 'ssl.config'}") as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        yield server, request.param
+
+
+def test_a_client_with_what_it_takes_is_answered(
+    secure: tuple[Server, bool], certificates: Certificates
+) -> None:
+    server, is_mutual = secure
+    own = (certificates.client, certificates.client_key) if is_mutual else (None, None)
+    with Client(server.address, "mnist", tls=Tls(certificates.ca, *own)) as client:
+        assert client.predict(ZEROS).version == 1
+
+
+def test_others_are_not(secure: tuple[Server, bool], certificates: Certificates) -> None:
+    server, is_mutual = secure
+    wrong = [None, Tls(certificates.other_ca, certificates.client, certificates.client_key)]
+    if is_mutual:
+        wrong.append(Tls(certificates.ca))
+    for tls in wrong:
+        with (
+            Client(server.address, "mnist", timeout_s=1.5, tls=tls) as client,
+            pytest.raises(ServerUnavailableError, match="no answer from the model server"),
+        ):
+            client.predict(ZEROS)
+
+
+def test_the_name_in_the_certificate_may_be_said(
+    secure: tuple[Server, bool], certificates: Certificates
+) -> None:
+    server, _ = secure
+    own = (certificates.client, certificates.client_key)
+    named = Tls(certificates.ca, *own, server_name="localhost")
+    with Client(server.address, "mnist", tls=named) as client:
+        assert client.predict(ZEROS).version == 1
+    other = Tls(certificates.ca, *own, server_name="example.org")
+    with (
+        Client(server.address, "mnist", timeout_s=1.5, tls=other) as client,
+        pytest.raises(ServerUnavailableError),
+    ):
+        client.predict(ZEROS)
+
+
+async def _ask(address: str, tls: Tls) -> int:
+    async with AsyncClient(address, "mnist", tls=tls) as client:
+        return (await client.predict(ZEROS)).version
+
+
+def test_the_asyncio_client_too(secure: tuple[Server, bool], certificates: Certificates) -> None:
+    server, _ = secure
+    tls = Tls(certificates.ca, certificates.client, certificates.client_key)
+    assert asyncio.run(_ask(server.address, tls)) == 1
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="a file for TLS cannot be read: .*gone.pem"):
+        Client("localhost:1", "mnist", tls=Tls(tmp_path / "gone.pem"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("server_key: 'a'", "server_key and server_cert are expected"),
+        ("server_key: 'a' server_cert: 'b' client_verify: true", "client_verify needs custom_ca"),
+        ("server_key: 'SECRET\nserver_cert", "is not a SSLConfig in protobuf's text format"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_without_the_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "ssl.config").write_text(text)
+    flags = [f"--model_base_path={tmp_path}", f"--ssl_config_file={tmp_path / 'ssl.config'}"]
+    with started(tmp_path, *flags) as server:
+        assert server.process.wait(60) == 1
+        said = server.log.read_text().splitlines()[-1]
+    assert said.startswith("serving: ")
+    assert message in said
+    assert "SECRET" not in server.log.read_text()
