@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TIMEOUT_S, Server, available, digits_answer, started, wait_for
+from doubles.model_server import TIMEOUT_S, Server, available, digits_answer, started, wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from conftest import (
+from doubles.model_server import (
     BATCHING_PARAMETERS,
     MODELS_CONFIG,
     TIMEOUT_S,

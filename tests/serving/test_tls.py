@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
-from conftest import Server, available, started, wait_for
+from doubles.model_server import Server, available, started, wait_for
 
 from serving.client import AsyncClient, Client, Tls
 from serving.errors import ServerUnavailableError, ServingError

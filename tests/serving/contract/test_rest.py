@@ -6,7 +6,7 @@ import math
 import httpx
 import numpy as np
 import pytest
-from conftest import Server
+from doubles.model_server import Server
 
 from components.idx_format import ImagesAndLabels
 

@@ -10,7 +10,7 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from conftest import Server, available, started, wait_for
+from doubles.model_server import Server, available, started, wait_for
 
 from serving import launcher
 from serving.client import Client

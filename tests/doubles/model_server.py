@@ -1,0 +1,106 @@
+"""Model servers as processes, with the flags that a test wants, and what asks them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving import launcher
+
+TIMEOUT_S = 30
+START_TIMEOUT_S = 120
+
+
+@dataclass
+class Server:
+    """A server that serves what `served` says."""
+
+    address: str
+    rest: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.channel = grpc.insecure_channel(self.address)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def get(self, path: str) -> httpx.Response:
+        """Asks the REST API."""
+        return httpx.get(f"{self.rest}{path}", timeout=TIMEOUT_S)
+
+    def post(self, path: str, document: object) -> httpx.Response:
+        """Asks the REST API."""
+        return httpx.post(f"{self.rest}{path}", json=document, timeout=TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def started(folder: Path, *flags: str, binary: str | None = None) -> Iterator[Server]:
+    """A server with these flags, and ports of its own; it may not be ready yet."""
+    port, rest_port = launcher.free_port(), launcher.free_port()
+    command = [binary] if binary else [sys.executable, "-m", "serving.server"]
+    command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
+    log = folder / f"server-{port}.txt"
+    with log.open("wb") as log_file:
+        process = subprocess.Popen(command, stdout=log_file, stderr=subprocess.STDOUT)
+    server = Server(f"127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", process, log, folder)
+    try:
+        yield server
+    finally:
+        server.channel.close()
+        launcher.stop(process)
+
+
+def wait_for(what: Callable[[], bool], server: Server, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Waits until something is so; what is not there yet may raise."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(grpc.RpcError, httpx.HTTPError):
+            if what():
+                return
+        said = server.log.read_text(errors="replace")[-2000:]
+        assert server.process.poll() is None, said
+        assert time.monotonic() < deadline_s, said
+        time.sleep(0.05)
+
+
+def available(server: Server, model: str, version: int) -> bool:
+    """Whether a version answers."""
+    states = server.get(f"/v1/models/{model}").json().get("model_version_status", [])
+    return any((s["version"], s["state"]) == (str(version), "AVAILABLE") for s in states)
+
+
+MODELS_CONFIG = """
+model_config_list {{
+  config {{
+    name: "mnist" base_path: "{folder}/mnist" model_platform: "tensorflow"
+    model_version_policy {{ all {{}} }}
+    version_labels {{ key: "stable" value: 3 }} version_labels {{ key: "canary" value: 4 }}
+  }}
+  config {{ name: "toy" base_path: "{folder}/toy" model_platform: "tensorflow" }}
+}}
+"""
+BATCHING_PARAMETERS = """
+max_batch_size {{ value: {largest} }} batch_timeout_micros {{ value: {timeout} }}
+num_batch_threads {{ value: 2 }} max_enqueued_batches {{ value: {waiting} }}
+"""
+
+
+def digits_answer(folder: Path, images: np.ndarray) -> np.ndarray:
+    """The probabilities that a SavedModel gives in this process."""
+    import tensorflow as tf
+
+    module = tf.saved_model.load(str(folder))
+    signature = module.signatures["predict_images"]
+    return signature(images=tf.constant(images))["probabilities"].numpy()
