@@ -84,7 +84,8 @@ def running(
       kind: the server to start; None for the first that is there.
 
     Raises:
-      ServerStartError: another program has the port, or there is no server of that kind.
+      ServerStartError: another program has the port, there is no server of that kind, or it
+        cannot take a flag.
         Without the check, a server that is there already would be taken for the one that
         failed to start.
     """
@@ -159,7 +160,7 @@ def _command(
         where = f"/models/{name}"
         docker = [ServerKind.DOCKER, "run", "--rm", f"--name={container}", "--init"]
         docker += ["--read-only", "--cap-drop=ALL", f"--user={os.getuid()}:{os.getgid()}"]
-        docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}"]
+        docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}", *_published(host, flags)]
         docker += [f"--volume={base_path}:{where}:ro", "--entrypoint=tensorflow_model_server"]
         model = [f"--model_name={name}", f"--model_base_path={where}"]
         return [*docker, DOCKER_IMAGE, f"--port={_CONTAINER_PORT}", *model, *flags]
@@ -170,6 +171,25 @@ def _command(
             raise ServerStartError(f"{ServerKind.TENSORFLOW_MODEL_SERVER} is not on PATH.")
         return [binary, *model]
     return [sys.executable, "-m", "serving.server", f"--host={host}", *model]
+
+
+def _published(host: str, flags: Sequence[str]) -> list[str]:
+    """The ports that flags name, as Docker's options.
+
+    Raises:
+      ServerStartError: a flag names a file, which a container does not see.
+    """
+    options = []
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if name == "--rest_api_port":
+            options.append(f"--publish={host}:{value}:{value}")
+        elif name.endswith("_file"):
+            raise ServerStartError(
+                f"{flag}: a container does not see this file; take another server, or the files in "
+                "serving/deploy."
+            )
+    return options
 
 
 def _docker(*arguments: str) -> bool:

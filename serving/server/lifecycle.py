@@ -12,7 +12,6 @@ import logging
 import resource
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -144,8 +143,6 @@ def _metrics_path(file: Path | None) -> str | None:
 
 def _grpc_server(requests: Requests) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     server = grpc.aio.server(
-        # What the loop runs in threads: loading models for HandleReloadConfigRequest.
-        ThreadPoolExecutor(2, "grpc"),
         options=[
             # Two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", 0),
@@ -249,10 +246,12 @@ class _ConfigWatch(contextlib.AbstractContextManager[None]):
             try:
                 configs = _configured(self._flags)
                 if configs != self._last:
-                    self._last = configs
                     self._models.reload(configs)
+                    self._last = configs
             except ServingError as error:
                 _log.error("%s: %s", self._flags.model_config_file, error)
+            except Exception:  # a watcher that ends would go unnoticed
+                _log.exception("%s cannot be applied", self._flags.model_config_file)
 
 
 def _allow_many_connections() -> None:

@@ -46,7 +46,7 @@ def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel
     Raises:
       InvalidRequestError: it has something that cannot be served. TF Serving's words.
     """
-    if config.WhichOneof("config") == "custom_model_config":
+    if config.WhichOneof("config") != "model_config_list":
         raise InvalidRequestError(
             "ServerModelConfig type not supported. Only ModelConfigList is currently supported"
         )

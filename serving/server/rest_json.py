@@ -1,4 +1,4 @@
-"""TF Serving's JSON: requests to tensors and examples, outputs to lists. No HTTP.
+"""TF Serving's JSON documents: requests to tensors and examples, answers to lists. No HTTP.
 
 Numbers are checked against the signature's types: JSON has none of its own. NaN and
 Infinity are taken and given as such, as TF Serving does, although JSON has no words for them.
@@ -6,16 +6,12 @@ Infinity are taken and given as such, as TF Serving does, although JSON has no w
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from numpy.typing import NDArray
 from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
@@ -29,11 +25,10 @@ from tensorflow_serving.apis import (
 
 from serving import codec
 from serving.errors import InvalidRequestError
+from serving.server import json_values
 
 INSTANCES, INPUTS = "instances", "inputs"
-_BASE64: Final = "b64"
 _BYTES_SUFFIX: Final = "_bytes"  # of the names of outputs that hold bytes, rather than text
-_LONGEST_QUOTE: Final = 100
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 
@@ -61,7 +56,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"JSON Parse error: {error}") from error
     if not isinstance(document, dict):
-        raise InvalidRequestError(f"JSON Value: {_quote(document)} Is not object")
+        raise InvalidRequestError(f"JSON Value: {json_values.quote(document)} Is not object")
     return document
 
 
@@ -93,13 +88,15 @@ def fill_predict(
     """
     columns = _columns(body, infos)
     for name, values in columns.items():
-        codec.encode(_array(name, values, tf.as_dtype(infos[name].dtype)), request.inputs[name])
+        codec.encode(
+            json_values.to_array(name, values, tf.as_dtype(infos[name].dtype)), request.inputs[name]
+        )
 
 
 def predict_answer(response: predict_pb2.PredictResponse, layout: str) -> dict[str, Any]:
     """The answer to a Predict request, in the layout of the request."""
     columns = {
-        name: _plain(codec.decode(name, tensor), name.endswith(_BYTES_SUFFIX))
+        name: json_values.to_values(codec.decode(name, tensor), name.endswith(_BYTES_SUFFIX))
         for name, tensor in sorted(response.outputs.items())
     }
     (only, *more) = columns.values()
@@ -142,7 +139,7 @@ def classify_answer(response: classification_pb2.ClassificationResponse) -> dict
     """The answer to a Classify request: for each example, pairs of a label and a score."""
     return {
         "results": [
-            [[one.label, _decimal(one.score)] for one in entry.classes]
+            [[one.label, json_values.decimal(one.score)] for one in entry.classes]
             for entry in response.result.classifications
         ]
     }
@@ -150,7 +147,7 @@ def classify_answer(response: classification_pb2.ClassificationResponse) -> dict
 
 def regress_answer(response: regression_pb2.RegressionResponse) -> dict[str, Any]:
     """The answer to a Regress request: a number for each example."""
-    return {"results": [_decimal(entry.value) for entry in response.result.regressions]}
+    return {"results": [json_values.decimal(entry.value) for entry in response.result.regressions]}
 
 
 def status_answer(response: get_model_status_pb2.GetModelStatusResponse) -> dict[str, Any]:
@@ -208,104 +205,25 @@ def _columns(body: PredictBody, infos: TensorInfos) -> dict[str, Any]:
 
 
 def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and list(value) == [_BASE64] and isinstance(value[_BASE64], str)
-
-
-def _array(name: str, value: Any, dtype: tf.DType) -> NDArray[Any]:
-    """Nested lists as an array.
-
-    Raises:
-      InvalidRequestError: the lists have several lengths, or a value is of another type.
-    """
-    shape: list[int] = []
-    level = value
-    while isinstance(level, list):
-        shape.append(len(level))
-        if not level:
-            break
-        level = level[0]
-    leaves: list[Any] = []
-    _collect(name, value, shape, 0, _converter(dtype), leaves)
-    if dtype == tf.string:
-        array = np.empty(len(leaves), object)
-        array[:] = leaves
-        return array.reshape(shape)
-    try:
-        return np.array(leaves, dtype.as_numpy_dtype).reshape(shape)
-    except (OverflowError, ValueError) as error:
-        raise InvalidRequestError(f"input {name} has a value that {dtype.name} has not") from error
-
-
-def _collect(
-    name: str,
-    value: Any,
-    shape: list[int],
-    level: int,
-    convert: Callable[[Any], Any],
-    leaves: list[Any],
-) -> None:
-    if level == len(shape):
-        leaves.append(convert(value))
-        return
-    if not isinstance(value, list) or len(value) != shape[level]:
-        size = len(value) if isinstance(value, list) else "no list"
-        raise InvalidRequestError(
-            f"Encountered list at unexpected size: {size} at level: {level} of input {name} "
-            f"expected size: {shape[level]}"
-        )
-    for item in value:
-        _collect(name, item, shape, level + 1, convert, leaves)
-
-
-def _converter(dtype: tf.DType) -> Callable[[Any], Any]:
-    """Checks a value against a type, and converts it."""
-
-    def convert(value: Any) -> Any:
-        kind = type(value)
-        if dtype == tf.string:
-            if kind is str:
-                return value.encode()
-            if _is_base64(value):
-                return _decoded(value)
-        elif dtype == tf.bool:
-            if kind is bool:
-                return value
-        elif dtype.is_floating:
-            if kind is float or kind is int:
-                return float(value)
-        elif dtype.is_integer and kind is int:
-            return value
-        raise InvalidRequestError(
-            f"JSON Value: {_quote(value)} Type: {kind.__name__} is not of expected type: "
-            f"{dtype.name}"
-        )
-
-    return convert
-
-
-def _decoded(value: Mapping[str, str]) -> bytes:
-    try:
-        return base64.b64decode(value[_BASE64], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("Unable to base64 decode") from error
+    return isinstance(value, dict) and not json_values.is_base64(value)
 
 
 def _example(given: Any) -> example_pb2.Example:
     if not isinstance(given, dict):
-        raise InvalidRequestError(f"Example must be JSON object but got {_quote(given)}")
+        raise InvalidRequestError(f"Example must be JSON object but got {json_values.quote(given)}")
     example = example_pb2.Example()
     for name, value in given.items():
         values = value if isinstance(value, list) else [value]
         feature = example.features.feature[name]
-        kinds = {_BASE64 if _is_base64(item) else type(item).__name__ for item in values}
+        kinds = {
+            json_values.BASE64 if json_values.is_base64(item) else type(item).__name__
+            for item in values
+        }
         try:
-            if kinds <= {"str", _BASE64}:
+            if kinds <= {"str", json_values.BASE64}:
                 feature.bytes_list.value.extend(
-                    item.encode() if isinstance(item, str) else _decoded(item) for item in values
+                    item.encode() if isinstance(item, str) else json_values.decoded(item)
+                    for item in values
                 )
             elif kinds <= {"int", "bool"}:
                 feature.int64_list.value.extend(map(int, values))
@@ -319,32 +237,3 @@ def _example(given: Any) -> example_pb2.Example:
         except (ValueError, OverflowError) as error:
             raise InvalidRequestError(f"Feature: {name}: {error}") from error
     return example
-
-
-def _plain(array: NDArray[Any], is_bytes: bool) -> Any:
-    """An array as nested lists, for JSON."""
-    if array.dtype == object:
-        return _texts(array.tolist(), is_bytes)
-    if array.dtype == np.float32:
-        # The shortest text that is this number, as TF Serving prints it: 0.1, where Python's own
-        # conversion to 64 bits gives 0.10000000149011612.
-        flat = np.array([_decimal(value) for value in array.ravel()], np.float64)
-        return flat.reshape(array.shape).tolist()
-    return array.tolist()
-
-
-def _decimal(value: float) -> float:
-    return float(str(np.float32(value)))
-
-
-def _texts(value: Any, is_bytes: bool) -> Any:
-    if isinstance(value, list):
-        return [_texts(item, is_bytes) for item in value]
-    if is_bytes:
-        return {_BASE64: base64.b64encode(value).decode()}
-    return value.decode("utf-8", errors="replace")
-
-
-def _quote(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from serving import codec
 from serving.client import Client
-from serving.server import rest_json
+from serving.server import json_values
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -122,7 +122,7 @@ def test_any_bytes_are_answered_or_refused(target: Server, content: bytes) -> No
     assert code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, *REFUSALS}
 
 
-json_values = st.recursive(
+any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=3),
     max_leaves=20,
@@ -130,9 +130,7 @@ json_values = st.recursive(
 
 
 @_settings
-@given(
-    key=st.sampled_from(["instances", "inputs"]), values=json_values, signature=names | json_values
-)
+@given(key=st.sampled_from(["instances", "inputs"]), values=any_json, signature=names | any_json)
 def test_any_json_is_answered_or_refused(
     target: Server, key: str, values: object, signature: object
 ) -> None:
@@ -150,8 +148,17 @@ def test_floats_survive_the_protocol_and_json(array: list) -> None:
     tensor = tensor_pb2.TensorProto()
     codec.encode(values, tensor)
     np.testing.assert_array_equal(codec.decode("x", tensor), values)
-    plain = np.array(rest_json._plain(values, False), np.float32).reshape(-1, 2)
+    plain = np.array(json_values.to_values(values, False), np.float32).reshape(-1, 2)
     np.testing.assert_array_equal(plain, values)
+
+
+@pytest.mark.parametrize("value", ["1" * 400, "[" * 900 + "]" * 900, '{"b64": "?"}', "-1", "256"])
+def test_json_that_fits_no_number_is_refused(target: Server, value: str) -> None:
+    for signature in ("predict_images", "predict_float_images"):
+        body = f'{{"signature_name": "{signature}", "inputs": {value}}}'
+        url = f"{target.rest}/v1/models/mnist:predict"
+        response = httpx.post(url, content=body, timeout=TIMEOUT_S)
+        assert response.status_code == 400, response.text
 
 
 def test_an_empty_batch_is_refused(target: Server) -> None:
