@@ -126,6 +126,8 @@ class Versions:
         Args:
           should_stop: asked between two versions.
         """
+        if not self.config.base_path.is_dir():
+            return  # not there yet, or a volume that is away for a moment: nothing is given up
         present = version_folders.find(self.config.base_path)
         for version in set(self._failures) - set(present):
             del self._failures[version]

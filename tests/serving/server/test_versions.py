@@ -167,6 +167,17 @@ def test_a_version_that_is_removed_is_let_go_and_may_come_back(
     assert _states(versions) == {7: VersionState.AVAILABLE}
 
 
+def test_a_folder_that_is_away_for_a_moment_takes_nothing_along(folder: Path) -> None:
+    versions = _versions(folder)
+    versions.refresh()
+    away = folder.rename(folder.with_name("away"))
+    versions.refresh()
+    assert versions.available == [7]
+    away.rename(folder)
+    versions.refresh()
+    assert versions.available == [7]
+
+
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000])
 def test_half_a_model_does_not_load(folder: Path, size: int) -> None:
     (weights,) = (folder / "7" / "variables").glob("*.data-*")
