@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -225,6 +226,19 @@ def test_a_port_that_is_taken_is_one_sentence(rolling: Server, tmp_path: Path) -
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
         assert "cannot be listened on: another program has it" in done.stderr.splitlines()[-1]
+
+
+def test_it_listens_on_loopback_only(rolling: Server) -> None:
+    for address in (rolling.address, rolling.rest.removeprefix("http://")):
+        port = int(address.rpartition(":")[2])
+        found = []
+        for table in ("tcp", "tcp6"):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                local, state = line.split()[1], line.split()[3]
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:  # it listens
+                    found.append(local.rpartition(":")[0])
+        # The last four bytes, in the order of this machine, of an IPv4 or a mapped IPv6 address.
+        assert [socket.inet_ntoa(bytes.fromhex(a)[-4:][::-1]) for a in found] == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(
