@@ -30,10 +30,6 @@ class OverloadedError(ServingError):
     """Too many requests are waiting already."""
 
 
-class DeadlineError(ServingError):
-    """The answer was not ready in time."""
-
-
 class ModelLoadError(ServingError):
     """A version's folder does not hold a SavedModel that can be loaded and warmed up."""
 

@@ -108,7 +108,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         self, request: get_model_status_pb2.GetModelStatusRequest, context: _Context
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """The state of every known version, or of the one asked for."""
-        return self._requests.status(request.model_spec)
+        return self._requests.status(request)
 
     @_answering_errors
     async def HandleReloadConfigRequest(

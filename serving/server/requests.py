@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -36,7 +36,6 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
     errors.ModelLoadError: grpc.StatusCode.UNKNOWN,  # TF Serving's, of a list it could not load
-    errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 Answer = TypeVar("Answer")
@@ -57,21 +56,21 @@ class Requests:
 
     async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Any signature on any tensors."""
-        with self.models.use(request.model_spec) as model:
+        with self.models.use(_spec(request)) as model:
             return await self._run(inference.predict(model, request))
 
     async def classify(
         self, request: classification_pb2.ClassificationRequest
     ) -> classification_pb2.ClassificationResponse:
         """Classifies tf.Example protos."""
-        with self.models.use(request.model_spec) as model:
+        with self.models.use(_spec(request)) as model:
             return await self._run(inference.classify(model, request))
 
     async def regress(
         self, request: regression_pb2.RegressionRequest
     ) -> regression_pb2.RegressionResponse:
         """A number for each tf.Example proto."""
-        with self.models.use(request.model_spec) as model:
+        with self.models.use(_spec(request)) as model:
             return await self._run(inference.regress(model, request))
 
     async def multi_inference(
@@ -81,7 +80,7 @@ class Requests:
         if not request.tasks:
             raise errors.InvalidRequestError("Inference request is missing tasks.")
         response = inference_pb2.MultiInferenceResponse()
-        with self.models.use(request.tasks[0].model_spec) as model:
+        with self.models.use(_spec(request.tasks[0])) as model:
             for call in inference.multi_inference(model, request):
                 response.results.append(await self._run(call))
         return response
@@ -97,13 +96,15 @@ class Requests:
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a version."""
-        with self.models.use(request.model_spec) as model:
+        with self.models.use(_spec(request)) as model:
             return inference.metadata(model, request)
 
-    def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+    def status(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """The state of every known version, or of the one asked for; a label says nothing here."""
         response = get_model_status_pb2.GetModelStatusResponse()
-        for status in self.models.statuses(spec):
+        for status in self.models.statuses(_spec(request)):
             entry = response.model_version_status.add()
             entry.version = status.version
             entry.state = status.state.value
@@ -135,3 +136,10 @@ class Requests:
         # Who cancels the request cancels the future: it is not run, if it was not yet.
         future = self._scheduler.submit(call.signature, call.inputs)
         return call.answer(await asyncio.wrap_future(future))
+
+
+def _spec(request: Any) -> model_pb2.ModelSpec:
+    if not request.HasField("model_spec"):
+        raise errors.InvalidRequestError("Missing ModelSpec")
+    spec: model_pb2.ModelSpec = request.model_spec
+    return spec

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
+    get_model_status_pb2,
     model_pb2,
     predict_pb2,
     regression_pb2,
@@ -112,7 +113,8 @@ class _Api:
         if request.method == "GET" and (asked := _LOOK.fullmatch(path)):
             spec = _spec(asked)
             if not asked["metadata"]:
-                return rest_json.status_answer(self._requests.status(spec))
+                states = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+                return rest_json.status_answer(self._requests.status(states))
             wanted = get_model_metadata_pb2.GetModelMetadataRequest(
                 model_spec=spec, metadata_field=[inference.SIGNATURE_DEF]
             )

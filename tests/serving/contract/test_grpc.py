@@ -244,6 +244,7 @@ def test_multi_inference_refuses_what_does_not_fit(
 @pytest.mark.parametrize(
     ("request_", "code", "message"),
     [
+        (predict_pb2.PredictRequest(), INVALID, "Missing ModelSpec"),
         (_spec(name=""), INVALID, "ModelSpec has no name specified."),
         (_spec(name="x"), NOT_FOUND, "Servable not found for request: Latest(x)"),
         (_spec(version=7), NOT_FOUND, "Servable not found for request: Specific(mnist, 7)"),
@@ -341,6 +342,8 @@ def test_status_is_of_all_versions_whatever_the_label(server: Server) -> None:
 @pytest.mark.parametrize(
     ("spec", "code", "message"),
     [
+        (None, INVALID, "Missing ModelSpec"),
+        (model_pb2.ModelSpec(), INVALID, "ModelSpec has no name specified."),
         (model_pb2.ModelSpec(name="x"), NOT_FOUND, "Could not find any versions of model x"),
         (
             model_pb2.ModelSpec(name="mnist", version=wrappers_pb2.Int64Value(value=7)),
@@ -350,7 +353,7 @@ def test_status_is_of_all_versions_whatever_the_label(server: Server) -> None:
     ],
 )
 def test_status_of_what_is_unknown(
-    server: Server, spec: model_pb2.ModelSpec, code: grpc.StatusCode, message: str
+    server: Server, spec: model_pb2.ModelSpec | None, code: grpc.StatusCode, message: str
 ) -> None:
     request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
     assert _refusal(server.model.GetModelStatus, request) == (code, message)
