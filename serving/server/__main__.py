@@ -7,6 +7,7 @@ file or an address that is taken is a sentence and exit code 1, one in the flags
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from serving.errors import ServerStartError
     from serving.server import lifecycle
 
+    # What was imported stays: Python need not look at it each time that a version is let go.
+    gc.collect()
+    gc.freeze()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     tf.get_logger().setLevel(logging.ERROR)  # each load would be called deprecated
 
