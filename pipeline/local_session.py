@@ -118,8 +118,10 @@ def serve(
     ) as server:
         is_secure = any(flag.startswith("--ssl_config_file") for flag in flags)
         version = "" if is_secure else f" version {_ready_version(server, name)}"
+        rest = next((f.partition("=")[2] for f in flags if f.startswith("--rest_api_port=")), "")
+        also = f", http://{host}:{rest}/v1/models/{name}" if rest else ""
         console.print(
-            f"serving {name}{version} at {server.address} ({server.kind}), log {log}\n"
+            f"serving {name}{version} at {server.address} ({server.kind}){also}, log {log}\n"
             f"ask it with: mnist-tfx predict idx:0 --address {server.address} --name {name}",
             highlight=False,
             soft_wrap=True,

@@ -53,6 +53,8 @@ class RunningServer:
         """Raises ServerStartError where the process has ended."""
         if self.process.poll() is not None:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if self.kind == ServerKind.DOCKER:  # it says first what is wrong, then how to get help
+                lines = lines[:1]
             raise ServerStartError(
                 f"the model server ended with exit code {self.process.returncode}: "
                 f"{lines[-1] if lines else 'it said nothing'} (log: {self.log})"
