@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
@@ -19,10 +19,24 @@ from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
 ANOMALIES_FILE = "SchemaDiff.pb"  # the name that TFX's validators write
+ACCEPTED_FILE = "ACCEPTED"
+
+# Custom properties of the acceptance.
+EXAMPLES_ID, STATISTICS_ID = "examples_id", "statistics_id"
+
+# The validators, in words.
+SCHEMA = "schema"
+CLASS_BALANCE = "class balance"
+SKEW = "skew between splits"
+DRIFT = "drift from the last accepted data"
+IMAGES = "images and labels"
 
 
 class Anomaly(NamedTuple):
-    """One reason why a split is not what the schema or the baseline says."""
+    """One reason why a split is not what it must be."""
+
+    gate: str
+    """Which validator says so, in words."""
 
     split: str
     feature: str  # empty for an anomaly of the whole split
@@ -30,7 +44,7 @@ class Anomaly(NamedTuple):
 
     def __str__(self) -> str:
         where = f"{self.split}, {self.feature}" if self.feature else self.split
-        return f"{where}: {self.reason}"
+        return f"{self.gate}: {where}: {self.reason}"
 
 
 class AnomaliesFoundError(Exception):
@@ -52,25 +66,52 @@ class AnomaliesFoundError(Exception):
 
 @component
 def AnomalyGate(
+    examples: InputArtifact[standard_artifacts.Examples],
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     schema_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
-    distribution_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    balance_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    skew_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    drift_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    image_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    acceptance: OutputArtifact[standard_artifacts.ExampleAnomalies],
     code_digest: Parameter[str],
 ) -> None:
-    """Raises AnomaliesFoundError unless both validators found nothing.
+    """Raises AnomaliesFoundError unless all validators found nothing.
 
     Args:
+      examples: what was judged.
+      statistics: its statistics.
       schema_anomalies: what ExampleValidator found.
-      distribution_anomalies: what DistributionValidator found.
+      balance_anomalies: how the classes' shares differ from the expected ones.
+      skew_anomalies: how `eval` and `test` differ from `train`.
+      drift_anomalies: how the splits differ from those that were accepted before.
+      image_anomalies: what ImageValidator found.
+      acceptance: made where nothing was found. Its custom properties name the examples and
+        the statistics, for AcceptedSpans.
       code_digest: identifies the code, see `IdxExampleGen`.
     """
-    found = [*read_anomalies(schema_anomalies), *read_anomalies(distribution_anomalies)]
+    found = [
+        anomaly
+        for gate, anomalies in (
+            (SCHEMA, schema_anomalies),
+            (CLASS_BALANCE, balance_anomalies),
+            (SKEW, skew_anomalies),
+            (DRIFT, drift_anomalies),
+            (IMAGES, image_anomalies),
+        )
+        for anomaly in read_anomalies(anomalies, gate)
+    ]
     if found:
         count = f"{len(found)} anomal{'y' if len(found) == 1 else 'ies'}"
         raise AnomaliesFoundError(f"the data has {count}: {'; '.join(map(str, found))}", found)
+    acceptance.set_int_custom_property(EXAMPLES_ID, examples.id)
+    acceptance.set_int_custom_property(STATISTICS_ID, statistics.id)
+    fileio.makedirs(acceptance.uri)
+    io_utils.write_string_file(posixpath.join(acceptance.uri, ACCEPTED_FILE), "")
 
 
-def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:
-    """What a validator recorded, in the order of the splits' names.
+def read_anomalies(artifact: Artifact, gate: str) -> Iterator[Anomaly]:
+    """What a validator recorded, in the order of the splits' names; `gate` is its name in words.
 
     Raises:
       FileNotFoundError: it recorded nothing, not even that all is well.
@@ -88,9 +129,9 @@ def read_anomalies(artifact: Artifact) -> Iterator[Anomaly]:
         recorded = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
         for feature, info in sorted(recorded.anomaly_info.items()):
             reasons = [reason.description for reason in info.reason] or [info.description]
-            yield from (Anomaly(split, feature, reason) for reason in reasons)
+            yield from (Anomaly(gate, split, feature, reason) for reason in reasons)
         if recorded.HasField("dataset_anomaly_info"):
             for reason in recorded.dataset_anomaly_info.reason:
-                yield Anomaly(split, "", reason.description)
+                yield Anomaly(gate, split, "", reason.description)
         if recorded.data_missing:
-            yield Anomaly(split, "", "there are no examples")
+            yield Anomaly(gate, split, "", "there are no examples")

@@ -4,6 +4,9 @@ The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval
 the pair `t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped.
 The features of an example are named in `trainer/features.py`.
 
+Data that keeps coming has its pairs in a folder for each span, such as `span-12/`, or for
+each version of a span, `span-12/version-2/`: one span is ingested, of its newest version.
+
 What this does not do: judge the content. A wrong size, a label of 12 or an
 inverted image is written as it is, for the schema to find; only files that are not
 whole IDX files are refused here.
@@ -13,11 +16,12 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import posixpath
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, Literal
 
 import apache_beam as beam
 import tensorflow as tf
@@ -31,14 +35,18 @@ from tfx.components.example_gen import (
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
+from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
 from components import idx_format
 from trainer import features
 
 TRAIN, EVAL, TEST = "train", "eval", "test"
+LATEST: Final = "latest"
+FILES = "files"  # custom property of the examples: JSON, the sha256 of each file by its path
 _EVAL_FRACTION = "eval_fraction"
 
 
@@ -56,11 +64,7 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
             exec_properties, pipeline_info, component_info
         )
         digest = hashlib.sha256()
-        folder = resolved[specs.INPUT_BASE_KEY]
-        patterns = {split.pattern for split in _input_config(resolved).splits}
-        paths = {path for pattern in patterns for path in matching(folder, pattern)}
-        for path in sorted(paths):
-            content = hashlib.sha256(fileio.open(path, "rb").read()).hexdigest()
+        for path, content in file_digests(resolved).items():
             digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
         resolved[utils.FINGERPRINT_PROPERTY_NAME] = f"sha256:{digest.hexdigest()}"
         return resolved
@@ -68,6 +72,17 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
 
 class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignore[misc]
     """Writes every split as gzipped TFRecord files of tf.Example protos."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """What TFX's executor does; the files are recorded, for lineage."""
+        super().Do(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
+        examples.set_string_custom_property(FILES, json.dumps(file_digests(exec_properties)))
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
         """The transform for a whole pair."""
@@ -98,6 +113,9 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
       input_base: the folder with the four files, a path or a bucket's URI.
       eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
         is taken from the end, so that it is the same images in every run.
+      span: which span to take, a number or LATEST; None where the four files are in
+        `input_base` itself.
+      span_folder: where a span's files are below it: a path with {SPAN}, and perhaps {VERSION}.
       code_digest: what identifies this component's code. TFX's cache key has no code
         in it, so without this an edit would look unchanged.
     """
@@ -106,23 +124,37 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
     def __init__(
-        self, input_base: str | RuntimeParameter, eval_fraction: float, code_digest: str = ""
+        self,
+        input_base: str | RuntimeParameter,
+        eval_fraction: float,
+        span: int | Literal["latest"] | None = None,
+        span_folder: str = "span-{SPAN}",
+        code_digest: str = "",
     ):
         settings = struct_pb2.Struct()
         settings.update({_EVAL_FRACTION: eval_fraction, "code_digest": code_digest})
         custom_config = example_gen_pb2.CustomConfig()
         custom_config.custom_config.Pack(settings)
         Split = example_gen_pb2.Input.Split
+        prefix = "" if span is None else f"{span_folder}/"
+        is_numbered = span is not None and span != LATEST  # TFX takes the latest unless told
         super().__init__(
             input_base=input_base,
             input_config=example_gen_pb2.Input(
                 splits=[
-                    Split(name=TRAIN, pattern="train-*"),
-                    Split(name=EVAL, pattern="train-*"),
-                    Split(name=TEST, pattern="t10k-*"),
+                    Split(name=TRAIN, pattern=f"{prefix}train-*"),
+                    Split(name=EVAL, pattern=f"{prefix}train-*"),
+                    Split(name=TEST, pattern=f"{prefix}t10k-*"),
                 ]
             ),
             custom_config=custom_config,
+            range_config=range_config_pb2.RangeConfig(
+                static_range=range_config_pb2.StaticRange(
+                    start_span_number=span, end_span_number=span
+                )
+            )
+            if is_numbered
+            else None,
         )
 
 
@@ -131,7 +163,8 @@ class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
 
     Args:
       folder: where the files are.
-      pattern: a glob that matches the image file and the label file.
+      pattern: a glob that matches the image file and the label file; it may begin with a
+        folder's name.
       first: where to start, as a share of the images, 0 to 1.
       last: where to stop.
     """
@@ -174,8 +207,9 @@ def make_examples(
 
 
 def _read_examples(folder: str, pattern: str, first: float, last: float) -> Iterator[bytes]:
-    with _on_disk(folder, pattern) as local_folder:
-        pair = idx_format.read_pair(*idx_format.find_pair(local_folder, pattern))
+    below, name = posixpath.split(pattern)
+    with _on_disk(posixpath.join(folder, below), name) as local_folder:
+        pair = idx_format.read_pair(*idx_format.find_pair(local_folder, name))
     start, stop = (round(share * len(pair.images)) for share in (first, last))
     for example in make_examples(pair, start, stop):
         yield example.SerializeToString(deterministic=True)
@@ -191,6 +225,18 @@ def _on_disk(folder: str, pattern: str) -> Iterator[str]:
         for path in matching(folder, pattern):
             fileio.copy(path, posixpath.join(scratch, posixpath.basename(path)))
         yield scratch
+
+
+def file_digests(exec_properties: dict[str, Any]) -> dict[str, str]:
+    """The sha256 of each file that is ingested, by its path below the data's folder."""
+    base = exec_properties[specs.INPUT_BASE_KEY]
+    patterns = {split.pattern for split in _input_config(exec_properties).splits}
+    digests = {}
+    for below, name in map(posixpath.split, patterns):
+        for path in matching(posixpath.join(base, below), name):
+            content = hashlib.sha256(fileio.open(path, "rb").read()).hexdigest()
+            digests[posixpath.join(below, posixpath.basename(path))] = content
+    return dict(sorted(digests.items()))
 
 
 def matching(folder: str, pattern: str) -> list[str]:

@@ -14,7 +14,7 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import tensorflow as tf
@@ -29,9 +29,10 @@ from tensorflow_serving.apis import (
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from components import ingested
 from serving import codec, launcher, warm_up_file
 from serving.client import Client
 from serving.errors import ServingError
@@ -57,17 +58,6 @@ _READY_TIMEOUT_S: Final = 180.0
 _BLESSED_FILE, _NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 
 
-class Sample(NamedTuple):
-    """A few examples: serialized, and what they show.
-
-    `images` is uint8 [count, 28, 28], `indices` int64 [count], positions in the IDX file.
-    """
-
-    examples: list[bytes]
-    images: NDArray[np.uint8]
-    indices: NDArray[np.int64]
-
-
 @component
 def ServerValidator(
     model: InputArtifact[standard_artifacts.Model],
@@ -91,7 +81,7 @@ def ServerValidator(
       code_digest: identifies the code, see `IdxExampleGen`.
     """
     source = path_utils.serving_model_path(model.uri)
-    sample = read_sample(artifact_utils.get_split_uri([examples], _TEST), requests)
+    sample = choose(ingested.read(examples, _TEST), requests)
     with tempfile.TemporaryDirectory(prefix="server-validator-") as scratch:
         base_path = Path(scratch) / _MODEL
         version = base_path / str(_VERSION)
@@ -116,36 +106,24 @@ def ServerValidator(
     logging.info("The model is %s", f"not blessed: {reason}" if reason else "blessed.")
 
 
-def read_sample(split_uri: str, count: int) -> Sample:
-    """`count` examples of a split, evenly spaced in the order of their indices."""
-    found: dict[int, tuple[bytes, NDArray[np.uint8]]] = {}
-    paths = [posixpath.join(split_uri, name) for name in sorted(fileio.listdir(split_uri))]
-    for record in tf.data.TFRecordDataset(paths, compression_type="GZIP").as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        pixels = np.frombuffer(feature[features.IMAGE].bytes_list.value[0], np.uint8)
-        image = pixels.reshape(features.HEIGHT_PX, features.WIDTH_PX)
-        found[feature[features.INDEX].int64_list.value[0]] = record, image
-    indices = np.array(sorted(found))
-    chosen = indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)]
-    return Sample(
-        [found[index][0] for index in chosen],
-        np.stack([found[index][1] for index in chosen]),
-        chosen,
-    )
+def choose(split: ingested.Split, count: int) -> ingested.Split:
+    """`count` examples, evenly spaced."""
+    places = np.linspace(0, len(split.records) - 1, min(count, len(split.records)))
+    return split.take(places.astype(int))
 
 
-def evaluate(model: Path, sample: Sample) -> NDArray[np.float32]:
+def evaluate(model: Path, sample: ingested.Split) -> NDArray[np.float32]:
     """What the model itself says, in the way that the Evaluator asks it; float32 [count, 10]."""
     module = tf.saved_model.load(str(model))
     signature = module.signatures[features.SERVING_DEFAULT]
-    outputs = signature(**{features.EXAMPLES: tf.constant(sample.examples)})
+    outputs = signature(**{features.EXAMPLES: tf.constant(sample.records)})
     probabilities: NDArray[np.float32] = outputs[features.PROBABILITIES].numpy()
     return probabilities
 
 
 def check(
     base_path: Path,
-    sample: Sample,
+    sample: ingested.Split,
     expected: NDArray[np.float32],
     max_latency_ms: float,
     kind: ServerKind | None,
@@ -192,7 +170,7 @@ def check(
         )
 
 
-def warm_up_records(sample: Sample) -> Iterator[prediction_log_pb2.PredictionLog]:
+def warm_up_records(sample: ingested.Split) -> Iterator[prediction_log_pb2.PredictionLog]:
     """One request for each signature, and one with a batch."""
     images = sample.images
     for batch in (images[:1], images[:1] / features.WHITE, images[:_BATCH]):
@@ -200,7 +178,7 @@ def warm_up_records(sample: Sample) -> Iterator[prediction_log_pb2.PredictionLog
         # The name of the model is not looked at: the file is in the model's own folder.
         record.predict_log.request.CopyFrom(codec.predict_request(_MODEL, batch))
         yield record
-    examples = np.array(sample.examples[:1], object)
+    examples = np.array(sample.records[:1], object)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = _MODEL
     codec.encode(examples, request.inputs[features.EXAMPLES])
@@ -208,7 +186,7 @@ def warm_up_records(sample: Sample) -> Iterator[prediction_log_pb2.PredictionLog
         predict_log=prediction_log_pb2.PredictLog(request=request)
     )
     given = input_pb2.Input()
-    given.example_list.examples.append(tf.train.Example.FromString(sample.examples[0]))
+    given.example_list.examples.append(tf.train.Example.FromString(sample.records[0]))
     classify = classification_pb2.ClassificationRequest(input=given)
     classify.model_spec.name = _MODEL
     classify.model_spec.signature_name = features.CLASSIFY

@@ -1,52 +1,46 @@
-"""What TFMA measures, and the thresholds that a model must pass to be blessed."""
+"""What TFMA measures, and the thresholds that a model must pass to be blessed.
+
+`components/evaluation_results.py` reads what comes of it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import tensorflow_model_analysis as tfma
-from numpy.typing import NDArray
-from tensorflow_model_analysis.proto import (
-    config_pb2,
-    metrics_for_slice_pb2,
-    validation_result_pb2,
-)
+from tensorflow_model_analysis.proto import config_pb2
 
-from pipeline.config import EvaluationConfig
+from components import calibration
+from components.evaluation_results import (
+    ACCURACY,
+    ALL_DIGITS,
+    CALIBRATION_ERROR,
+    CANDIDATE,
+    CHAMPION,
+    CONFIDENCE,
+    CONFUSION_MATRIX,
+    EACH_DIGIT,
+    EACH_DIRECTION,
+    EACH_STRENGTH,
+    LOSS,
+)
+from pipeline.config import REPORT, EvaluationConfig, Limit, RobustnessConfig
 from trainer import features
 
-ACCURACY = "sparse_categorical_accuracy"
-LOSS = "sparse_categorical_crossentropy"
-CONFUSION_MATRIX = "multi_class_confusion_matrix_plot"
-CANDIDATE, CHAMPION = "candidate", "champion"
-OVERALL = config_pb2.SlicingSpec()
-EACH_DIGIT = config_pb2.SlicingSpec(feature_keys=[features.LABEL])
+Threshold = config_pb2.PerSliceMetricThreshold
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the Evaluator found about a candidate, on the test split."""
-
-    examples: int
-    accuracy: float
-    loss: float
-    digit_accuracy: dict[str, float]
-    refusals: tuple[str, ...]
-    """Why it was not blessed, one threshold a sentence; empty where it was."""
-
-
-def eval_config(config: EvaluationConfig) -> config_pb2.EvalConfig:
-    """TFMA's configuration: the metrics, overall and for each digit, and the thresholds.
+def eval_config(
+    evaluation: EvaluationConfig, robustness: RobustnessConfig
+) -> config_pb2.EvalConfig:
+    """TFMA's configuration: the metrics, the slices and the thresholds.
 
     Where there is no champion yet, TFX's Evaluator drops what compares with it.
     """
     return config_pb2.EvalConfig(
         model_specs=[_model_spec(CANDIDATE), _model_spec(CHAMPION, is_baseline=True)],
-        slicing_specs=[OVERALL, EACH_DIGIT],
+        slicing_specs=[ALL_DIGITS, EACH_DIGIT, EACH_STRENGTH, EACH_DIRECTION],
         metrics_specs=[
             config_pb2.MetricsSpec(
                 metrics=[
@@ -56,25 +50,25 @@ def eval_config(config: EvaluationConfig) -> config_pb2.EvalConfig:
                         config=_named(ACCURACY),
                         # Not `threshold`: that would hold for every slice.
                         per_slice_thresholds=[
-                            _threshold(
-                                OVERALL,
-                                value_threshold=_at_least(config.min_accuracy),
-                                change_threshold=config_pb2.GenericChangeThreshold(
-                                    absolute={"value": -config.max_accuracy_drop},
-                                    direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-                                ),
-                            ),
-                            _threshold(
-                                EACH_DIGIT, value_threshold=_at_least(config.min_digit_accuracy)
-                            ),
+                            *_at_least(ALL_DIGITS, evaluation.min_accuracy),
+                            *_no_worse(ALL_DIGITS, evaluation.max_accuracy_drop),
+                            *_at_least(EACH_DIGIT, evaluation.min_digit_accuracy),
+                            *_no_worse(EACH_DIGIT, evaluation.max_digit_accuracy_drop),
+                            *_robust(robustness),
                         ],
                     ),
                     config_pb2.MetricConfig(
                         class_name="SparseCategoricalCrossentropy",
                         config=_named(LOSS),
-                        per_slice_thresholds=[
-                            _threshold(OVERALL, value_threshold=_at_most(config.max_loss))
-                        ],
+                        per_slice_thresholds=_at_most(ALL_DIGITS, evaluation.max_loss),
+                    ),
+                    config_pb2.MetricConfig(
+                        class_name=calibration.ExpectedCalibrationError.__name__,
+                        module=calibration.__name__,
+                        config=_named(CALIBRATION_ERROR),
+                        per_slice_thresholds=_at_most(
+                            ALL_DIGITS, evaluation.max_calibration_error
+                        ),
                     ),
                     config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot",
@@ -83,75 +77,52 @@ def eval_config(config: EvaluationConfig) -> config_pb2.EvalConfig:
                 ]
             )
         ],
+        options=config_pb2.Options(
+            compute_confidence_intervals={"value": True},
+            confidence_intervals=config_pb2.ConfidenceIntervalOptions(
+                method=config_pb2.ConfidenceIntervalOptions.JACKKNIFE
+            ),
+        ),
     )
 
 
-def read_verdict(evaluation_uri: str) -> Verdict:
-    """Reads what the Evaluator wrote into its `evaluation` artifact."""
-    metrics: dict[str, dict[str, float]] = {}
-    for per_slice in tfma.load_metrics(evaluation_uri):
-        metrics[_digit(per_slice.slice_key)] = {
-            metric.key.name: metric.value.double_value.value
-            for metric in per_slice.metric_keys_and_values
-            if _is_candidates(metric.key)
-        }
-    overall = metrics.pop("")
-    return Verdict(
-        examples=int(overall["example_count"]),
-        accuracy=overall[ACCURACY],
-        loss=overall[LOSS],
-        digit_accuracy={digit: metrics[digit][ACCURACY] for digit in sorted(metrics)},
-        refusals=tuple(_refusals(tfma.load_validation_result(evaluation_uri))),
+def _robust(robustness: RobustnessConfig) -> Iterator[Threshold]:
+    for corruption, limits in robustness.min_accuracy.items():
+        for strength, limit in limits.items():
+            where = {features.CORRUPTION: corruption, features.STRENGTH: strength}
+            yield from _at_least(config_pb2.SlicingSpec(feature_values=where), limit)
+
+
+def _at_least(slicing: config_pb2.SlicingSpec, limit: Limit) -> list[Threshold]:
+    bounds = config_pb2.GenericValueThreshold(lower_bound={"value": _number(limit)})
+    return _threshold(slicing, limit, value_threshold=bounds)
+
+
+def _at_most(slicing: config_pb2.SlicingSpec, limit: Limit) -> list[Threshold]:
+    bounds = config_pb2.GenericValueThreshold(upper_bound={"value": _number(limit)})
+    return _threshold(slicing, limit, value_threshold=bounds)
+
+
+def _no_worse(slicing: config_pb2.SlicingSpec, drop: Limit) -> list[Threshold]:
+    change = config_pb2.GenericChangeThreshold(
+        absolute={"value": -_number(drop)}, direction=config_pb2.MetricDirection.HIGHER_IS_BETTER
     )
+    return _threshold(slicing, drop, change_threshold=change)
 
 
-def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
-    """How often each digit was taken for each: int64 [10, 10], rows are the true digits."""
-    matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES), np.int64)
-    for per_slice in tfma.load_plots(evaluation_uri):
-        if per_slice.slice_key.single_slice_keys:
-            continue
-        for plot in per_slice.plot_keys_and_values:
-            if plot.key.name == CONFUSION_MATRIX and _is_candidates(plot.key):
-                (at_threshold,) = plot.value.multi_class_confusion_matrix_at_thresholds.matrices
-                for entry in at_threshold.entries:
-                    cell = entry.actual_class_id, entry.predicted_class_id
-                    matrix[cell] += round(entry.num_weighted_examples)
-    return matrix
+def _threshold(
+    slicing: config_pb2.SlicingSpec, limit: Limit, **thresholds: Any
+) -> list[Threshold]:
+    """None where the metric is only reported."""
+    if limit == REPORT:
+        return []
+    return [
+        Threshold(slicing_specs=[slicing], threshold=config_pb2.MetricThreshold(**thresholds))
+    ]
 
 
-def _is_candidates(key: metrics_for_slice_pb2.MetricKey | metrics_for_slice_pb2.PlotKey) -> bool:
-    # TFMA leaves the name out where there is only one model. Plots have no differences.
-    return key.model_name in ("", CANDIDATE) and not getattr(key, "is_diff", False)
-
-
-def _refusals(result: validation_result_pb2.ValidationResult) -> Iterator[str]:
-    label = {ACCURACY: "accuracy", LOSS: "loss"}
-    for per_slice in sorted(result.metric_validations_per_slice, key=lambda s: _digit(s.slice_key)):
-        digit = _digit(per_slice.slice_key)
-        where = f" on the digit {digit}" if digit else ""
-        for failure in per_slice.failures:
-            name = f"{label.get(failure.metric_key.name, failure.metric_key.name)}{where}"
-            value = failure.metric_value.double_value.value
-            threshold = failure.metric_threshold
-            if failure.metric_key.is_diff:
-                allowed = -threshold.change_threshold.absolute.value
-                yield f"{name} is {-value:.4f} below the champion's, and {allowed:g} is allowed"
-            elif threshold.value_threshold.HasField("lower_bound"):
-                bound = threshold.value_threshold.lower_bound.value
-                yield f"{name} is {value:.4f}, and at least {bound:g} is asked for"
-            elif threshold.value_threshold.HasField("upper_bound"):
-                bound = threshold.value_threshold.upper_bound.value
-                yield f"{name} is {value:.4f}, and at most {bound:g} is allowed"
-            else:
-                yield f"{name} is {value:.4f}: {failure.message or 'not valid'}"
-    for missing in result.missing_slices:
-        yield f"no test image for {', '.join(missing.feature_keys) or 'any slice'}"
-
-
-def _digit(slice_key: metrics_for_slice_pb2.SliceKey) -> str:
-    """The digit of a slice, as text; empty for all examples."""
-    return "".join(str(part.int64_value) for part in slice_key.single_slice_keys)
+def _number(limit: Limit) -> float:
+    return 0.0 if limit == REPORT else float(limit)
 
 
 def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
@@ -162,22 +133,6 @@ def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
         label_key=features.LABEL,
         is_baseline=is_baseline,
     )
-
-
-def _threshold(
-    slicing: config_pb2.SlicingSpec, **thresholds: Any
-) -> config_pb2.PerSliceMetricThreshold:
-    return config_pb2.PerSliceMetricThreshold(
-        slicing_specs=[slicing], threshold=config_pb2.MetricThreshold(**thresholds)
-    )
-
-
-def _at_least(bound: float) -> config_pb2.GenericValueThreshold:
-    return config_pb2.GenericValueThreshold(lower_bound={"value": bound})
-
-
-def _at_most(bound: float) -> config_pb2.GenericValueThreshold:
-    return config_pb2.GenericValueThreshold(upper_bound={"value": bound})
 
 
 def _named(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
@@ -20,14 +20,17 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
 from tfx.types.channel import BaseChannel
 
-from components import atomic_pusher, champion
+from components import accepted_spans, atomic_pusher, champion, image_validator
+from components.accepted_spans import Spans
 from components.anomaly_gate import AnomalyGate
 from components.atomic_pusher import AtomicPusher
+from components.corrupted_examples import CORRUPTED, CorruptedExamples
 from components.curated_schema import CuratedSchema
 from components.idx_example_gen import EVAL, TEST, TRAIN, IdxExampleGen
+from components.image_validator import ImageValidator
 from components.server_validator import ServerValidator
 from pipeline import code_digest, evaluation
-from pipeline.config import PipelineConfig
+from pipeline.config import REPORT, Limit, PipelineConfig
 from trainer import features, run
 
 
@@ -46,6 +49,7 @@ def create_pipeline(
     beam_args: list[str] | None = None,
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
     find_champion: Callable[[BaseChannel], Resolver] = champion.served_model,
+    find_spans: Callable[[BaseChannel, BaseChannel, int], Spans] = accepted_spans.accepted,
 ) -> Pipeline:
     """The graph, from IDX files to a pushed model.
 
@@ -55,10 +59,14 @@ def create_pipeline(
       beam_args: options of the Beam jobs within components. They are in the cache key.
       metadata: the store to connect to, where the runner takes it from the pipeline.
       find_champion: makes the node that finds the model to beat; gets the candidate.
+      find_spans: makes the node that finds the data of other spans; gets this run's examples,
+        their statistics, and how many spans to train on.
     """
     example_gen = IdxExampleGen(
         input_base=places.data,
         eval_fraction=config.data.eval_fraction,
+        span=None if config.data.span == "none" else config.data.span,
+        span_folder=config.data.span_folder,
         code_digest=code_digest.of_modules(
             "components.idx_example_gen", "components.idx_format", "trainer.features"
         ),
@@ -71,21 +79,55 @@ def create_pipeline(
     statistics = StatisticsGen(
         examples=example_gen.outputs["examples"], schema=schema.outputs["schema"]
     )
+    spans = find_spans(
+        example_gen.outputs["examples"], statistics.outputs["statistics"], config.data.train_spans
+    )
+    limits = config.validation
     example_validator = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    distribution_validator = DistributionValidator(
+    balance_validator = DistributionValidator(
         statistics=statistics.outputs["statistics"],
         baseline_statistics=schema.outputs["baseline"],
-        config=_class_balance_check(config.validation.max_share_change),
+        config=_compare(infinity_norm=limits.max_share_change, of=[features.LABEL]),
+    ).with_id("BalanceValidator")
+    skew_validator = DistributionValidator(
+        statistics=statistics.outputs["statistics"],
+        baseline_statistics=statistics.outputs["statistics"],
+        config=_compare(jensen_shannon_divergence=limits.max_skew, of=_COMPARED),
+        include_split_pairs=[(EVAL, TRAIN), (TEST, TRAIN)],
+    ).with_id("SkewValidator")
+    drift_validator = DistributionValidator(
+        statistics=statistics.outputs["statistics"],
+        baseline_statistics=spans.reference_statistics,
+        config=_compare(jensen_shannon_divergence=limits.max_drift, of=_COMPARED),
+    ).with_id("DriftValidator")
+    images_validator = ImageValidator(
+        examples=example_gen.outputs["examples"],
+        window=spans.window,
+        reference=spans.reference,
+        max_duplicates=image_validator.NO_LIMIT
+        if limits.max_duplicates == REPORT
+        else limits.max_duplicates,
+        min_label_agreement=0.0
+        if limits.min_label_agreement == REPORT
+        else limits.min_label_agreement,
+        code_digest=code_digest.of_modules(
+            "components.image_validator", "components.ingested", "trainer.features"
+        ),
     )
     gate = AnomalyGate(
+        examples=example_gen.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
         schema_anomalies=example_validator.outputs["anomalies"],
-        distribution_anomalies=distribution_validator.outputs["anomalies"],
+        balance_anomalies=balance_validator.outputs["anomalies"],
+        skew_anomalies=skew_validator.outputs["anomalies"],
+        drift_anomalies=drift_validator.outputs["anomalies"],
+        image_anomalies=images_validator.outputs["anomalies"],
         code_digest=code_digest.of_modules("components.anomaly_gate"),
     )
     transform = Transform(
-        examples=example_gen.outputs["examples"],
+        examples=spans.window,
         schema=schema.outputs["schema"],
         preprocessing_fn="trainer.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[TRAIN, EVAL]),
@@ -108,13 +150,25 @@ def create_pipeline(
         },
     )
     champion_resolver = find_champion(trainer.outputs["model"])
-    evaluator = Evaluator(
+    corrupted = CorruptedExamples(
         examples=example_gen.outputs["examples"],
-        example_splits=[TEST],
+        images=config.robustness.images,
+        seed=config.robustness.seed,
+        strengths_json=json.dumps(config.robustness.strengths),
+        code_digest=code_digest.of_modules(
+            "components.corrupted_examples",
+            "components.corruptions",
+            "components.ingested",
+            "trainer.features",
+        ),
+    )
+    corrupted.add_upstream_node(gate)
+    evaluator = Evaluator(
+        examples=corrupted.outputs["corrupted"],
+        example_splits=[TEST, CORRUPTED],
         model=trainer.outputs["model"],
         baseline_model=champion_resolver.outputs[champion.MODEL],
-        schema=schema.outputs["schema"],
-        eval_config=evaluation.eval_config(config.evaluation),
+        eval_config=evaluation.eval_config(config.evaluation, config.robustness),
     )
     server_validator = ServerValidator(
         model=trainer.outputs["model"],
@@ -123,7 +177,11 @@ def create_pipeline(
         max_latency_ms=config.serving.max_latency_ms,
         server=config.serving.server,
         code_digest=code_digest.of_modules(
-            "components.server_validator", "serving", "serving.server", "trainer.features"
+            "components.server_validator",
+            "components.ingested",
+            "serving",
+            "serving.server",
+            "trainer.features",
         ),
     )
     pusher = AtomicPusher(
@@ -147,12 +205,17 @@ def create_pipeline(
             example_gen,
             schema,
             statistics,
+            *spans.nodes,
             example_validator,
-            distribution_validator,
+            balance_validator,
+            skew_validator,
+            drift_validator,
+            images_validator,
             gate,
             transform,
             trainer,
             champion_resolver,
+            corrupted,
             evaluator,
             server_validator,
             pusher,
@@ -163,9 +226,21 @@ def create_pipeline(
     )
 
 
-def _class_balance_check(max_share_change: float) -> DistributionValidatorConfig:
-    label = FeatureComparator(
-        path={"step": [features.LABEL]},
-        distribution_comparator={"infinity_norm": {"threshold": max_share_change}},
+_COMPARED = (features.LABEL, features.PIXEL_MEAN)
+_NO_LIMIT = 1.0  # no two distributions are further apart; DistributionValidator asks for a limit
+
+
+def _compare(of: Sequence[str], **comparator: Limit) -> DistributionValidatorConfig:
+    """How far the distributions of these features may be from a baseline's."""
+    thresholds = {
+        name: {"threshold": _NO_LIMIT if limit == REPORT else limit}
+        for name, limit in comparator.items()
+    }
+    return DistributionValidatorConfig(
+        default_slice_config={
+            "feature": [
+                FeatureComparator(path={"step": [name]}, distribution_comparator=thresholds)
+                for name in of
+            ]
+        }
     )
-    return DistributionValidatorConfig(default_slice_config={"feature": [label]})

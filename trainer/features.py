@@ -26,6 +26,12 @@ WHITE: Final = 255  # the largest pixel value; 0 is black, the background
 # One example, as transformed: IMAGE is float32 [HEIGHT_PX, WIDTH_PX, 1] in [0, 1]; LABEL and
 # INDEX are int64 scalars.
 
+# One example, as evaluated: IMAGE, LABEL and INDEX as ingested, and what was done to the image.
+CORRUPTION: Final = "corruption"  # bytes: IDENTITY, or a name of components/corruptions.py
+STRENGTH: Final = "strength"  # int64: 0 with IDENTITY, else 1 and more
+DIRECTION: Final = "direction"  # bytes: of a translation; empty with others
+IDENTITY: Final = "identity"  # the image as it was ingested; MNIST-C's name for it
+
 # Signatures of the exported model, and the names of their tensors.
 SERVING_DEFAULT: Final = "serving_default"  # EXAMPLES -> PROBABILITIES, PREDICTED_CLASS
 PREDICT_IMAGES: Final = "predict_images"  # IMAGES, uint8 in 0..255 -> the same

@@ -1,0 +1,357 @@
+"""What the Evaluator found, read back from its artifact: scores by slice, and each gate's verdict.
+
+The names here are also what `pipeline/evaluation.py` configures TFMA with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+from numpy.typing import NDArray
+from scipy import stats
+from tensorflow_model_analysis.proto import (
+    config_pb2,
+    metrics_for_slice_pb2,
+    validation_result_pb2,
+)
+
+from trainer import features
+
+# Metrics, as TFMA names them in its results.
+EXAMPLES: Final = "example_count"
+ACCURACY: Final = "sparse_categorical_accuracy"
+LOSS: Final = "sparse_categorical_crossentropy"
+CALIBRATION_ERROR: Final = "expected_calibration_error"
+CONFUSION_MATRIX: Final = "multi_class_confusion_matrix_plot"
+LABELS: Final = {ACCURACY: "accuracy", LOSS: "loss", CALIBRATION_ERROR: "calibration error"}
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+# Slices. There is none of everything: clean and corrupted images are no one population.
+_CLEAN: Final = {features.CORRUPTION: features.IDENTITY}
+ALL_DIGITS: Final = config_pb2.SlicingSpec(feature_values=_CLEAN)
+EACH_DIGIT: Final = config_pb2.SlicingSpec(
+    feature_keys=[features.LABEL], feature_values=_CLEAN
+)
+EACH_STRENGTH: Final = config_pb2.SlicingSpec(
+    feature_keys=[features.CORRUPTION, features.STRENGTH]
+)
+EACH_DIRECTION: Final = config_pb2.SlicingSpec(
+    feature_keys=[features.STRENGTH, features.DIRECTION],
+    feature_values={features.CORRUPTION: "translate"},
+)
+
+CONFIDENCE: Final = 0.95
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class Slice(NamedTuple):
+    """Which examples. The default is all clean test images."""
+
+    digit: int | None = None
+    corruption: str = features.IDENTITY
+    strength: int | None = None
+    direction: str | None = None
+
+    def __str__(self) -> str:
+        """How a sentence goes on: empty, " on the digit 4", " under translate 2 left"."""
+        if self.digit is not None:
+            return f" on the digit {self.digit}"
+        if self.corruption == features.IDENTITY:
+            return ""
+        return f" under {self.corruption} {self.strength} {self.direction or ''}".rstrip()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model on one slice."""
+
+    examples: int
+    accuracy: float
+    loss: float
+    calibration_error: float
+    intervals: dict[str, Interval]
+    """By metric, where there is one: TFMA's jackknife."""
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """Wilson's score interval: that of a jackknife has no width where no image is wrong."""
+        right = round(self.accuracy * self.examples)
+        found = stats.binomtest(right, self.examples).proportion_ci(CONFIDENCE, method="wilson")
+        return Interval(float(found.low), float(found.high))
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """Both models on one slice."""
+
+    slice: Slice
+    candidate: Scores
+    champion: Scores | None
+    """None where there was no champion."""
+
+    accuracy_change: Interval | None
+    """How much better the candidate is: an interval for the paired difference."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One threshold on one slice, and how the candidate did."""
+
+    metric: str
+    slice: Slice
+    value: float
+    limit: float
+    is_lower_bound: bool
+    is_change: bool
+    """Whether `value` is the difference to the champion, rather than the candidate's own."""
+
+    passed: bool
+
+    def __str__(self) -> str:
+        """A sentence without its full stop."""
+        what = f"{LABELS.get(self.metric, self.metric)}{self.slice}"
+        if self.is_change:
+            if self.value >= 0:
+                return f"{what} is {self.value:.4f} above the champion's"
+            return f"{what} is {-self.value:.4f} below the champion's, and {-self.limit:g} is allowed"
+        asked = "at least {:g} is asked for" if self.is_lower_bound else "at most {:g} is allowed"
+        return f"{what} is {self.value:.4f}, and {asked.format(self.limit)}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the Evaluator found about a candidate."""
+
+    slices: tuple[SliceScores, ...]
+    gates: tuple[Gate, ...]
+    refusals: tuple[str, ...]
+    """Why it was not blessed, one sentence each; empty where it was."""
+
+    @property
+    def overall(self) -> SliceScores:
+        """On all clean test images."""
+        return next(found for found in self.slices if found.slice == Slice())
+
+    @property
+    def digits(self) -> list[SliceScores]:
+        """On the clean images of each digit, in order."""
+        found = [scores for scores in self.slices if scores.slice.digit is not None]
+        return sorted(found, key=lambda scores: scores.slice.digit or 0)
+
+    @property
+    def digit_accuracy(self) -> dict[str, float]:
+        """The candidate's, by digit."""
+        return {str(found.slice.digit): found.candidate.accuracy for found in self.digits}
+
+    def robustness(self, corruption: str, direction: str | None = None) -> list[SliceScores]:
+        """Under a corruption, by strength."""
+        found = [
+            scores
+            for scores in self.slices
+            if scores.slice.corruption == corruption and scores.slice.direction == direction
+        ]
+        return sorted(found, key=lambda scores: scores.slice.strength or 0)
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Those that were looked at, in alphabetical order."""
+        return sorted({found.slice.corruption for found in self.slices} - {features.IDENTITY})
+
+
+def read(evaluation_uri: str) -> Evaluation:
+    """Reads what the Evaluator wrote into its `evaluation` artifact."""
+    found: dict[Slice, SliceScores] = {}
+    metrics: dict[Slice, list[metrics_for_slice_pb2.MetricKeyAndValue]] = {}
+    for per_slice in tfma.load_metrics(evaluation_uri):
+        where = _slice(per_slice.slice_key)
+        if where is None:
+            continue
+        metrics[where] = list(per_slice.metric_keys_and_values)
+        has_champion = any(each.key.model_name == CHAMPION for each in metrics[where])
+        found[where] = SliceScores(
+            slice=where,
+            candidate=_scores(metrics[where], (CANDIDATE, "")),
+            champion=_scores(metrics[where], (CHAMPION,)) if has_champion else None,
+            accuracy_change=next(
+                (
+                    interval
+                    for each in metrics[where]
+                    if each.key.is_diff
+                    and each.key.name == ACCURACY
+                    and (interval := _interval(each))
+                ),
+                None,
+            ),
+        )
+    result = tfma.load_validation_result(evaluation_uri)
+    failed = {
+        (failure.metric_key.name, where, failure.metric_key.is_diff)
+        for per_slice in result.metric_validations_per_slice
+        for failure in per_slice.failures
+        if (where := _slice(per_slice.slice_key)) is not None
+    }
+    config = tfma.load_eval_result(evaluation_uri).config
+    gates = sorted(_gates(config, metrics, failed), key=_gate_order)
+    refusals = [str(gate) for gate in gates if not gate.passed]
+    refusals += [str(problem) for problem in _without_a_value(result, gates)]
+    if not refusals and not result.validation_ok:
+        refusals = ["TFMA did not find it valid"]
+    return Evaluation(tuple(found.values()), tuple(gates), tuple(refusals))
+
+
+def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
+    """How often each digit was taken for each: int64 [10, 10], rows are the true digits."""
+    matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES), np.int64)
+    for per_slice in tfma.load_plots(evaluation_uri):
+        if _slice(per_slice.slice_key) != Slice():
+            continue
+        for plot in per_slice.plot_keys_and_values:
+            if plot.key.name == CONFUSION_MATRIX and plot.key.model_name in (CANDIDATE, ""):
+                (at_threshold,) = plot.value.multi_class_confusion_matrix_at_thresholds.matrices
+                for entry in at_threshold.entries:
+                    cell = entry.actual_class_id, entry.predicted_class_id
+                    matrix[cell] += round(entry.num_weighted_examples)
+    return matrix
+
+
+def _slice(key: metrics_for_slice_pb2.SliceKey) -> Slice | None:
+    """None for what is not one of ours."""
+    parts = {
+        part.column: (part.bytes_value.decode() if part.bytes_value else part.int64_value)
+        for part in key.single_slice_keys
+    }
+    if set(parts) == {features.CORRUPTION, features.STRENGTH}:
+        if parts[features.CORRUPTION] == features.IDENTITY:
+            return None  # the same images as ALL_DIGITS
+        return Slice(
+            corruption=str(parts[features.CORRUPTION]), strength=int(parts[features.STRENGTH])
+        )
+    if set(parts) == {features.CORRUPTION, features.STRENGTH, features.DIRECTION}:
+        return Slice(
+            corruption=str(parts[features.CORRUPTION]),
+            strength=int(parts[features.STRENGTH]),
+            direction=str(parts[features.DIRECTION]),
+        )
+    if set(parts) == {features.CORRUPTION, features.LABEL}:
+        return Slice(digit=int(parts[features.LABEL]))
+    return Slice() if set(parts) == {features.CORRUPTION} else None
+
+
+def _scores(
+    metrics: Iterable[metrics_for_slice_pb2.MetricKeyAndValue], names: tuple[str, ...]
+) -> Scores:
+    # TFMA leaves the name out where there is only one model.
+    own = {
+        each.key.name: each
+        for each in metrics
+        if each.key.model_name in names and not each.key.is_diff
+    }
+    value = {name: each.value.double_value.value for name, each in own.items()}
+    intervals = {name: interval for name, each in own.items() if (interval := _interval(each))}
+    return Scores(
+        examples=round(value[EXAMPLES]),
+        accuracy=value[ACCURACY],
+        loss=value[LOSS],
+        calibration_error=value[CALIBRATION_ERROR],
+        intervals=intervals,
+    )
+
+
+def _interval(metric: metrics_for_slice_pb2.MetricKeyAndValue) -> Interval | None:
+    bounds = metric.confidence_interval
+    low, high = bounds.lower_bound.double_value.value, bounds.upper_bound.double_value.value
+    has_one = metric.HasField("confidence_interval") and math.isfinite(low + high)
+    return Interval(low, high) if has_one else None
+
+
+def _gates(
+    config: config_pb2.EvalConfig,
+    metrics: dict[Slice, list[metrics_for_slice_pb2.MetricKeyAndValue]],
+    failed: set[tuple[str, Slice, bool]],
+) -> Iterator[Gate]:
+    """Every threshold of the configuration, on every slice that it is for."""
+    for metric in (metric for spec in config.metrics_specs for metric in spec.metrics):
+        for per_slice in metric.per_slice_thresholds:
+            for where, values in metrics.items():
+                if not any(_is_for(spec, where) for spec in per_slice.slicing_specs):
+                    continue
+                for each in values:
+                    if each.key.name != _name(metric) or each.key.model_name == CHAMPION:
+                        continue
+                    bound = _bound(per_slice.threshold, each.key.is_diff)
+                    if bound is None:
+                        continue
+                    yield Gate(
+                        metric=each.key.name,
+                        slice=where,
+                        value=each.value.double_value.value,
+                        limit=bound[0],
+                        is_lower_bound=bound[1],
+                        is_change=each.key.is_diff,
+                        passed=(each.key.name, where, each.key.is_diff) not in failed,
+                    )
+
+
+def _bound(threshold: config_pb2.MetricThreshold, is_change: bool) -> tuple[float, bool] | None:
+    """A threshold's limit, and whether it is a lower bound; None where it has none of the kind."""
+    if is_change:
+        if not threshold.HasField("change_threshold"):
+            return None
+        change = threshold.change_threshold
+        higher = change.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
+        return change.absolute.value, higher
+    bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound"):
+        return bounds.lower_bound.value, True
+    return (bounds.upper_bound.value, False) if bounds.HasField("upper_bound") else None
+
+
+def _is_for(spec: config_pb2.SlicingSpec, where: Slice) -> bool:
+    own = {
+        features.CORRUPTION: where.corruption,
+        features.STRENGTH: where.strength,
+        features.DIRECTION: where.direction,
+        features.LABEL: where.digit,
+    }
+    columns = {*spec.feature_keys, *spec.feature_values}
+    return columns == {name for name, value in own.items() if value is not None} and all(
+        str(own[name]) == value for name, value in spec.feature_values.items()
+    )
+
+
+def _name(metric: config_pb2.MetricConfig) -> str:
+    return str(json.loads(metric.config or "{}").get("name", metric.class_name))
+
+
+def _without_a_value(
+    result: validation_result_pb2.ValidationResult, gates: Iterable[Gate]
+) -> Iterator[str]:
+    """What TFMA found missing: thresholds for slices that no example is in."""
+    for missing in result.missing_slices:
+        wanted = [*missing.feature_keys, *(f"{k} {v}" for k, v in missing.feature_values.items())]
+        yield f"there is no test image for {', '.join(wanted) or 'any slice'}"
+
+
+def _gate_order(gate: Gate) -> tuple[object, ...]:
+    where = gate.slice
+    return (
+        where.corruption != features.IDENTITY,
+        -1 if where.digit is None else where.digit,
+        where.corruption,
+        where.strength or 0,
+        list(LABELS).index(gate.metric),
+        gate.is_change,
+    )
