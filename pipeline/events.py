@@ -69,6 +69,7 @@ class Outcome(_Event):
     test_images: int
     accuracy: float
     loss: float
+    calibration_error: float | None = None
     digit_accuracy: dict[str, float]
     refusals: tuple[str, ...]
     """Why the model was not blessed; empty where it was."""
@@ -81,6 +82,9 @@ class Outcome(_Event):
 
     tensorboard: str
     """The folder of TensorBoard's logs."""
+
+    report: str | None = None
+    """The report's HTML file."""
 
     @property
     def worst_digit(self) -> str:

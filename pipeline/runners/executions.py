@@ -22,8 +22,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import InfraBlessing, PushedModel
 from tfx.utils import proto_utils
 
-from components import atomic_pusher, server_validator
-from pipeline import evaluation
+from components import atomic_pusher, evaluation_results, server_validator
 from pipeline.errors import ExitCode, PipelineError
 from pipeline.events import NodeState
 
@@ -106,7 +105,7 @@ def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tu
         event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT
     )
     (found,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
-    return (*evaluation.read_verdict(found.uri).refusals, *([not_served] if not_served else []))
+    return (*evaluation_results.read(found.uri).refusals, *([not_served] if not_served else []))
 
 
 def prepare(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:

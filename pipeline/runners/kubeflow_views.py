@@ -15,9 +15,7 @@ from typing import Any, Final, NamedTuple
 from kfp import dsl
 from tfx.types.artifact import Artifact
 
-from components import server_validator
-from components.anomaly_gate import read_anomalies
-from pipeline import evaluation
+from components import anomaly_gate, evaluation_results, server_validator
 from trainer import features
 
 Artifacts = Mapping[str, list[Artifact]]
@@ -54,27 +52,30 @@ def write(node_id: str, artifacts: Artifacts, paths: Mapping[str, Path], output_
 
 def _anomalies(artifacts: Artifacts, page: dsl.Markdown) -> None:
     (found,) = artifacts["anomalies"]
-    lines = [f"| {a.split} | {a.feature or '-'} | {a.reason} |" for a in read_anomalies(found)]
+    anomalies = anomaly_gate.read_anomalies(found, "")
+    lines = [f"| {a.split} | {a.feature or '-'} | {a.reason} |" for a in anomalies]
     table = ["| split | feature | what is wrong |", "|---|---|---|", *lines]
     _write(page, table if lines else ["No anomalies were found."])
 
 
 def _metrics(artifacts: Artifacts, metrics: dsl.Metrics) -> None:
-    verdict = evaluation.read_verdict(_evaluation_uri(artifacts))
-    metrics.log_metric("accuracy", verdict.accuracy)
-    metrics.log_metric("loss", verdict.loss)
-    metrics.log_metric("test_images", verdict.examples)
-    for digit, accuracy in verdict.digit_accuracy.items():
+    found = evaluation_results.read(_evaluation_uri(artifacts))
+    overall = found.overall.candidate
+    metrics.log_metric("accuracy", overall.accuracy)
+    metrics.log_metric("loss", overall.loss)
+    metrics.log_metric("calibration_error", overall.calibration_error)
+    metrics.log_metric("test_images", overall.examples)
+    for digit, accuracy in found.digit_accuracy.items():
         metrics.log_metric(f"accuracy_of_{digit}", accuracy)
 
 
 def _confusion_matrix(artifacts: Artifacts, metrics: dsl.ClassificationMetrics) -> None:
-    matrix = evaluation.read_confusion_matrix(_evaluation_uri(artifacts))
+    matrix = evaluation_results.read_confusion_matrix(_evaluation_uri(artifacts))
     metrics.log_confusion_matrix(list(features.CLASS_NAMES), matrix.tolist())
 
 
 def _verdict(artifacts: Artifacts, page: dsl.Markdown) -> None:
-    refusals = evaluation.read_verdict(_evaluation_uri(artifacts)).refusals
+    refusals = evaluation_results.read(_evaluation_uri(artifacts)).refusals
     lines = ["The model was refused:", "", *(f"- {refusal}" for refusal in refusals)]
     _write(page, lines if refusals else ["The model was blessed: every threshold was reached."])
 
@@ -97,7 +98,10 @@ def _write(page: dsl.Artifact, lines: list[str]) -> None:
 
 VIEWS: Final[Mapping[str, tuple[View, ...]]] = {
     "ExampleValidator": (View("anomalies", dsl.Markdown, _anomalies),),
-    "DistributionValidator": (View("anomalies", dsl.Markdown, _anomalies),),
+    "BalanceValidator": (View("anomalies", dsl.Markdown, _anomalies),),
+    "SkewValidator": (View("anomalies", dsl.Markdown, _anomalies),),
+    "DriftValidator": (View("anomalies", dsl.Markdown, _anomalies),),
+    "ImageValidator": (View("anomalies", dsl.Markdown, _anomalies),),
     "Evaluator": (
         View("metrics", dsl.Metrics, _metrics),
         View("confusion_matrix", dsl.ClassificationMetrics, _confusion_matrix),

@@ -26,9 +26,9 @@ from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
-from components import atomic_pusher
+from components import atomic_pusher, evaluation_results
 from components.anomaly_gate import AnomaliesFoundError
-from pipeline import ask, evaluation, events, graph
+from pipeline import ask, events, graph
 from pipeline.runners import executions
 from pipeline.runners.local import Job
 from pipeline.workspace import Workspace
@@ -130,14 +130,16 @@ def _outcome(
     handle: metadata.Metadata, nodes: dict[str, pipeline_pb2.PipelineNode], workspace: Workspace
 ) -> events.Outcome:
     evaluated = executions.output(handle, nodes["Evaluator"], "evaluation")
-    verdict = evaluation.read_verdict(evaluated.uri)
+    found = evaluation_results.read(evaluated.uri)
+    overall = found.overall.candidate
     pushed = executions.output(handle, nodes[executions.PUSHER], "pushed_model")
     destination = pushed.get_string_custom_property(atomic_pusher.PUSHED_DESTINATION)
     return events.Outcome(
-        test_images=verdict.examples,
-        accuracy=verdict.accuracy,
-        loss=verdict.loss,
-        digit_accuracy=verdict.digit_accuracy,
+        test_images=overall.examples,
+        accuracy=overall.accuracy,
+        loss=overall.loss,
+        calibration_error=overall.calibration_error,
+        digit_accuracy=found.digit_accuracy,
         refusals=executions.refusals(handle, nodes[executions.PUSHER]),
         pushed=destination if executions.is_pushed(pushed) else None,
         artifacts=str(workspace.artifacts),

@@ -1,0 +1,166 @@
+"""Charts as SVG within a page: Matplotlib's, in colours that follow the page's scheme.
+
+Matplotlib knows only fixed colours. It is given placeholders, which are replaced by the page's
+CSS variables, so that the same chart is right in light and dark mode.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+INK, GRID = "#010203", "#010204"
+SERIES: Final = ("#010211", "#010212", "#010213")
+LIMIT: Final = "#010221"
+_VARIABLES: Final = {
+    INK: "var(--ink)",
+    GRID: "var(--grid)",
+    SERIES[0]: "var(--series-1)",
+    SERIES[1]: "var(--series-2)",
+    SERIES[2]: "var(--series-3)",
+    LIMIT: "var(--limit)",
+}
+_STYLE: Final = {
+    "svg.fonttype": "none",  # text stays text: it is found, read aloud, and small
+    "svg.hashsalt": "report",  # ids are the same every time
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+class Curve(NamedTuple):
+    """Points, and perhaps an interval about each; all of one length."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def draw(
+    plot: Callable[[Axes], None],
+    size_in: tuple[float, float] = (4.2, 2.5),
+    colours: Mapping[str, str] = _VARIABLES,
+) -> str:
+    """An `<svg>` element of what `plot` draws; a page gives it its text alternative."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size_in, layout="constrained")
+        plot(figure.add_subplot())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # The page says how wide it is, and what it shows.
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    for placeholder, variable in colours.items():
+        svg = svg.replace(placeholder, variable)
+    return svg
+
+
+def curves(
+    named: Mapping[str, Curve],
+    x_label: str,
+    y_label: str,
+    limits: Mapping[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    marker: str | None = None,
+) -> str:
+    """Lines with intervals.
+
+    Args:
+      named: the lines, at most three, by what the legend calls them.
+      x_label: what is along the x axis.
+      y_label: and the y axis.
+      limits: marks: what must be reached, by x.
+      y_range: of the y axis.
+      marker: Matplotlib's marker of a point; none where there are many.
+    """
+
+    def plot(axes: Axes) -> None:
+        for (name, curve), colour in zip(named.items(), SERIES, strict=False):
+            axes.plot(curve.x, curve.y, color=colour, label=name, marker=marker, markersize=3)
+            if curve.low is not None and curve.high is not None:
+                axes.fill_between(
+                    curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0
+                )
+        for x, limit in (limits or {}).items():
+            axes.plot([x - 0.3, x + 0.3], [limit, limit], color=LIMIT, linewidth=1.5)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if y_range:
+            axes.set_ylim(*y_range)
+        if marker:
+            axes.set_xticks(sorted({x for curve in named.values() for x in curve.x}))
+        if len(named) > 1:
+            axes.legend()
+
+    return draw(plot)
+
+
+def bars(
+    labels: Sequence[str], named: Mapping[str, Sequence[float]], y_label: str, x_label: str
+) -> str:
+    """Bars side by side, at most three for each label."""
+
+    def plot(axes: Axes) -> None:
+        width = 0.8 / len(named)
+        for place, ((name, values), colour) in enumerate(zip(named.items(), SERIES, strict=False)):
+            x = np.arange(len(labels)) + (place - (len(named) - 1) / 2) * width
+            axes.bar(x, values, width, color=colour, label=name)
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=len(named), loc="lower right")
+
+    return draw(plot, (8.4, 2.5))
+
+
+def histograms(
+    named: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], x_label: str
+) -> str:
+    """Outlines of distributions, at most three: the edges of bins, and the share in each."""
+
+    def plot(axes: Axes) -> None:
+        for (name, (edges, shares)), colour in zip(named.items(), SERIES, strict=False):
+            axes.stairs(shares, edges, color=colour, label=name, linewidth=1.5)
+        axes.set(xlabel=x_label, ylabel="share of images")
+        axes.legend()
+
+    return draw(plot)
+
+
+def reliability(confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[float]) -> str:
+    """How often predictions are right, by how sure the model is; the area of a point is how many."""
+
+    def plot(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=LIMIT, linewidth=1, label="perfect")
+        sizes = 10 + 150 * np.sqrt(np.asarray(counts) / max(counts, default=1))
+        axes.scatter(confidence, accuracy, sizes, color=SERIES[0], alpha=0.8, label="bin")
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
+
+    return draw(plot)

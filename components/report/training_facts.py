@@ -1,0 +1,54 @@
+"""How the training went, from TensorBoard's logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import tensorflow as tf
+from tensorboard.backend.event_processing import plugin_event_multiplexer
+
+# What Keras' TensorBoard callback writes, by the name that the report has for it.
+_TAGS: Final = {
+    "train": {"batch_loss": "loss", "batch_accuracy": "accuracy"},
+    "validation": {"epoch_loss": "loss", "epoch_accuracy": "accuracy"},
+}
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Points of (step, value), by metric: `loss` and `accuracy`."""
+
+    train: dict[str, list[tuple[int, float]]]
+    """Within an epoch it is the mean since the epoch began."""
+
+    held_out: dict[str, list[tuple[int, float]]]
+    """At the end of each epoch; the step is that of the epoch's end."""
+
+
+def gather(model_run: str) -> TrainingFacts:
+    """Reads the logs of one training.
+
+    Args:
+      model_run: the folder that the Trainer wrote them to.
+    """
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(model_run)
+    multiplexer.Reload()
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {"train": {}, "validation": {}}
+    for run, tags in _TAGS.items():
+        if run not in multiplexer.Runs():
+            continue
+        for tag, name in tags.items():
+            if tag in multiplexer.Runs()[run]["tensors"]:
+                found[run][name] = [
+                    (event.step, float(tf.make_ndarray(event.tensor_proto)))
+                    for event in multiplexer.Tensors(run, tag)
+                ]
+    last_step = max((step for points in found["train"].values() for step, _ in points), default=0)
+    epochs = max((len(points) for points in found["validation"].values()), default=1)
+    held_out = {
+        name: [((epoch + 1) * last_step // epochs, value) for epoch, (_, value) in enumerate(points)]
+        for name, points in found["validation"].items()
+    }
+    return TrainingFacts(found["train"], held_out)
