@@ -120,13 +120,18 @@ class Gate:
 
     passed: bool
 
+    @property
+    def what(self) -> str:
+        """The metric and where it is measured."""
+        change = ", against the champion" if self.is_change else ""
+        return f"{LABELS[self.metric]}{self.slice}{change}"
+
     def __str__(self) -> str:
-        """A sentence without its full stop."""
-        what = f"{LABELS.get(self.metric, self.metric)}{self.slice}"
+        """A sentence without its full stop, for a gate that was not passed."""
+        what = f"{LABELS[self.metric]}{self.slice}"
         if self.is_change:
-            if self.value >= 0:
-                return f"{what} is {self.value:.4f} above the champion's"
-            return f"{what} is {-self.value:.4f} below the champion's, and {-self.limit:g} is allowed"
+            allowed = f"{-self.limit:g} is allowed"
+            return f"{what} is {-self.value:.4f} below the champion's, and {allowed}"
         asked = "at least {:g} is asked for" if self.is_lower_bound else "at most {:g} is allowed"
         return f"{what} is {self.value:.4f}, and {asked.format(self.limit)}"
 

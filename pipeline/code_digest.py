@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import Final
+
+_CODE: Final = (".py", ".j2")  # templates are code, too
 
 
 def of_modules(*names: str) -> str:
-    """The digest of these modules' sources; a package stands for all modules in its folder."""
+    """The digest of these modules' sources; a package stands for all files of code in its folder."""
     digest = hashlib.sha256()
     for name in sorted(names):
         for path in _sources(name):
@@ -22,9 +25,24 @@ def of_modules(*names: str) -> str:
     return digest.hexdigest()
 
 
+def of_everything() -> str:
+    """The digest of all code that a run may execute."""
+    return of_modules(
+        "components",
+        "components.report",
+        "pipeline",
+        "pipeline.runners",
+        "serving",
+        "serving.server",
+        "trainer",
+    )
+
+
 def _sources(name: str) -> list[Path]:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"there is no module {name} to take the digest of")
     origin = Path(spec.origin)
-    return sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
+    if not spec.submodule_search_locations:
+        return [origin]
+    return sorted(path for path in origin.parent.iterdir() if path.suffix in _CODE)

@@ -20,7 +20,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
 from tfx.types.channel import BaseChannel
 
-from components import accepted_spans, atomic_pusher, champion, image_validator
+from components import accepted_spans, anomaly_gate, atomic_pusher, champion, image_validator
 from components.accepted_spans import Spans
 from components.anomaly_gate import AnomalyGate
 from components.atomic_pusher import AtomicPusher
@@ -28,6 +28,7 @@ from components.corrupted_examples import CORRUPTED, CorruptedExamples
 from components.curated_schema import CuratedSchema
 from components.idx_example_gen import EVAL, TEST, TRAIN, IdxExampleGen
 from components.image_validator import ImageValidator
+from components.run_report import RunReport
 from components.server_validator import ServerValidator
 from pipeline import code_digest, evaluation
 from pipeline.config import REPORT, Limit, PipelineConfig
@@ -170,6 +171,26 @@ def create_pipeline(
         baseline_model=champion_resolver.outputs[champion.MODEL],
         eval_config=evaluation.eval_config(config.evaluation, config.robustness),
     )
+    report = RunReport(
+        pipeline_name=config.name,
+        configuration=config.model_dump_json(),
+        code_digest=code_digest.of_everything(),
+        examples=example_gen.outputs["examples"],
+        window=spans.window,
+        reference=spans.reference,
+        statistics=statistics.outputs["statistics"],
+        anomalies={
+            anomaly_gate.SCHEMA: example_validator.outputs["anomalies"],
+            anomaly_gate.CLASS_BALANCE: balance_validator.outputs["anomalies"],
+            anomaly_gate.SKEW: skew_validator.outputs["anomalies"],
+            anomaly_gate.DRIFT: drift_validator.outputs["anomalies"],
+            anomaly_gate.IMAGES: images_validator.outputs["anomalies"],
+        },
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+    )
     server_validator = ServerValidator(
         model=trainer.outputs["model"],
         examples=example_gen.outputs["examples"],
@@ -217,6 +238,7 @@ def create_pipeline(
             champion_resolver,
             corrupted,
             evaluator,
+            report,
             server_validator,
             pusher,
         ],

@@ -159,6 +159,7 @@ def summary(record: RunRecord, log: Path) -> Text:
         else:
             lines.append(("blessed", "yes, every threshold was reached", "green"))
         lines.append(("pushed", outcome.pushed or "nothing", ""))
+        lines.append(("report", outcome.report or "none", ""))
         lines.append(("artifacts", outcome.artifacts, ""))
         tensorboard = Path(sys.executable).with_name("tensorboard")
         lines.append(("tensorboard", f"{tensorboard} --logdir {outcome.tensorboard}", ""))

@@ -56,13 +56,26 @@ def run_fn(fn_args: FnArgs) -> None:
         epochs=hparams.epochs,
         validation_data=dataset.evaluation_batches(held_out),
         callbacks=[
-            keras.callbacks.TensorBoard(fn_args.model_run_dir, update_freq=50),
+            TensorBoard(fn_args.model_run_dir, update_freq=50),
             ProgressLog(hparams, steps_per_epoch),
         ],
         shuffle=False,  # the dataset does
         verbose=0,
     )
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)
+
+
+class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]
+    """Keras' callback, which with `update_freq` forgets most epochs' ends.
+
+    It writes nothing in steps that are no multiple of it (Keras 3.15, `_push_writer`), and the
+    end of an epoch is in the epoch's last step.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's metrics."""
+        with tf.summary.record_if(True):
+            super().on_epoch_end(epoch, logs)
 
 
 class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]

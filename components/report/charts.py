@@ -104,7 +104,8 @@ def curves(
 
     def plot(axes: Axes) -> None:
         for (name, curve), colour in zip(named.items(), SERIES, strict=False):
-            axes.plot(curve.x, curve.y, color=colour, label=name, marker=marker, markersize=3)
+            dot = marker or ("o" if len(curve.x) < 10 else None)  # one point is no line
+            axes.plot(curve.x, curve.y, color=colour, label=name, marker=dot, markersize=3)
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(
                     curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0

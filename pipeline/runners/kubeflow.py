@@ -20,7 +20,7 @@ from tfx.dsl.compiler import compiler as tfx_compiler
 from tfx.orchestration.data_types import RuntimeParameter
 
 from components.idx_example_gen import IdxExampleGen
-from pipeline import graph
+from pipeline import code_digest, graph
 from pipeline.cluster import ClusterConfig, MysqlStoreConfig
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
@@ -62,7 +62,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
     )
     ir = tfx_compiler.Compiler().compile(pipeline)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
-    code = kubeflow_node.code_digest()
+    code = code_digest.of_everything()
 
     @dsl.pipeline(name=config.name, description=f"The TFX pipeline {config.name}.")
     def kfp_pipeline(

@@ -32,7 +32,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.utils import json_utils
 
 from components.anomaly_gate import AnomaliesFoundError
-from pipeline import code_digest as digests
+from pipeline import code_digest
 from pipeline.config import changed_recipe
 from pipeline.errors import ClusterError, ConfigError, ExitCode, PipelineError
 from pipeline.runners import executions, kubeflow_views, last_words, node_slice
@@ -104,13 +104,6 @@ def metadata_connection(environment: Mapping[str, str]) -> ConnectionConfig:
             password=value(METADATA_PASSWORD),
         )
     raise ConfigError(f"{METADATA_STORE} is {store!r}: mysql or grpc is expected.")
-
-
-def code_digest() -> str:
-    """The digest of all code that a node may run."""
-    return digests.of_modules(
-        "components", "pipeline", "pipeline.runners", "serving", "serving.server", "trainer"
-    )
 
 
 def parse_recipe(text: str) -> dict[str, Any]:
@@ -205,7 +198,7 @@ def _check_store(connection: ConnectionConfig) -> None:
 
 def _check_code(compiled_from: str) -> None:
     """TFX's cache and lineage name the code that the pipeline was compiled from."""
-    own = code_digest()
+    own = code_digest.of_everything()
     if own != compiled_from:
         raise ConfigError(
             f"this image has other code ({own[:12]}) than the pipeline was compiled from "

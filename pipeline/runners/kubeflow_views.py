@@ -8,14 +8,16 @@ a TFX cache hit as well, since the artifacts are then those of the earlier run.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kfp import dsl
+from tfx.dsl.io import fileio
 from tfx.types.artifact import Artifact
 
-from components import anomaly_gate, evaluation_results, server_validator
+from components import anomaly_gate, evaluation_results, run_report, server_validator
 from trainer import features
 
 Artifacts = Mapping[str, list[Artifact]]
@@ -80,6 +82,11 @@ def _verdict(artifacts: Artifacts, page: dsl.Markdown) -> None:
     _write(page, lines if refusals else ["The model was blessed: every threshold was reached."])
 
 
+def _report(artifacts: Artifacts, page: dsl.HTML) -> None:
+    (found,) = artifacts["report"]
+    fileio.copy(posixpath.join(found.uri, run_report.FILE), page.path, overwrite=True)
+
+
 def _served(artifacts: Artifacts, page: dsl.Markdown) -> None:
     (blessing,) = artifacts["blessing"]
     reason = blessing.get_string_custom_property(server_validator.REASON)
@@ -107,5 +114,6 @@ VIEWS: Final[Mapping[str, tuple[View, ...]]] = {
         View("confusion_matrix", dsl.ClassificationMetrics, _confusion_matrix),
         View("verdict", dsl.Markdown, _verdict),
     ),
+    "RunReport": (View("page", dsl.HTML, _report),),
     "ServerValidator": (View("verdict", dsl.Markdown, _served),),
 }

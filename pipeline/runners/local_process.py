@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
-from components import atomic_pusher, evaluation_results
+from components import atomic_pusher, evaluation_results, run_report
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import ask, events, graph
 from pipeline.runners import executions
@@ -144,6 +145,9 @@ def _outcome(
         pushed=destination if executions.is_pushed(pushed) else None,
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes["Trainer"], "model_run").uri,
+        report=posixpath.join(
+            executions.output(handle, nodes["RunReport"], "report").uri, run_report.FILE
+        ),
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import components
 
-from pipeline import cluster, config
+from pipeline import cluster, code_digest, config
 from pipeline.errors import ConfigError
 from pipeline.runners import kubeflow, kubeflow_node, node_slice
 from pipeline.runners.compiled_pipeline import CompiledPipeline
@@ -102,7 +102,7 @@ def test_the_version_follows_the_code_and_the_configuration(
     compiled: CompiledPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _compile("image=other:1").version != compiled.version
-    monkeypatch.setattr(kubeflow_node, "code_digest", lambda: "other code")
+    monkeypatch.setattr(code_digest, "of_everything", lambda: "other code")
     assert _compile().version != compiled.version
 
 

@@ -9,7 +9,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler
 from tfx.utils import json_utils
 
-from pipeline import config, graph
+from pipeline import code_digest, config, graph
 from pipeline.errors import ConfigError
 from pipeline.runners import kubeflow_node, node_slice
 
@@ -42,7 +42,7 @@ def _arguments(node: str, **changes: str) -> list[str]:
     options = {
         "node-id": "Trainer",
         "node": node,
-        "code-digest": kubeflow_node.code_digest(),
+        "code-digest": code_digest.of_everything(),
         "run-id": "run",
         "pipeline-root": "/artifacts",
         "executor-input": json.dumps({"outputs": {"outputFile": "/gone/output.json"}}),
