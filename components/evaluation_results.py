@@ -36,12 +36,8 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 # Slices. There is none of everything: clean and corrupted images are no one population.
 _CLEAN: Final = {features.CORRUPTION: features.IDENTITY}
 ALL_DIGITS: Final = config_pb2.SlicingSpec(feature_values=_CLEAN)
-EACH_DIGIT: Final = config_pb2.SlicingSpec(
-    feature_keys=[features.LABEL], feature_values=_CLEAN
-)
-EACH_STRENGTH: Final = config_pb2.SlicingSpec(
-    feature_keys=[features.CORRUPTION, features.STRENGTH]
-)
+EACH_DIGIT: Final = config_pb2.SlicingSpec(feature_keys=[features.LABEL], feature_values=_CLEAN)
+EACH_STRENGTH: Final = config_pb2.SlicingSpec(feature_keys=[features.CORRUPTION, features.STRENGTH])
 EACH_DIRECTION: Final = config_pb2.SlicingSpec(
     feature_keys=[features.STRENGTH, features.DIRECTION],
     feature_values={features.CORRUPTION: "translate"},
@@ -87,10 +83,8 @@ class Scores:
 
     @property
     def accuracy_interval(self) -> Interval:
-        """Wilson's score interval: that of a jackknife has no width where no image is wrong."""
-        right = round(self.accuracy * self.examples)
-        found = stats.binomtest(right, self.examples).proportion_ci(CONFIDENCE, method="wilson")
-        return Interval(float(found.low), float(found.high))
+        """Wilson's: that of a jackknife has no width where no image is wrong."""
+        return wilson(self.accuracy, self.examples)
 
 
 @dataclass(frozen=True)
@@ -174,6 +168,12 @@ class Evaluation:
     def corruptions(self) -> list[str]:
         """Those that were looked at, in alphabetical order."""
         return sorted({found.slice.corruption for found in self.slices} - {features.IDENTITY})
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Wilson's score interval for a share of `count` independent examples."""
+    found = stats.binomtest(round(share * count), count).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 def read(evaluation_uri: str) -> Evaluation:

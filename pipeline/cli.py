@@ -18,8 +18,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import cli_cluster, native_output
-from pipeline.cli_options import ConfigOption, DataOption, NameOption, RootOption, SetOption
+from pipeline import cli_cluster, cli_review, native_output
+from pipeline.cli_options import (
+    DEFAULT_ROOT,
+    ConfigOption,
+    DataOption,
+    NameOption,
+    RootOption,
+    SetOption,
+    SpanOption,
+    with_span,
+)
 from pipeline.errors import ConfigError, ExitCode, PipelineError
 from serving.errors import ServingError
 from serving.images import Polarity
@@ -32,9 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_cluster.app)
+app.add_typer(cli_review.app)
 console = Console()
-
-DEFAULT_ROOT = Path("workspace")
 
 
 @app.command()
@@ -43,12 +51,13 @@ def run(
     overrides: SetOption = None,
     data_dir: DataOption = None,
     root: RootOption = DEFAULT_ROOT,
+    span: SpanOption = None,
 ) -> None:
     """Run the pipeline, push the model, and ask it for predictions."""
     from pipeline import config as configuration
     from pipeline import local_session
 
-    settings = configuration.load(config, overrides or ())
+    settings = configuration.load(config, with_span(overrides, span))
     exit_code = local_session.run(settings, root.resolve(), data_dir, console)
     raise typer.Exit(exit_code)
 
@@ -61,15 +70,16 @@ def data(
     into: Annotated[
         Path | None, typer.Option(help="The folder to fetch into, in the place of the cache.")
     ] = None,
+    span: SpanOption = None,
 ) -> None:
     """Fetch the data set, or check the one in a folder; prints where it is."""
     from pipeline import config as configuration
     from pipeline import local_session
 
-    settings = configuration.load(config, overrides or ())
+    settings = configuration.load(config, with_span(overrides, span))
     if data_dir and into:
         raise ConfigError("--data-dir is for checking a folder, --into for filling one: say one.")
-    folder = local_session.prepare_data(settings.data.dataset, data_dir, console, into)
+    folder = local_session.prepare_data(settings.data, data_dir, console, into)
     console.print(str(folder), highlight=False, soft_wrap=True)
 
 

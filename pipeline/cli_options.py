@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_ROOT = Path("workspace")
+
 ConfigOption = Annotated[
     str, typer.Option("--config", help="A TOML file, or a shipped one: local, full, fashion.")
 ]
@@ -21,6 +23,10 @@ DataOption = Annotated[
 RootOption = Annotated[
     Path, typer.Option("--root", help="The folder for metadata, artifacts, models and logs.")
 ]
+SpanOption = Annotated[
+    str | None,
+    typer.Option("--span", metavar="N|latest", help="The span to take; the same as data.span."),
+]
 NameOption = Annotated[str, typer.Option("--name", help="The pipeline's and the model's name.")]
 ClusterOption = Annotated[
     str, typer.Option("--cluster", help="The cluster's TOML file; its keys: --set kubeflow.KEY=V.")
@@ -31,3 +37,8 @@ ParameterOption = Annotated[
         "--param", metavar="KEY=VALUE", help="A run's parameter: data, pipeline_root, recipe.KEY."
     ),
 ]
+
+
+def with_span(overrides: list[str] | None, span: str | None) -> list[str]:
+    """What `--set` says, and then `--span`."""
+    return [*(overrides or ()), *([f"data.span={span}"] if span is not None else [])]

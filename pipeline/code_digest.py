@@ -16,7 +16,7 @@ _CODE: Final = (".py", ".j2")  # templates are code, too
 
 
 def of_modules(*names: str) -> str:
-    """The digest of these modules' sources; a package stands for all files of code in its folder."""
+    """The digest of these modules' sources; a package stands for all code in its folder."""
     digest = hashlib.sha256()
     for name in sorted(names):
         for path in _sources(name):

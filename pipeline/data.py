@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import platformdirs
@@ -67,6 +68,8 @@ def prepare(
 ) -> Path:
     """The folder with the data set's four files, fetched if need be, and checked.
 
+    Data in spans is looked at by `prepare_span`.
+
     Args:
       dataset: "mnist", or any other name for a data set that only `folder` has.
       folder: where the files are; None for the cache.
@@ -98,6 +101,49 @@ def prepare(
         _fetch(target, progress)
         check(dataset, target)
     return target
+
+
+def prepare_span(folder: Path | None, span_folder: str, span: int | Literal["latest"]) -> Path:
+    """The folder of all spans, once the files of one of them were checked.
+
+    Args:
+      folder: the folder of all spans.
+      span_folder: where a span's files are below it, with {SPAN} and perhaps {VERSION}.
+      span: which.
+
+    Raises:
+      DataError: there is no such span, or its files are missing or damaged.
+    """
+    if folder is None or not folder.is_dir():
+        raise DataError(
+            f"{folder or 'no folder'} was given, and a span is taken from a folder that has one "
+            f"{span_folder} for each: name it with --data-dir."
+        )
+    found = spans(folder, span_folder)
+    wanted = max(found, default=None) if span == "latest" else span
+    if wanted not in found:
+        known = ", ".join(map(str, sorted(found))) or "none"
+        raise DataError(
+            f"{folder} has no {span_folder.replace('{SPAN}', str(span))}: the spans in it are "
+            f"{known}."
+        )
+    check("", found[wanted])
+    return folder.resolve()
+
+
+def spans(folder: Path, span_folder: str) -> dict[int, Path]:
+    """The spans in a folder, each by its newest version's folder."""
+    pattern = re.escape(span_folder)
+    for name in ("SPAN", "VERSION"):
+        pattern = pattern.replace(re.escape(f"{{{name}}}"), rf"(?P<{name}>\d+)")
+    versions: dict[int, tuple[int, Path]] = {}
+    for path in folder.glob(re.sub(r"\{\w+\}", "*", span_folder)):
+        match = re.fullmatch(pattern, path.relative_to(folder).as_posix())
+        if match and path.is_dir():
+            number = int(match["SPAN"])
+            candidate = int(match.groupdict().get("VERSION") or 0), path
+            versions[number] = max(versions.get(number, candidate), candidate)
+    return {number: path for number, (_, path) in versions.items()}
 
 
 def cache_folder() -> Path:

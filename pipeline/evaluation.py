@@ -18,7 +18,6 @@ from components.evaluation_results import (
     CALIBRATION_ERROR,
     CANDIDATE,
     CHAMPION,
-    CONFIDENCE,
     CONFUSION_MATRIX,
     EACH_DIGIT,
     EACH_DIRECTION,
@@ -66,9 +65,7 @@ def eval_config(
                         class_name=calibration.ExpectedCalibrationError.__name__,
                         module=calibration.__name__,
                         config=_named(CALIBRATION_ERROR),
-                        per_slice_thresholds=_at_most(
-                            ALL_DIGITS, evaluation.max_calibration_error
-                        ),
+                        per_slice_thresholds=_at_most(ALL_DIGITS, evaluation.max_calibration_error),
                     ),
                     config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot",
@@ -110,15 +107,11 @@ def _no_worse(slicing: config_pb2.SlicingSpec, drop: Limit) -> list[Threshold]:
     return _threshold(slicing, drop, change_threshold=change)
 
 
-def _threshold(
-    slicing: config_pb2.SlicingSpec, limit: Limit, **thresholds: Any
-) -> list[Threshold]:
+def _threshold(slicing: config_pb2.SlicingSpec, limit: Limit, **thresholds: Any) -> list[Threshold]:
     """None where the metric is only reported."""
     if limit == REPORT:
         return []
-    return [
-        Threshold(slicing_specs=[slicing], threshold=config_pb2.MetricThreshold(**thresholds))
-    ]
+    return [Threshold(slicing_specs=[slicing], threshold=config_pb2.MetricThreshold(**thresholds))]
 
 
 def _number(limit: Limit) -> float:

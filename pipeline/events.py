@@ -62,6 +62,18 @@ class Training(_Event):
     images_per_s: float
 
 
+class Evaluated(_Event):
+    """A run that was to end there reached the Evaluator. Where its results are."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    evaluation: str
+    model: str
+    """The SavedModel's folder."""
+
+    model_run: str
+    """The folder of what the training left."""
+
+
 class Outcome(_Event):
     """The run reached its end. What the Evaluator found and what was pushed."""
 
@@ -114,7 +126,7 @@ class NotAnswered(_Event):
 
 
 Event = Annotated[
-    Planned | NodeChanged | LayerTable | Training | Outcome | Answer | NotAnswered,
+    Planned | NodeChanged | LayerTable | Training | Evaluated | Outcome | Answer | NotAnswered,
     Field(discriminator="kind"),
 ]
 _event: TypeAdapter[Event] = TypeAdapter(Event)

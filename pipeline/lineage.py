@@ -1,14 +1,116 @@
-"""What ML Metadata knows of where an artifact came from. ML Metadata's own client, no TFX."""
+"""What ML Metadata knows of where an artifact came from. ML Metadata's own client, no TFX.
+
+Its `get_lineage_subgraph` needs queries that ML Metadata 1.21 has no longer ("ZetaSQL
+dependency removed"), so the graph is walked here, event by event.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import ml_metadata as mlmd
 from ml_metadata import errors as mlmd_errors
 from ml_metadata.proto import metadata_store_pb2
+from pydantic import BaseModel, ConfigDict
 
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+
+# Inputs that are compared with, and that nothing is made from: what is behind them is not shown.
+COMPARED: Final = frozenset({"baseline_model", "baseline_statistics", "reference"})
+
+_INPUT_BASE: Final = "input_base"  # TFX's, of an ExampleGen: the folder of the data
+_FILES: Final = "files"  # components/idx_example_gen.py's, on what it made
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ArtifactNode(_Node):
+    """Something that was made."""
+
+    kind: Literal["artifact"] = "artifact"
+    id: int
+    type: str
+    uri: str
+    properties: dict[str, Any]
+
+
+class ExecutionNode(_Node):
+    """A component that ran."""
+
+    kind: Literal["execution"] = "execution"
+    id: int
+    component: str
+    run_id: str
+    ended_at_ms: int
+    """Milliseconds since 1970, UTC."""
+
+
+class FileNode(_Node):
+    """A data file that was ingested."""
+
+    kind: Literal["file"] = "file"
+    id: str
+    """Its path when it was read."""
+
+    sha256: str
+
+
+class Edge(_Node):
+    """`source` is an input of, or made, `target`: "artifact:3", "execution:2", "file:PATH"."""
+
+    source: str
+    target: str
+    name: str
+    """What the component calls it."""
+
+
+@dataclass
+class Graph:
+    """An artifact and all that it was made from."""
+
+    root: str
+    nodes: dict[str, ArtifactNode | ExecutionNode | FileNode] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
+
+    def sources(self, node: str) -> list[Edge]:
+        """The edges that end in a node."""
+        return [edge for edge in self.edges if edge.target == node]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for `json.dumps`."""
+        return {
+            "root": self.root,
+            "nodes": [{"key": key, **node.model_dump()} for key, node in self.nodes.items()],
+            "edges": [edge.model_dump() for edge in self.edges],
+        }
+
+    def to_dot(self) -> str:
+        """In Graphviz' language: from the data files at the top to the root."""
+        shapes = {"artifact": "box", "execution": "ellipse", "file": "note"}
+        lines = ["digraph lineage {", '  node [fontname="sans-serif"];']
+        for key, node in self.nodes.items():
+            label = json.dumps(describe(node))  # a JSON string is one of DOT, too
+            lines.append(f"  {json.dumps(key)} [shape={shapes[node.kind]}, label={label}];")
+        for edge in self.edges:
+            ends = f"{json.dumps(edge.source)} -> {json.dumps(edge.target)}"
+            dashed = ", style=dashed" if edge.name in COMPARED else ""
+            lines.append(f"  {ends} [label={json.dumps(edge.name)}{dashed}];")
+        return "\n".join([*lines, "}"])
+
+
+def describe(node: ArtifactNode | ExecutionNode | FileNode) -> str:
+    """A node in a few words."""
+    if isinstance(node, FileNode):
+        return f"{node.id} (sha256 {node.sha256[:12]})"
+    if isinstance(node, ExecutionNode):
+        return f"{node.component} (execution {node.id}, run {node.run_id or 'unknown'})"
+    return f"{node.type} {node.id}"
 
 
 class Lineage:
@@ -36,24 +138,120 @@ class Lineage:
         except mlmd_errors.NotFoundError:
             return []
 
+    def artifacts_of(self, pipeline: str, component: str) -> list[metadata_store_pb2.Artifact]:
+        """All that a component of a pipeline has made, the newest last."""
+        context = self._store.get_context_by_type_and_name("node", f"{pipeline}.{component}")
+        found = self._store.get_artifacts_by_context(context.id) if context else []
+        return sorted(found, key=lambda artifact: artifact.id)
+
     def artifact(self, artifact_id: int) -> metadata_store_pb2.Artifact:
-        """One artifact."""
-        (found,) = self._store.get_artifacts_by_id([artifact_id])
-        return found
+        """One artifact.
+
+        Raises:
+          KeyError: there is none with this id.
+        """
+        found = self._store.get_artifacts_by_id([artifact_id])
+        if not found:
+            raise KeyError(artifact_id)
+        return found[0]
+
+    def artifact_at(self, uri: str) -> metadata_store_pb2.Artifact:
+        """The artifact whose place this is, or is a folder above it.
+
+        Raises:
+          KeyError: there is none.
+        """
+        for place in (uri, *map(str, Path(uri).parents)):
+            if found := self._store.get_artifacts_by_uri(place):
+                return found[-1]
+        raise KeyError(uri)
 
     def producer(self, artifact_id: int) -> int | None:
-        """The id of the execution that made an artifact."""
-        for event in self._store.get_events_by_artifact_ids([artifact_id]):
-            if event.type in _OUTPUTS:
-                return int(event.execution_id)
-        return None
+        """The id of the execution that made an artifact; later ones found it in the cache."""
+        events = self._store.get_events_by_artifact_ids([artifact_id])
+        found = [int(event.execution_id) for event in events if event.type in _OUTPUTS]
+        return min(found, default=None)
 
     def inputs(self, execution_id: int | None) -> dict[str, int]:
         """The ids of what an execution was given, by key; the last where there are several."""
-        if execution_id is None:
-            return {}
-        return {
-            event.path.steps[0].key: event.artifact_id
-            for event in self._store.get_events_by_execution_ids([execution_id])
-            if event.type not in _OUTPUTS and event.path.steps
+        return dict(self._inputs(execution_id)) if execution_id is not None else {}
+
+    def ancestry(self, artifact_id: int) -> Graph:
+        """The graph from an artifact back to the data files.
+
+        What something was only compared with (COMPARED) is in it, and what that was made
+        from is not: every champion has a champion before it.
+        """
+        graph = Graph(root=f"artifact:{artifact_id}")
+        waiting = [artifact_id]
+        while waiting:
+            current = waiting.pop(0)
+            key = f"artifact:{current}"
+            if key in graph.nodes and graph.sources(key):
+                continue
+            artifact = self.artifact(current)
+            graph.nodes[key] = _artifact_node(artifact)
+            execution_id = self.producer(current)
+            if execution_id is None:
+                continue
+            execution = f"execution:{execution_id}"
+            graph.edges.append(Edge(source=execution, target=key, name="made"))
+            if execution in graph.nodes:
+                continue
+            graph.nodes[execution] = self._execution_node(execution_id)
+            for name, given in self._inputs(execution_id):
+                graph.edges.append(Edge(source=f"artifact:{given}", target=execution, name=name))
+                if name in COMPARED:
+                    graph.nodes.setdefault(
+                        f"artifact:{given}", _artifact_node(self.artifact(given))
+                    )
+                else:
+                    waiting.append(given)
+            for file in self._files(artifact, execution_id):
+                graph.nodes[f"file:{file.id}"] = file
+                edge = Edge(source=f"file:{file.id}", target=execution, name="read")
+                graph.edges.append(edge)
+        return graph
+
+    def _inputs(self, execution_id: int) -> Iterator[tuple[str, int]]:
+        for event in self._store.get_events_by_execution_ids([execution_id]):
+            if event.type not in _OUTPUTS and event.path.steps:
+                yield event.path.steps[0].key, int(event.artifact_id)
+
+    def _execution_node(self, execution_id: int) -> ExecutionNode:
+        (execution,) = self._store.get_executions_by_id([execution_id])
+        names = {
+            context.type: context.name
+            for context in self._store.get_contexts_by_execution(execution_id)
         }
+        return ExecutionNode(
+            id=execution_id,
+            component=names.get("node", execution.type).rpartition(".")[2],
+            run_id=names.get("pipeline_run", ""),
+            ended_at_ms=execution.last_update_time_since_epoch,
+        )
+
+    def _files(
+        self, artifact: metadata_store_pb2.Artifact, execution_id: int
+    ) -> Iterator[FileNode]:
+        files = artifact.custom_properties[_FILES].string_value
+        if not files:
+            return
+        (execution,) = self._store.get_executions_by_id([execution_id])
+        base = execution.custom_properties[_INPUT_BASE].string_value
+        for path, digest in json.loads(files).items():
+            yield FileNode(id=f"{base.rstrip('/')}/{path}", sha256=digest)
+
+
+def _artifact_node(artifact: metadata_store_pb2.Artifact) -> ArtifactNode:
+    properties = {**artifact.properties, **artifact.custom_properties}
+    return ArtifactNode(
+        id=artifact.id,
+        type=artifact.type,
+        uri=artifact.uri,
+        properties={
+            name: getattr(value, value.WhichOneof("value"))
+            for name, value in sorted(properties.items())
+            if value.WhichOneof("value") in ("int_value", "double_value", "string_value")
+        },
+    )

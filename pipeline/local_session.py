@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from pipeline import data as data_files
 from pipeline import native_output
-from pipeline.config import PipelineConfig
+from pipeline.config import DataConfig, PipelineConfig
 from pipeline.errors import ExitCode, PipelineError
 from pipeline.run_view import RunView, answers_table, summary
 from pipeline.runners import local
@@ -28,7 +28,7 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
       DataError: the IDX files could not be had.
       WorkspaceBusyError: another run is using `root`.
     """
-    data = prepare_data(config.data.dataset, data_dir, console)
+    data = prepare_data(config.data, data_dir, console)
     workspace = Workspace(root)
     run_id = local.new_run_id()
     folder = workspace.run_folder(run_id)
@@ -58,13 +58,17 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
 
 
 def prepare_data(
-    dataset: str, data_dir: Path | None, console: Console, into: Path | None = None
+    config: DataConfig, data_dir: Path | None, console: Console, into: Path | None = None
 ) -> Path:
-    """The folder with the data set's files, fetched if need be; shows the download.
+    """The folder with the data set's files, or with its spans, fetched if need be.
+
+    A download is shown.
 
     Raises:
       DataError: they could not be had.
     """
+    if config.span != "none":
+        return data_files.prepare_span(data_dir, config.span_folder, config.span)
     columns = (TextColumn("fetching {task.description}"), BarColumn(), DownloadColumn())
     tasks: dict[str, TaskID] = {}
     progress = Progress(*columns, console=console, transient=True)
@@ -76,7 +80,7 @@ def prepare_data(
         progress.update(tasks[name], completed=done, total=total)
 
     try:
-        return data_files.prepare(dataset, data_dir, show, into)
+        return data_files.prepare(config.dataset, data_dir, show, into)
     finally:
         if tasks:  # a display that was never started leaves an empty line
             progress.stop()

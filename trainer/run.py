@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import posixpath
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
 LAYER_TABLE = "layer_table"
 TRAINING = "training"
+COST_FILE = "cost.json"  # `seconds` that the training took, `images` shown, `images_per_s`
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +30,8 @@ _log = logging.getLogger(__name__)
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the network and exports it.
 
-    Reads the transformed splits; writes the SavedModel to `serving_model_dir` and
-    TensorBoard's logs and the layer table to `model_run_dir`.
+    Reads the transformed splits; writes the SavedModel to `serving_model_dir`, and
+    TensorBoard's logs, the layer table and COST_FILE to `model_run_dir`.
 
     What a person wants to follow is logged to this module's logger; for programs, the
     record has an attribute `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or
@@ -51,6 +53,7 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, "layers.txt"), "w") as file:
         file.write(table + "\n")
 
+    start_s = time.monotonic()
     network.fit(
         dataset.training_batches(train, hparams.batch_size, hparams.seed),
         epochs=hparams.epochs,
@@ -62,6 +65,11 @@ def run_fn(fn_args: FnArgs) -> None:
         shuffle=False,  # the dataset does
         verbose=0,
     )
+    seconds = time.monotonic() - start_s
+    shown = hparams.epochs * len(train.images)
+    cost = {"seconds": seconds, "images": shown, "images_per_s": shown / seconds}
+    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, COST_FILE), "w") as file:
+        file.write(json.dumps(cost))
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)
 
 

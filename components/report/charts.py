@@ -118,7 +118,7 @@ def curves(
         if marker:
             axes.set_xticks(sorted({x for curve in named.values() for x in curve.x}))
         if len(named) > 1:
-            axes.legend()
+            axes.legend(loc="lower left" if y_range else "best")
 
     return draw(plot)
 
@@ -136,9 +136,10 @@ def bars(
         axes.set_xticks(range(len(labels)), labels)
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.grid(axis="x", visible=False)
-        axes.legend(ncols=len(named), loc="lower right")
+        axes.set_ylim(top=1.25 * max(max(values) for values in named.values()))  # for the legend
+        axes.legend(ncols=len(named), loc="upper right")
 
-    return draw(plot, (8.4, 2.5))
+    return draw(plot)
 
 
 def histograms(
@@ -155,8 +156,10 @@ def histograms(
     return draw(plot)
 
 
-def reliability(confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[float]) -> str:
-    """How often predictions are right, by how sure the model is; the area of a point is how many."""
+def reliability(
+    confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[float]
+) -> str:
+    """How often predictions are right, by how sure the model is; larger points are more."""
 
     def plot(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=LIMIT, linewidth=1, label="perfect")

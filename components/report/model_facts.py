@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -49,31 +49,35 @@ def gather(model: str, test: ingested.Split, shown: int = 50) -> ModelFacts:
       test: as ingested.
       shown: how many mistakes are kept.
     """
-    probabilities = predict(model, test.images)
-    predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != test.labels)
-    own = probabilities[wrong, test.labels[wrong]]
     images = test.images
+    found = probabilities(signature(model), images)
+    predicted = found.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != test.labels)
+    own = found[wrong, test.labels[wrong]]
     worst = [
         Mistake(
             index=int(test.indices[place]),
             image=images[place],
             label=int(test.labels[place]),
             predicted=int(predicted[place]),
-            probabilities=probabilities[place],
+            probabilities=found[place],
         )
         for place in wrong[np.argsort(own, kind="stable")][:shown]
     ]
-    bins = calibration.bin_sums(probabilities, test.labels)
+    bins = calibration.bin_sums(found, test.labels)
     return ModelFacts(len(images), len(wrong), tuple(worst), bins)
 
 
-def predict(model: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities, float32 [count, 10], from a SavedModel; images are uint8 [count, 28, 28]."""
-    signature = tf.saved_model.load(model).signatures[features.PREDICT_IMAGES]
+def signature(model: str) -> Any:
+    """What a SavedModel answers images with."""
+    return tf.saved_model.load(model).signatures[features.PREDICT_IMAGES]
+
+
+def probabilities(predict: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a `signature` says of images, uint8 [count, 28, 28]; float32 [count, 10]."""
     return np.concatenate(
         [
-            signature(**{features.IMAGES: tf.constant(images[start : start + _BATCH])})[
+            predict(**{features.IMAGES: tf.constant(images[start : start + _BATCH])})[
                 features.PROBABILITIES
             ].numpy()
             for start in range(0, len(images), _BATCH)

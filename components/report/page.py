@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from components import corruptions
 from components.evaluation_results import Evaluation, Interval, Scores, SliceScores
 from components.report import charts, pictures
 from components.report.data_facts import DataFacts
@@ -114,23 +115,28 @@ def run_page(facts: RunFacts) -> str:
         mistakes=[_mistake(mistake) for mistake in facts.model.worst],
         robustness_images=facts.robustness_images,
         has_robustness_gates=any(g.slice.corruption != features.IDENTITY for g in evaluation.gates),
-        champion_table=_champion_table(evaluation),
+        direction_table=_direction_table(evaluation),
+        champion_table=_champion_table("Accuracy", [overall, *digits]),
+        champion_robustness=_champion_table(
+            "Accuracy under each corruption",
+            [found for name in evaluation.corruptions for found in evaluation.robustness(name)],
+        ),
         artifact_table=Table("Artifacts of this run", ("artifact", "id", "place"), facts.artifacts),
         version_table=Table("Versions", ("package", "version"), list(facts.versions.items())),
     )
 
 
 def robustness_charts(
-    evaluations: Mapping[str, Evaluation], corruptions: Sequence[str], with_champion: bool = False
+    evaluations: Mapping[str, Evaluation], names: Sequence[str], with_champion: bool = False
 ) -> list[Chart]:
     """Accuracy against strength, a chart for each corruption.
 
     Args:
       evaluations: whose candidates are compared, by what the legend calls them; at most three.
-      corruptions: which.
+      names: the corruptions.
       with_champion: whether the champion of the (one) evaluation is shown, too.
     """
-    return [_robustness(evaluations, name, with_champion) for name in corruptions]
+    return [_robustness(evaluations, name, with_champion) for name in names]
 
 
 def _robustness(
@@ -150,7 +156,7 @@ def _robustness(
             for gate in evaluation.gates
             if gate.slice.corruption == corruption and not gate.is_change
         }
-    unit = "pixels" if corruption == "translate" else "strength"
+    unit = "pixels" if corruption == corruptions.TRANSLATE else "strength"
     rows = [
         [str(strength), *(_value(dict(column)[strength]) for column in scores.values())]
         for strength, _ in next(iter(scores.values()))
@@ -254,7 +260,9 @@ def _training(training: TrainingFacts) -> list[Chart]:
     for metric, points in sorted(training.train.items(), reverse=True):
         named = {"train": charts.Curve([s for s, _ in points], [v for _, v in points])}
         held_out = training.held_out.get(metric, [])
-        rows = [["train", str(step), f"{value:.4f}"] for step, value in points[:: -(-len(points) // 20)]]
+        rows = [
+            ["train", str(step), f"{value:.4f}"] for step, value in points[:: -(-len(points) // 20)]
+        ]
         rows += [["held out", str(step), f"{value:.4f}"] for step, value in held_out]
         said = f"from {points[0][1]:.4f} to {points[-1][1]:.4f} over {points[-1][0]} steps"
         if held_out:
@@ -307,13 +315,24 @@ def _digit_table(digits: Sequence[SliceScores]) -> Table:
     return Table("The candidate on the clean test images of each digit", headings, rows)
 
 
-def _champion_table(evaluation: Evaluation) -> Table | None:
+def _direction_table(evaluation: Evaluation) -> Table:
+    """Accuracy of translated images: a row for each distance, a column for each direction."""
+    columns = {
+        direction: evaluation.robustness(corruptions.TRANSLATE, direction)
+        for direction in corruptions.DIRECTIONS
+    }
+    pixels = [_strength(found) for found in next(iter(columns.values()))]
+    rows = [
+        [str(distance), *(_value(column[place].candidate) for column in columns.values())]
+        for place, distance in enumerate(pixels)
+    ]
+    return Table("Accuracy of translated images", ("pixels", *columns), rows)
+
+
+def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None:
+    """None where there was no champion."""
     rows = []
-    for found in (
-        evaluation.overall,
-        *evaluation.digits,
-        *(scores for name in evaluation.corruptions for scores in evaluation.robustness(name)),
-    ):
+    for found in slices:
         if found.champion is None:
             return None
         where = str(found.slice).strip().removeprefix("on the ").removeprefix("under ")
@@ -327,7 +346,7 @@ def _champion_table(evaluation: Evaluation) -> Table | None:
             ]
         )
     headings = ("images", "champion", "challenger", "change", "95 % interval")
-    return Table("Accuracy", headings, rows)
+    return Table(caption, headings, rows)
 
 
 class _Cell(NamedTuple):

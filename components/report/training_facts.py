@@ -48,7 +48,9 @@ def gather(model_run: str) -> TrainingFacts:
     last_step = max((step for points in found["train"].values() for step, _ in points), default=0)
     epochs = max((len(points) for points in found["validation"].values()), default=1)
     held_out = {
-        name: [((epoch + 1) * last_step // epochs, value) for epoch, (_, value) in enumerate(points)]
+        name: [
+            ((epoch + 1) * last_step // epochs, value) for epoch, (_, value) in enumerate(points)
+        ]
         for name, points in found["validation"].items()
     }
     return TrainingFacts(found["train"], held_out)

@@ -35,6 +35,7 @@ class Job(BaseModel):
     data: Path
     run_id: str
     server: str | None
+    until: str | None
 
 
 def run(
@@ -44,6 +45,7 @@ def run(
     run_id: str,
     on_event: Callable[[events.Event], None],
     server: str | None = None,
+    until: str | None = None,
 ) -> RunRecord:
     """Runs the pipeline to its end.
 
@@ -55,6 +57,7 @@ def run(
       on_event: called with each event, as it happens.
       server: the address of a model server on the workspace's serving folder, which is
         asked for a few digits of the test split once the model is pushed.
+      until: the component to stop after, with all that it needs; None for the whole pipeline.
 
     Returns:
       What happened, a failure or a refusal included; it is kept in the workspace too.
@@ -68,7 +71,14 @@ def run(
     not_answered: events.NotAnswered | None = None
     with workspace.exclusively():
         log = workspace.run_folder(run_id) / LOG
-        job = Job(config=config, root=workspace.root, data=data, run_id=run_id, server=server)
+        job = Job(
+            config=config,
+            root=workspace.root,
+            data=data,
+            run_id=run_id,
+            server=server,
+            until=until,
+        )
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.runners.local_process", BEAM_RUNNER],
@@ -94,7 +104,9 @@ def run(
         except BaseException:
             launcher.stop(process)
             raise
-        exit_code, message = _judge(list(seen.values()), outcome, not_answered, return_code)
+        exit_code, message = _judge(
+            list(seen.values()), outcome, not_answered, return_code, is_whole=until is None
+        )
         record = RunRecord(
             run_id=run_id,
             pipeline=config.name,
@@ -118,12 +130,15 @@ def _judge(
     outcome: events.Outcome | None,
     not_answered: events.NotAnswered | None,
     return_code: int,
+    is_whole: bool,
 ) -> tuple[ExitCode, str]:
     failed = next((node for node in nodes if node.state == "failed"), None)
     if failed and failed.refusals:
         return ExitCode.REFUSED, f"{failed.node} stopped the run: {failed.message}"
     if failed:
         return ExitCode.FAILED, f"{failed.node} failed: {failed.message}"
+    if not is_whole and return_code == 0:
+        return ExitCode.OK, ""
     if outcome is None or return_code != 0:
         running = [node.node for node in nodes if node.state == "running"]
         where = f" in {running[-1]}" if running else ""

@@ -21,11 +21,13 @@ from pathlib import Path
 _events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
 os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-from tfx.dsl.compiler import compiler
+from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.utils import path_utils
 
 from components import atomic_pusher, evaluation_results, run_report
 from components.anomaly_gate import AnomaliesFoundError
@@ -98,19 +100,49 @@ def main() -> None:
         beam_args=sys.argv[1:],
         metadata=connection,
     )
-    outcome = _run(job, workspace, pipeline)
+    _run(job, workspace, pipeline)
+
+
+def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
+    ir = compiler.Compiler().compile(pipeline)
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    needed = set(nodes) if job.until is None else _needed(nodes, job.until)
+    planned = tuple(node for node in nodes if node in needed)
+    events.emit(_log, events.Planned(run_id=job.run_id, nodes=planned))
+    # BeamDagRunner would make up a name of its own; in the metadata store and in the report it is
+    # to be the one of the run's folder.
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: job.run_id}
+    )
+    options = None
+    if job.until is not None:
+        options = pipeline_pb2.RunOptions(partial_run=pipeline_pb2.PartialRun(to_nodes=[job.until]))
+    ReportingRunner().run_with_ir(ir, options)
+    with metadata.Metadata(pipeline.metadata_connection_config) as handle:
+        if job.until is not None:
+            events.emit(_log, _evaluated(handle, nodes))
+            return
+        outcome = _outcome(handle, nodes, workspace)
     events.emit(_log, outcome)
     if job.server and outcome.pushed and job.config.serving.sample_requests:
         _ask(job, job.server, int(Path(outcome.pushed).name))
 
 
-def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> events.Outcome:
-    ir = compiler.Compiler().compile(pipeline)
-    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
-    events.emit(_log, events.Planned(run_id=job.run_id, nodes=tuple(nodes)))
-    ReportingRunner().run_with_ir(ir)
-    with metadata.Metadata(pipeline.metadata_connection_config) as handle:
-        return _outcome(handle, nodes, workspace)
+def _needed(nodes: dict[str, pipeline_pb2.PipelineNode], node: str) -> set[str]:
+    """A node, and all that it waits for."""
+    return {node}.union(*(_needed(nodes, other) for other in nodes[node].upstream_nodes))
+
+
+def _evaluated(
+    handle: metadata.Metadata, nodes: dict[str, pipeline_pb2.PipelineNode]
+) -> events.Evaluated:
+    return events.Evaluated(
+        evaluation=executions.output(handle, nodes["Evaluator"], "evaluation").uri,
+        model=path_utils.serving_model_path(
+            executions.output(handle, nodes["Trainer"], "model").uri
+        ),
+        model_run=executions.output(handle, nodes["Trainer"], "model_run").uri,
+    )
 
 
 def _ask(job: Job, server: str, version: int) -> None:

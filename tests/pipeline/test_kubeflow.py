@@ -14,7 +14,7 @@ from kfp import components
 
 from pipeline import cluster, code_digest, config
 from pipeline.errors import ConfigError
-from pipeline.runners import kubeflow, kubeflow_node, node_slice
+from pipeline.runners import kubeflow, node_slice
 from pipeline.runners.compiled_pipeline import CompiledPipeline
 
 GOLDEN = Path(__file__).parent / "golden" / "kubeflow.yaml"

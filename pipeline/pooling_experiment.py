@@ -1,0 +1,318 @@
+"""Max against average pooling: the same recipe and seeds, both ways, side by side.
+
+What is put to the test is the reference's claim that max pooling makes a network invariant to
+small translations. Each model is trained and evaluated by the pipeline itself, up to the
+Evaluator, in a workspace of the experiment's own; what is there already is taken from the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.console import Console
+from rich.table import Table as ScreenTable
+
+from pipeline import events, local_session, native_output
+from pipeline.config import PipelineConfig, changed_recipe
+from pipeline.errors import PipelineError
+from pipeline.run_view import RunView
+from pipeline.runners import local
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from components.evaluation_results import Evaluation, Scores
+    from components.report.page import Table
+
+POOLINGS: Final = ("max", "average")
+FOLDER: Final = Path("experiments") / "pooling"
+PAGE: Final = "pooling.html"
+EVALUATOR: Final = "Evaluator"
+_ROUNDS: Final = 5  # of timing both models in turn
+_TIMED_IMAGES: Final = 2000
+
+
+class Trained(NamedTuple):
+    """One model, and what is known of it."""
+
+    pooling: str
+    seed: int
+    evaluation: Evaluation
+    model: str
+    """The SavedModel's folder."""
+
+    train_images: int
+    train_seconds: float
+    train_images_per_s: float
+
+
+def run(
+    config: PipelineConfig,
+    root: Path,
+    data_dir: Path | None,
+    seeds: Sequence[int],
+    console: Console,
+) -> Path:
+    """Trains and evaluates the models, prints how they compare, and writes a page with plots.
+
+    Returns:
+      The page.
+
+    Raises:
+      PipelineError: a run did not reach the Evaluator.
+    """
+    data = local_session.prepare_data(config.data, data_dir, console)
+    workspace = Workspace(root / FOLDER)
+    found: list[tuple[str, int, events.Evaluated]] = []
+    for seed in seeds:
+        for pooling in POOLINGS:
+            console.print(f"\n{pooling} pooling, seed {seed}", style="bold")
+            changes = {"pooling": pooling, "seed": seed}
+            recipe = changed_recipe(config.trainer, changes)
+            chosen = config.model_copy(update={"trainer": recipe})
+            found.append((pooling, seed, _evaluate(chosen, workspace, data, console)))
+    with native_output.muted():
+        from components import evaluation_results, idx_format
+        from trainer.run import COST_FILE
+
+        trained = []
+        for pooling, seed, event in found:
+            cost = json.loads((Path(event.model_run) / COST_FILE).read_text(encoding="utf-8"))
+            trained.append(
+                Trained(
+                    pooling,
+                    seed,
+                    evaluation_results.read(event.evaluation),
+                    event.model,
+                    cost["images"],
+                    cost["seconds"],
+                    cost["images_per_s"],
+                )
+            )
+        pair = idx_format.read_pair(*idx_format.find_pair(data, "t10k-*"))
+        inference = _time_inference(trained, pair.images[:_TIMED_IMAGES])
+    tables = accuracy_table(trained), _cost_table(trained, inference)
+    for table in tables:
+        console.print(_on_screen(table))
+    findings = conclusions(trained)
+    for sentence in findings:
+        console.print(f"• {sentence}", highlight=False)
+    page = workspace.root / PAGE
+    page.write_text(_page(trained, findings, *tables), encoding="utf-8")
+    console.print(f"\nplots  {page}", highlight=False, soft_wrap=True)
+    return page
+
+
+def _evaluate(
+    config: PipelineConfig, workspace: Workspace, data: Path, console: Console
+) -> events.Evaluated:
+    evaluated: list[events.Evaluated] = []
+    run_id = local.new_run_id()
+    with RunView(console) as view:
+
+        def on_event(event: events.Event) -> None:
+            view.on_event(event)
+            if isinstance(event, events.Evaluated):
+                evaluated.append(event)
+
+        record = local.run(config, workspace, data, run_id, on_event, until=EVALUATOR)
+    if not evaluated:
+        log = workspace.run_folder(run_id) / local.LOG
+        raise PipelineError(f"{record.message} (log: {log})")
+    return evaluated[0]
+
+
+def accuracy_table(trained: Sequence[Trained]) -> Table:
+    """A row for each kind of test images, a column for each pooling, and the difference."""
+    from components.report.page import Table
+
+    rows = []
+    for where in _compared(trained):
+        both = {name: _scores(trained, name, where) for name in POOLINGS}
+        means = {name: _mean(scores) for name, scores in both.items()}
+        low, high = _difference_interval(both)
+        difference = means["max"] - means["average"]
+        rows.append(
+            [
+                _name(where),
+                *(
+                    f"{means[name]:.4f}"
+                    + (
+                        f" ({', '.join(f'{s.accuracy:.4f}' for s in both[name])})"
+                        * (len(both[name]) > 1)
+                    )
+                    for name in POOLINGS
+                ),
+                f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]",
+            ]
+        )
+    headings = ("test images", "max (each seed)", "average (each seed)", "max − average")
+    return Table("Accuracy, mean over the seeds; 95 % interval of the difference", headings, rows)
+
+
+def conclusions(trained: Sequence[Trained]) -> list[str]:
+    """What the numbers say of clean images, and of each translation; no more than they can."""
+    found = []
+    for where in _compared(trained):
+        name, _ = where
+        if name not in (None, "translate"):
+            continue
+        both = {pooling: _scores(trained, pooling, where) for pooling in POOLINGS}
+        low, high = _difference_interval(both)
+        difference = _mean(both["max"]) - _mean(both["average"])
+        if low > 0:
+            verdict = f"max pooling is better, by {difference:.4f}"
+        elif high < 0:
+            verdict = f"average pooling is better, by {-difference:.4f}"
+        else:
+            verdict = f"no difference is shown ({difference:+.4f})"
+        found.append(f"{_name(where)}: {verdict}, 95 % interval {low:+.4f} to {high:+.4f}")
+    return found
+
+
+Where = tuple[str | None, int]
+"""A corruption, None for clean images, and a strength."""
+
+
+def _compared(trained: Sequence[Trained]) -> list[Where]:
+    first = trained[0].evaluation
+    found: list[Where] = [(None, 0)]
+    for name in sorted(first.corruptions, key=lambda name: (name != "translate", name)):
+        found += [(name, scores.slice.strength or 0) for scores in first.robustness(name)]
+    return found
+
+
+def _name(where: Where) -> str:
+    name, strength = where
+    return "clean" if name is None else f"{name} {strength}"
+
+
+def _scores(trained: Sequence[Trained], pooling: str, where: Where) -> list[Scores]:
+    """One for each seed."""
+    name, strength = where
+    chosen = [one.evaluation for one in trained if one.pooling == pooling]
+    if name is None:
+        return [evaluation.overall.candidate for evaluation in chosen]
+    return [
+        found.candidate
+        for evaluation in chosen
+        for found in evaluation.robustness(name)
+        if found.slice.strength == strength
+    ]
+
+
+def _mean(scores: Sequence[Scores]) -> float:
+    return statistics.fmean(one.accuracy for one in scores)
+
+
+def _difference_interval(both: Mapping[str, Sequence[Scores]]) -> tuple[float, float]:
+    """95 %, by Newcombe's method: from Wilson's interval of each."""
+    from components.evaluation_results import wilson
+
+    count = {name: sum(one.examples for one in scores) for name, scores in both.items()}
+    mean = {name: _mean(scores) for name, scores in both.items()}
+    bounds = {name: wilson(mean[name], count[name]) for name in both}
+    difference = mean["max"] - mean["average"]
+    down = math.hypot(mean["max"] - bounds["max"].low, bounds["average"].high - mean["average"])
+    up = math.hypot(bounds["max"].high - mean["max"], mean["average"] - bounds["average"].low)
+    return difference - down, difference + up
+
+
+def _time_inference(trained: Sequence[Trained], images: object) -> dict[str, float]:
+    """Images a second of the first model of each pooling; the median of rounds in turn."""
+    from components.report import model_facts
+
+    models = {
+        name: model_facts.signature(next(one.model for one in trained if one.pooling == name))
+        for name in POOLINGS
+    }
+    rates: dict[str, list[float]] = {name: [] for name in POOLINGS}
+    for _ in range(_ROUNDS):
+        for name, model in models.items():
+            start_s = time.perf_counter()
+            count = len(model_facts.probabilities(model, images))
+            rates[name].append(count / (time.perf_counter() - start_s))
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def _cost_table(trained: Sequence[Trained], inference: Mapping[str, float]) -> Table:
+    from components.report.page import Table
+
+    rows = []
+    for name in POOLINGS:
+        own = [one for one in trained if one.pooling == name]
+        rows.append(
+            [
+                name,
+                f"{own[0].train_images:,}",
+                f"{statistics.fmean(one.train_seconds for one in own):.1f} s",
+                f"{statistics.fmean(one.train_images_per_s for one in own):.0f}",
+                f"{inference[name]:.0f}",
+            ]
+        )
+    headings = ("pooling", "images trained on", "training", "images/s", "inference, images/s")
+    return Table("Cost", headings, rows)
+
+
+def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, cost: Table) -> str:
+    from markupsafe import Markup
+
+    from components.evaluation_results import wilson
+    from components.report import charts, page
+
+    made = []
+    by_corruption: dict[str, list[Where]] = {}
+    for where in _compared(trained):
+        if where[0] is not None:
+            by_corruption.setdefault(where[0], [(None, 0)]).append(where)
+    for name, places in by_corruption.items():
+        curves, rows = {}, [[str(strength)] for _, strength in places]
+        for pooling in POOLINGS:
+            scores = [_scores(trained, pooling, where) for where in places]
+            means = [_mean(found) for found in scores]
+            bounds = [
+                wilson(mean, sum(one.examples for one in found))
+                for mean, found in zip(means, scores, strict=True)
+            ]
+            curves[pooling] = charts.Curve(
+                [strength for _, strength in places],
+                means,
+                [bound.low for bound in bounds],
+                [bound.high for bound in bounds],
+            )
+            for row, mean in zip(rows, means, strict=True):
+                row.append(f"{mean:.4f}")
+        unit = "pixels" if name == "translate" else "strength"
+        last = {pooling: curve.y[-1] for pooling, curve in curves.items()}
+        made.append(
+            page.Chart(
+                name,
+                f"Accuracy by {unit} of {name}; at {places[-1][1]} it is {last['max']:.3f} with "
+                f"max and {last['average']:.3f} with average pooling.",
+                Markup(charts.curves(curves, unit, "accuracy", None, (0, 1.03), "o")),  # noqa: S704
+                page.Table(f"Accuracy under {name}", (unit, *POOLINGS), rows),
+            )
+        )
+    return page.render(
+        "pooling.html.j2",
+        images=trained[0].train_images,
+        seeds=sorted({one.seed for one in trained}),
+        findings=findings,
+        accuracy=accuracy,
+        cost=cost,
+        charts=made,
+    )
+
+
+def _on_screen(table: Table) -> ScreenTable:
+    shown = ScreenTable(title=table.caption, title_justify="left")
+    for place, heading in enumerate(table.headings):
+        shown.add_column(heading, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
