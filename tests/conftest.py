@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doubles import saved_models
+from doubles import browser, saved_models
+from playwright.sync_api import Browser
 
 from components import idx_format
 
@@ -28,6 +30,12 @@ def digits() -> Path:
 def digits_config() -> Path:
     """A configuration that trains on the sample."""
     return DATA / "digits.toml"
+
+
+@pytest.fixture(scope="session")
+def train_digits(digits: Path) -> idx_format.ImagesAndLabels:
+    """The 600 digits of the sample's training pair."""
+    return idx_format.read_pair(*idx_format.find_pair(digits, "train-*"))
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +83,18 @@ def server_address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         with Client(server.address, "mnist") as client:
             assert client.wait_until_ready(timeout_s=120, check=server.check) == 3
         yield server.address
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real browser, without a window."""
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if program is None:
+        pytest.skip("there is no chromium on PATH to look at a page with")
+    with browser.running(program) as started:
+        yield started
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -77,7 +77,7 @@ def test_a_validator_that_recorded_nothing_is_no_good_sign() -> None:
     found.uri = "ram://bucket/empty"
     fileio.makedirs(found.uri)
     with pytest.raises(FileNotFoundError, match="has no split with a SchemaDiff.pb"):
-        list(anomaly_gate.read_anomalies(found))
+        list(anomaly_gate.read_anomalies(found, anomaly_gate.SCHEMA))
 
 
 def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_anomalies_are_read(folder: str) -> None:
     for split in ("Split-train", "SplitPair-test_test"):
         path = f"{found.uri}/{split}/{anomaly_gate.ANOMALIES_FILE}"
         io_utils.write_bytes_file(path, anomalies.SerializeToString())
-    assert [str(anomaly) for anomaly in anomaly_gate.read_anomalies(found)] == [
-        "train, label: value 12",
-        "test, label: value 12",
+    assert [str(anomaly) for anomaly in anomaly_gate.read_anomalies(found, "schema")] == [
+        "schema: train, label: value 12",
+        "schema: test, label: value 12",
     ]

@@ -1,6 +1,8 @@
 """The data gate, with the real components: good digits pass, and each kind of bad data is named.
 
-Each case runs the graph from the IDX files up to and including AnomalyGate.
+Each case runs the graph from the IDX files up to and including AnomalyGate. A bad data set is
+stopped by the gate that is meant for it, in one sentence; where nothing else is wrong with it, no
+other gate has anything to say.
 """
 
 import shutil
@@ -11,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 from tfx.dsl.compiler import compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from components import idx_format
+from components.anomaly_gate import AnomaliesFoundError
 from components.idx_format import ImagesAndLabels
 from pipeline import config, graph
 from pipeline.runners.local import BEAM_RUNNER
@@ -48,24 +52,60 @@ def _labelled_12(labels: Pixels) -> Pixels:
     return np.where(np.arange(len(labels)) == 5, 12, labels).astype(np.uint8)
 
 
-CASES: dict[str, tuple[str, Change, str]] = {
+def _broad(images: Pixels) -> Pixels:
+    """Drawn with another pen."""
+    return ndimage.maximum_filter(images, size=(1, 3, 3))
+
+
+ONLY = True
+CASES: dict[str, tuple[str, Change, str, bool]] = {
     "one blank image": (
         "train",
         lambda i, y: (_blank_one(i), y),
-        "train, pixel_max: .*small value: 0",
+        "schema: train, pixel_max: .*small value: 0",
+        ONLY,
     ),
-    "inverted": ("t10k", lambda i, y: (255 - i, y), "test, pixel_mean: .*high value: 2"),
-    "pixels from 0 to 1": ("train", lambda i, y: (i // 128, y), "pixel_max: .*small value: 1"),
+    "inverted": (
+        "t10k",
+        lambda i, y: (255 - i, y),
+        "schema: test, pixel_mean: .*high value: 2",
+        not ONLY,
+    ),
+    "pixels from 0 to 1": (
+        "train",
+        lambda i, y: (i // 128, y),
+        "schema: train, pixel_max: .*small value: 1",
+        not ONLY,
+    ),
     "another size": (
         "t10k",
         lambda i, y: (_crop(i), y),
-        "test, image_height_px: .*small value: 27",
+        "schema: test, image_height_px: .*small value: 27",
+        ONLY,
     ),
-    "a label of 12": ("train", lambda i, y: (i, _labelled_12(y)), "train, label: .*12"),
-    "another class balance": (
+    "a label of 12": (
+        "train",
+        lambda i, y: (i, _labelled_12(y)),
+        "schema: train, label: .*12",
+        ONLY,
+    ),
+    "imbalanced": (
         "train",
         lambda i, y: (i[y != 4], y[y != 4]),
-        r"train, label: The Linfty distance .* is 0\.09.*maximum difference is: 4",
+        r"class balance: train, label: The Linfty distance .* is 0\.09.*maximum difference is: 4",
+        ONLY,
+    ),
+    "skewed": (
+        "t10k",
+        lambda i, y: (_broad(i), y),
+        "skew between splits: test, pixel_mean: .* divergence between current and previous is 0.[3-9]",
+        ONLY,
+    ),
+    "shifted labels": (
+        "t10k",
+        lambda i, y: (i, np.roll(y, 1)),
+        "images and labels: test, label: only 0.[01].* look most like the class of their label",
+        ONLY,
     ),
 }
 
@@ -76,19 +116,58 @@ def _beam_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [sys.argv[0], BEAM_RUNNER])
 
 
-def test_good_digits_pass(tmp_path: Path, digits: Path, digits_config: Path) -> None:
-    _validate(digits, digits_config, tmp_path)
+def _change(folder: Path, digits: Path, changes: dict[str, Change]) -> Path:
+    """A copy of the digits, of which some pairs are changed."""
+    shutil.copytree(digits, folder)
+    for prefix, change in changes.items():
+        paths = idx_format.find_pair(folder, f"{prefix}-*")
+        changed = ImagesAndLabels(*change(*idx_format.read_pair(*paths)))
+        for path, values in zip(paths, changed, strict=True):
+            path.write_bytes(idx_format.serialize(np.ascontiguousarray(values)))
+    return folder
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_data_is_stopped_and_named(
     case: str, tmp_path: Path, digits: Path, digits_config: Path
 ) -> None:
-    prefix, change, message = CASES[case]
-    folder = Path(shutil.copytree(digits, tmp_path / "data"))
-    paths = idx_format.find_pair(folder, f"{prefix}-*")
-    changed = ImagesAndLabels(*change(*idx_format.read_pair(*paths)))
-    for path, values in zip(paths, changed, strict=True):
-        path.write_bytes(idx_format.serialize(np.ascontiguousarray(values)))
-    with pytest.raises(Exception, match=message):
+    prefix, change, message, is_only = CASES[case]
+    folder = _change(tmp_path / "data", digits, {prefix: change})
+    with pytest.raises(AnomaliesFoundError, match=message) as stopped:
         _validate(folder, digits_config, tmp_path)
+    if is_only:
+        gates = {anomaly.gate for anomaly in stopped.value.anomalies}
+        assert gates == {message.partition(":")[0]}
+
+
+def test_a_copy_of_a_training_image_in_the_test_split_is_stopped(
+    tmp_path: Path, digits: Path, digits_config: Path, train_digits: ImagesAndLabels
+) -> None:
+    def duplicate(images: Pixels, labels: Pixels) -> tuple[Pixels, Pixels]:
+        images, labels = images.copy(), labels.copy()
+        images[40], labels[40] = train_digits.images[3], train_digits.labels[3]
+        return images, labels
+
+    folder = _change(tmp_path / "data", digits, {"t10k": duplicate})
+    expected = (
+        r"1 anomaly: images and labels: test, image: 1 of 300 images are in the training data, "
+        r"too \(number 40\), and 0 may be"
+    )
+    with pytest.raises(Exception, match=expected):
+        _validate(folder, digits_config, tmp_path)
+
+
+def test_good_digits_pass_and_drifted_ones_are_stopped_after_them(
+    tmp_path: Path, digits: Path, digits_config: Path
+) -> None:
+    """Every digit is drawn with a broader pen: in itself nothing is wrong with them."""
+    _validate(digits, digits_config, tmp_path)
+    change: Change = lambda images, labels: (_broad(images), labels)  # noqa: E731
+    broad = _change(tmp_path / "data", digits, {"train": change, "t10k": change})
+    _validate(broad, digits_config, tmp_path / "elsewhere")
+    with pytest.raises(Exception, match="drift from the last accepted data: ") as stopped:
+        _validate(broad, digits_config, tmp_path)
+    said = str(stopped.value)
+    assert "the data has 3 anomalies: " in said
+    for split in ("train", "eval", "test"):
+        assert f"drift from the last accepted data: {split}, pixel_mean: " in said

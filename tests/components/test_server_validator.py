@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from doubles import artifacts
 from tensorflow.core.protobuf import saved_model_pb2
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 
-from components import server_validator
-from components.idx_example_gen import make_examples
+from components import ingested, server_validator
 from components.idx_format import ImagesAndLabels
 from components.server_validator import ServerValidator
 from serving import launcher, warm_up_file
@@ -24,18 +24,7 @@ from serving.launcher import ServerKind
 def examples(
     tmp_path_factory: pytest.TempPathFactory, test_digits: ImagesAndLabels
 ) -> standard_artifacts.Examples:
-    artifact = standard_artifacts.Examples()
-    artifact.uri = str(tmp_path_factory.mktemp("examples"))
-    artifact.split_names = artifact_utils.encode_split_names(["train", "test"])
-    folder = Path(artifact.uri, "Split-test")
-    folder.mkdir()
-    made = list(make_examples(test_digits))
-    for number, part in enumerate((made[::2][::-1], made[1::2])):  # Beam keeps no order
-        options = tf.io.TFRecordOptions(compression_type="GZIP")
-        with tf.io.TFRecordWriter(str(folder / f"data-{number}.gz"), options) as writer:
-            for example in part:
-                writer.write(example.SerializeToString())
-    return artifact
+    return artifacts.examples(tmp_path_factory.mktemp("examples"), {"test": test_digits})
 
 
 def _model(folder: Path, saved_model: Path) -> standard_artifacts.Model:
@@ -113,16 +102,16 @@ def test_a_model_that_a_server_cannot_load_is_refused(
     assert "Could not find variable" in reason
 
 
-def _sample(test_digits: ImagesAndLabels) -> server_validator.Sample:
-    return server_validator.Sample([], test_digits.images[:4], np.arange(4))
+def _sample(examples: standard_artifacts.Examples) -> ingested.Split:
+    return ingested.read(examples, "test").take(np.arange(4))
 
 
 def test_other_answers_than_the_evaluated_models_are_refused(
-    tmp_path: Path, exported_model: Path, test_digits: ImagesAndLabels
+    tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
     base = tmp_path / "models" / "candidate"
     shutil.copytree(exported_model, base / "1")
-    sample = _sample(test_digits)
+    sample = _sample(examples)
     expected = np.full((4, 10), 0.1, np.float32)
     expected[2] = np.eye(10)[5]
     module = tf.saved_model.load(str(exported_model))
@@ -140,11 +129,11 @@ def test_other_answers_than_the_evaluated_models_are_refused(
 def test_the_sample_is_spread_over_the_split(
     examples: standard_artifacts.Examples, test_digits: ImagesAndLabels
 ) -> None:
-    folder = str(Path(examples.uri) / "Split-test")
-    sample = server_validator.read_sample(folder, 4)
+    split = ingested.read(examples, "test")
+    sample = server_validator.choose(split, 4)
     assert sample.indices.tolist() == [0, 99, 199, 299]
     np.testing.assert_array_equal(sample.images, test_digits.images[[0, 99, 199, 299]])
-    assert len(server_validator.read_sample(folder, 1000).examples) == 300
+    assert len(server_validator.choose(split, 1000).records) == 300
 
 
 def test_a_container_is_a_server_like_any_other(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doubles import artifacts
 from tensorflow_serving.apis import prediction_log_pb2
 
-from components import server_validator
-from components.idx_example_gen import make_examples
+from components import ingested, server_validator
 from components.idx_format import ImagesAndLabels
 from serving import codec, warm_up_file
 from serving.errors import InvalidRequestError, ModelLoadError
@@ -37,8 +37,8 @@ def test_what_the_validator_writes_runs_every_signature(
     monkeypatch.setattr(
         Signature, "run", lambda self, inputs: ran.append(self.name) or run(self, inputs)
     )
-    examples = [e.SerializeToString() for e in make_examples(test_digits, stop=40)]
-    sample = server_validator.Sample(examples, test_digits.images[:40], np.arange(40))
+    examples = artifacts.examples(tmp_path / "examples", {"test": test_digits})
+    sample = ingested.read(examples, "test").take(np.arange(40))
     warm_up_file.write(tmp_path / warm_up_file.PATH, server_validator.warm_up_records(sample))
     warm_up.run(model, tmp_path)
     assert set(ran) == set(model.signatures)

@@ -1,0 +1,179 @@
+"""The report as a page: what it says, and what it is like in a real browser.
+
+The page of a real run is looked at in tests/integration/test_local_run.py.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doubles import browser
+from playwright.sync_api import Browser
+
+from components.evaluation_results import (
+    ACCURACY,
+    Evaluation,
+    Gate,
+    Interval,
+    Scores,
+    Slice,
+    SliceScores,
+)
+from components.idx_format import ImagesAndLabels
+from components.report import page
+from components.report.data_facts import Check, DataFacts, SplitFacts
+from components.report.model_facts import Mistake, ModelFacts
+from components.report.training_facts import TrainingFacts
+
+CHARTS = 7  # balance, brightness, loss, accuracy, reliability, two corruptions
+
+
+def _scores(examples: int, accuracy: float) -> Scores:
+    return Scores(examples, accuracy, 0.1, 0.02, {ACCURACY: Interval(0.1, 0.2)})
+
+
+def _slice(where: Slice, accuracy: float, champion: float | None) -> SliceScores:
+    return SliceScores(
+        slice=where,
+        candidate=_scores(100, accuracy),
+        champion=None if champion is None else _scores(100, champion),
+        accuracy_change=None if champion is None else Interval(-0.01, 0.03),
+    )
+
+
+def _evaluation(champion: float | None = None, refusals: tuple[str, ...] = ()) -> Evaluation:
+    slices = [_slice(Slice(), 0.97, champion)]
+    slices += [_slice(Slice(digit=digit), 0.9 + digit / 100, champion) for digit in range(10)]
+    for strength in (1, 2):
+        where = Slice(corruption="translate", strength=strength)
+        slices.append(_slice(where, 0.9 / strength, champion))
+        for direction in ("left", "right", "up", "down"):
+            moved = where._replace(direction=direction)
+            slices.append(_slice(moved, 0.8 / strength, champion))
+    slices.append(_slice(Slice(corruption="rotate", strength=3), 0.5, champion))
+    gates = (
+        Gate(ACCURACY, Slice(), 0.97, 0.95, True, False, passed=True),
+        Gate(ACCURACY, Slice(digit=4), -0.1, -0.05, True, True, passed=not refusals),
+        Gate(ACCURACY, Slice(corruption="translate", strength=1), 0.9, 0.8, True, False, True),
+    )
+    return Evaluation(tuple(slices), gates, refusals)
+
+
+@pytest.fixture
+def facts(test_digits: ImagesAndLabels) -> page.RunFacts:
+    shares = np.full(10, 0.1)
+    split = SplitFacts(300, shares, (np.linspace(0, 255, 11), shares), 33.3, 11.2)
+    probabilities = np.array([0.01] * 10, np.float32)
+    probabilities[3], probabilities[8] = 0.7, 0.22
+    mistake = Mistake(17, test_digits.images[17], 8, 3, probabilities)
+    bins = np.zeros((3, 15))
+    bins[:, 9:] = [[2] * 6, [1.3] * 6, [1] * 6]
+    return page.RunFacts(
+        pipeline="digits",
+        made_at="2026-01-01 12:00 UTC",
+        run_id="run-7",
+        data=DataFacts(
+            splits={"train": split, "eval": split, "test": split},
+            samples=np.stack([test_digits.images[:12]] * 10),
+            checks=(
+                Check("skew between splits", "brightness, test and train", 0.012, 0.05),
+                Check("images and labels", "look like their own, test", 0.82, 0.7, True),
+                Check("class balance", "labels, test", 0.004, None),
+            ),
+            anomalies=(),
+            span=3,
+            trained_spans=(2, 3),
+            is_first=False,
+        ),
+        training=TrainingFacts(
+            train={"loss": [(50, 2.0), (100, 0.5)], "accuracy": [(50, 0.3), (100, 0.9)]},
+            held_out={"loss": [(100, 0.4)], "accuracy": [(100, 0.93)]},
+        ),
+        evaluation=_evaluation(),
+        confusion=np.diag([30] * 10) + np.eye(10, k=1, dtype=int),
+        model=ModelFacts(300, 1, (mistake,), bins),
+        expected_shares=[0.1] * 10,
+        robustness_images=100,
+        provenance={"data, sha256": "ab" * 32, "code, sha256": "cd" * 32},
+        artifacts=[("model", "12", "/artifacts/Trainer/model/12")],
+        versions={"tfx": "1.21.0"},
+        configuration='{"name": "digits"}',
+    )
+
+
+def _write(folder: Path, facts: page.RunFacts) -> Path:
+    path = folder / "report.html"
+    path.write_text(page.run_page(facts), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE])
+def test_it_opens_well(
+    tmp_path: Path, facts: page.RunFacts, chromium: Browser, size: tuple[int, int], scheme: str
+) -> None:
+    seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)
+    assert seen.problems == []
+    assert seen.sections == list(page.SECTIONS)
+    assert seen.images == 2, "the samples and the mistake"
+    assert seen.undrawn == []
+    assert len(seen.charts) == CHARTS
+    assert all(alternative.endswith(".") for alternative in seen.charts)
+    assert seen.without_alternative == 0
+    assert seen.width_px == size[0], "nothing sticks out"
+    red, green, blue = map(int, seen.background[4:-1].split(", "))
+    assert (red + green + blue < 150) == (scheme == "dark")
+
+
+def test_what_a_good_run_says(tmp_path: Path, facts: page.RunFacts, chromium: Browser) -> None:
+    seen = browser.look(chromium, _write(tmp_path, facts))
+    assert seen.title == "digits: blessed, accuracy 0.9700"
+    for said in (
+        "✓ blessed",
+        "worst digit\n0: 0.9000",
+        "Span 3; trained on the spans 2, 3.",
+        "skew between splits\tbrightness, test and train\t0.012\t≤ 0.05\t✓ yes",
+        "reported only",
+        "accuracy under translate 1\t0.9000\t≥ 0.8\t✓ yes",
+        "8 taken for 3 #17",
+        "0.700",
+        "There is no champion",
+        "cd" * 32,
+    ):
+        assert said in seen.text, said
+    alternatives = "\n".join(seen.charts)
+    assert "Accuracy by pixels of translate: candidate from 0.970 at 0 to 0.450 at 2." in (
+        alternatives
+    )
+    assert "The loss goes from 2.0000 to 0.5000 over 100 steps; 0.4000 on held-out" in alternatives
+
+
+def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
+    tmp_path: Path, facts: page.RunFacts, chromium: Browser
+) -> None:
+    reason = "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed"
+    refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
+    seen = browser.look(chromium, _write(tmp_path, refused))
+    assert seen.title == "digits: refused, accuracy 0.9700"
+    assert reason in seen.text
+    assert "accuracy on the digit 4, against the champion\t-0.1000\t≥ -0.05\t✗ no" in seen.text
+    assert "all test images\t0.9500\t0.9700\t+0.0200\t[-0.0100, +0.0300]" in seen.text
+    assert "champion from 0.950 at 0" in "\n".join(seen.charts)
+
+
+def test_text_from_outside_is_text(tmp_path: Path, facts: page.RunFacts, chromium: Browser) -> None:
+    """A configuration or a path may hold anything."""
+    hostile = replace(
+        facts,
+        configuration="</pre><script>throw Error('ran')</script>",
+        provenance={"data": "<img src=x onerror=\"throw Error('ran')\">"},
+    )
+    seen = browser.look(chromium, _write(tmp_path, hostile))
+    assert seen.problems == []
+    assert seen.images == 2
+    assert "<img src=x" in seen.text
+
+
+def test_the_same_facts_give_the_same_bytes(facts: page.RunFacts) -> None:
+    assert page.run_page(facts) == page.run_page(facts)

@@ -1,0 +1,95 @@
+"""Which data is trained on, and what it is compared with: what was accepted, and no other."""
+
+from pathlib import Path
+
+import pytest
+from tfx.types.artifact import Artifact
+from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics
+
+from components import accepted_spans, anomaly_gate
+from components.accepted_spans import AcceptedSpansStrategy
+
+Span = tuple[int, int, bool]  # the id of its examples, the span's number, whether it was accepted
+
+
+def _resolve(
+    folder: Path, spans: list[Span], train_spans: int, gone: tuple[int, ...] = ()
+) -> tuple[list[int], int]:
+    """The ids of the window and of the reference; the last span is this run's."""
+    examples: list[Artifact] = []
+    statistics: list[Artifact] = []
+    unrelated = ExampleAnomalies()  # a validator's: it names no examples
+    acceptances: list[Artifact] = [unrelated]
+    for artifact_id, span, is_accepted in spans:
+        found, about = Examples(), ExampleStatistics()
+        found.id, about.id = artifact_id, artifact_id + 100
+        found.uri = str(folder / str(artifact_id))
+        if artifact_id not in gone:
+            Path(found.uri).mkdir()
+        found.set_int_custom_property("span", span)
+        examples.append(found)
+        statistics.append(about)
+        if is_accepted:
+            acceptance = ExampleAnomalies()
+            acceptance.id = artifact_id + 200
+            acceptance.set_int_custom_property(anomaly_gate.EXAMPLES_ID, found.id)
+            acceptance.set_int_custom_property(anomaly_gate.STATISTICS_ID, about.id)
+            acceptances.append(acceptance)
+    resolved = AcceptedSpansStrategy(train_spans).resolve_artifacts(
+        None,
+        {
+            accepted_spans.WINDOW: examples,
+            accepted_spans.REFERENCE: examples,
+            accepted_spans.REFERENCE_STATISTICS: statistics,
+            accepted_spans.ACCEPTANCES: acceptances,
+            accepted_spans.CURRENT: examples[-1:],
+            accepted_spans.CURRENT_STATISTICS: statistics[-1:],
+        },
+    )
+    (reference,) = resolved[accepted_spans.REFERENCE]
+    (about,) = resolved[accepted_spans.REFERENCE_STATISTICS]
+    assert about.id == reference.id + 100
+    return [artifact.id for artifact in resolved[accepted_spans.WINDOW]], reference.id
+
+
+@pytest.mark.parametrize(
+    ("spans", "train_spans", "window", "reference"),
+    [
+        pytest.param([(1, 0, False)], 1, [1], 1, id="the first is compared with itself"),
+        pytest.param([(1, 0, True)], 2, [1], 1, id="unchanged, it is not what came before it"),
+        pytest.param([(1, 0, True), (2, 0, False)], 1, [2], 1, id="other data, without spans"),
+        pytest.param([(1, 0, True), (2, 0, False)], 3, [2], 1, id="one version of a span only"),
+        pytest.param([(1, 1, True), (2, 2, False)], 1, [2], 1, id="the next span"),
+        pytest.param([(1, 1, True), (2, 2, False)], 2, [1, 2], 1, id="and both are trained on"),
+        pytest.param(
+            [(1, 1, True), (2, 2, True), (3, 3, True), (4, 4, False)],
+            2,
+            [3, 4],
+            3,
+            id="the last two",
+        ),
+        pytest.param(
+            [(1, 1, True), (2, 2, False), (3, 3, False)],
+            2,
+            [1, 3],
+            1,
+            id="a refused one is passed over",
+        ),
+        pytest.param(
+            [(1, 1, True), (2, 1, True), (3, 2, False)], 2, [2, 3], 2, id="its newest version"
+        ),
+        pytest.param([(1, 1, True), (2, 1, False)], 2, [2], 1, id="a new version of this span"),
+        pytest.param(
+            [(1, 1, True), (2, 2, True), (3, 1, False)], 2, [3], 1, id="not what came after it"
+        ),
+    ],
+)
+def test_window_and_reference(
+    tmp_path: Path, spans: list[Span], train_spans: int, window: list[int], reference: int
+) -> None:
+    assert _resolve(tmp_path, spans, train_spans) == (window, reference)
+
+
+def test_examples_that_were_deleted_are_passed_over(tmp_path: Path) -> None:
+    spans = [(1, 1, True), (2, 2, True), (3, 3, False)]
+    assert _resolve(tmp_path, spans, 3, gone=(2,)) == ([1, 3], 1)

@@ -1,0 +1,102 @@
+"""Opens a page in a real browser, and says what a person would meet there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+_ARGUMENTS = (
+    "--no-sandbox",  # it is started as root in containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PHONE = (390, 844)
+DESKTOP = (1280, 900)
+
+
+@dataclass
+class Seen:
+    """What was met."""
+
+    title: str = ""
+    text: str = ""
+    problems: list[str] = field(default_factory=list)
+    """What the console said, what was raised, and what was asked of the network."""
+
+    sections: list[str] = field(default_factory=list)
+    images: int = 0
+    undrawn: list[str] = field(default_factory=list)
+    """Alternatives of images that were not drawn."""
+
+    charts: list[str] = field(default_factory=list)
+    """Text alternatives of charts that have a size."""
+
+    without_alternative: int = 0
+    width_px: int = 0
+    background: str = ""
+
+
+@contextmanager
+def running(program: str) -> Iterator[Browser]:
+    """The browser, until the block ends."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+def look(
+    browser: Browser, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+) -> Seen:
+    """Opens a file on a screen of this size, in this colour scheme."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        offline=True,
+    )
+    seen = Seen()
+    try:
+        page = context.new_page()
+        page.on("console", lambda message: seen.problems.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: seen.problems.append(f"raised: {error}"))
+        page.on(
+            "request",
+            lambda request: (
+                seen.problems.append(f"request: {request.url[:100]}")
+                if not request.url.startswith(("data:", path.as_uri()))
+                else None
+            ),
+        )
+        page.goto(path.as_uri())
+        seen.title = page.title()
+        seen.text = page.inner_text("body")
+        seen.sections = page.eval_on_selector_all("section[id]", "all => all.map(s => s.id)")
+        images = page.eval_on_selector_all(
+            "img", "all => all.map(i => [i.alt, i.complete && i.naturalWidth > 1])"
+        )
+        seen.images = len(images)
+        seen.undrawn = [alternative for alternative, drawn in images if not drawn]
+        seen.charts = page.eval_on_selector_all(
+            "[role=img]:has(svg)",
+            "all => all.filter(c => c.querySelector('svg').getBoundingClientRect().height > 50"
+            " && c.querySelectorAll('svg path').length > 5).map(c => c.ariaLabel)",
+        )
+        seen.without_alternative = page.evaluate(
+            "document.querySelectorAll('img:not([alt]), img[alt=\"\"], svg:not([aria-hidden])')"
+            ".length"
+        )
+        seen.width_px = page.evaluate("document.documentElement.scrollWidth")
+        seen.background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    finally:
+        context.close()
+    return seen
