@@ -81,7 +81,7 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
     ) -> dict[str, list[Artifact]]:
         """TFX's entry point: picks from what the channels have."""
         if not input_dict[CURRENT] or not input_dict[CURRENT_STATISTICS]:
-            return dict.fromkeys(input_dict, [])  # the launcher says so
+            return {key: [] for key in input_dict}  # the launcher says so
         (current,), (current_statistics,) = input_dict[CURRENT], input_dict[CURRENT_STATISTICS]
         examples = {artifact.id: artifact for artifact in input_dict[WINDOW]}
         statistics = {artifact.id: artifact for artifact in input_dict[REFERENCE_STATISTICS]}

@@ -107,7 +107,8 @@ class _Combiner(beam.CombineFn):  # type: ignore[misc]
     def merge_accumulators(
         self, accumulators: Iterable[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
-        return np.sum(list(accumulators), axis=0)
+        merged: NDArray[np.float64] = np.sum(list(accumulators), axis=0)
+        return merged
 
     def extract_output(
         self, accumulator: NDArray[np.float64]

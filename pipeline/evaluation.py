@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from tensorflow_model_analysis.proto import config_pb2
 
@@ -27,7 +27,7 @@ from components.evaluation_results import (
 from pipeline.config import REPORT, EvaluationConfig, Limit, RobustnessConfig
 from trainer import features
 
-Threshold = config_pb2.PerSliceMetricThreshold
+Threshold: TypeAlias = config_pb2.PerSliceMetricThreshold
 
 
 def eval_config(

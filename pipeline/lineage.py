@@ -138,11 +138,17 @@ class Lineage:
         except mlmd_errors.NotFoundError:
             return []
 
-    def artifacts_of(self, pipeline: str, component: str) -> list[metadata_store_pb2.Artifact]:
-        """All that a component of a pipeline has made, the newest last."""
+    def made_by(
+        self, pipeline: str, component: str, type_name: str
+    ) -> list[metadata_store_pb2.Artifact]:
+        """What a component of a pipeline has made of a type it is not given, the newest last."""
         context = self._store.get_context_by_type_and_name("node", f"{pipeline}.{component}")
+        # What a component is given is in its context, too.
         found = self._store.get_artifacts_by_context(context.id) if context else []
-        return sorted(found, key=lambda artifact: artifact.id)
+        return sorted(
+            (artifact for artifact in found if artifact.type == type_name),
+            key=lambda artifact: artifact.id,
+        )
 
     def artifact(self, artifact_id: int) -> metadata_store_pb2.Artifact:
         """One artifact.

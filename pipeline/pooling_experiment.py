@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as ScreenTable
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from components.report.page import Table
 
 POOLINGS: Final = ("max", "average")
+TRANSLATE: Final = "translate"  # components/corruptions.py, which imports SciPy
 FOLDER: Final = Path("experiments") / "pooling"
 PAGE: Final = "pooling.html"
 EVALUATOR: Final = "Evaluator"
@@ -96,14 +99,14 @@ def run(
             )
         pair = idx_format.read_pair(*idx_format.find_pair(data, "t10k-*"))
         inference = _time_inference(trained, pair.images[:_TIMED_IMAGES])
-    tables = accuracy_table(trained), _cost_table(trained, inference)
-    for table in tables:
-        console.print(_on_screen(table))
+    cost = _cost_table(trained, inference)
     findings = conclusions(trained)
+    console.print(_on_screen(accuracy_table(trained, with_seeds=False)), _on_screen(cost))
     for sentence in findings:
-        console.print(f"• {sentence}", highlight=False)
+        console.print(f"• {sentence}", highlight=False, soft_wrap=True)
     page = workspace.root / PAGE
-    page.write_text(_page(trained, findings, *tables), encoding="utf-8")
+    text = _page(trained, findings, accuracy_table(trained, with_seeds=True), cost)
+    page.write_text(text, encoding="utf-8")
     console.print(f"\nplots  {page}", highlight=False, soft_wrap=True)
     return page
 
@@ -127,40 +130,37 @@ def _evaluate(
     return evaluated[0]
 
 
-def accuracy_table(trained: Sequence[Trained]) -> Table:
-    """A row for each kind of test images, a column for each pooling, and the difference."""
+def accuracy_table(trained: Sequence[Trained], with_seeds: bool) -> Table:
+    """A row for each kind of test images, a column for each pooling, and the difference.
+
+    Args:
+      trained: the models.
+      with_seeds: whether each seed's accuracy stands beside the mean.
+    """
     from components.report.page import Table
+
+    def cell(scores: Sequence[Scores]) -> str:
+        each = ", ".join(f"{one.accuracy:.4f}" for one in scores)
+        return f"{_mean(scores):.4f}" + (f" ({each})" if with_seeds and len(scores) > 1 else "")
 
     rows = []
     for where in _compared(trained):
         both = {name: _scores(trained, name, where) for name in POOLINGS}
-        means = {name: _mean(scores) for name, scores in both.items()}
         low, high = _difference_interval(both)
-        difference = means["max"] - means["average"]
-        rows.append(
-            [
-                _name(where),
-                *(
-                    f"{means[name]:.4f}"
-                    + (
-                        f" ({', '.join(f'{s.accuracy:.4f}' for s in both[name])})"
-                        * (len(both[name]) > 1)
-                    )
-                    for name in POOLINGS
-                ),
-                f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]",
-            ]
-        )
-    headings = ("test images", "max (each seed)", "average (each seed)", "max − average")
-    return Table("Accuracy, mean over the seeds; 95 % interval of the difference", headings, rows)
+        difference = f"{_mean(both['max']) - _mean(both['average']):+.4f}"
+        cells = [cell(scores) for scores in both.values()]
+        rows.append([_name(where), *cells, f"{difference} [{low:+.4f}, {high:+.4f}]"])
+    caption = "Accuracy, mean over the seeds; 95 % interval of the difference, over images"
+    return Table(caption, ("test images", *POOLINGS, "max − average"), rows)
 
 
 def conclusions(trained: Sequence[Trained]) -> list[str]:
-    """What the numbers say of clean images, and of each translation; no more than they can."""
+    """What the numbers say of clean images and of translations; no more than they can."""
+    clean = {name: _mean(_scores(trained, name, _CLEAN)) for name in POOLINGS}
     found = []
     for where in _compared(trained):
         name, _ = where
-        if name not in (None, "translate"):
+        if name not in (None, TRANSLATE):
             continue
         both = {pooling: _scores(trained, pooling, where) for pooling in POOLINGS}
         low, high = _difference_interval(both)
@@ -171,18 +171,27 @@ def conclusions(trained: Sequence[Trained]) -> list[str]:
             verdict = f"average pooling is better, by {-difference:.4f}"
         else:
             verdict = f"no difference is shown ({difference:+.4f})"
-        found.append(f"{_name(where)}: {verdict}, 95 % interval {low:+.4f} to {high:+.4f}")
+        sentence = f"{_name(where)}: {verdict} (95 % interval {low:+.4f} to {high:+.4f})"
+        if name is not None:
+            costs = {pooling: clean[pooling] - _mean(scores) for pooling, scores in both.items()}
+            sentence += (
+                f"; the translation costs max pooling {costs['max']:.4f} and average pooling "
+                f"{costs['average']:.4f} of its accuracy on clean images"
+            )
+        found.append(sentence)
     return found
 
 
 Where = tuple[str | None, int]
 """A corruption, None for clean images, and a strength."""
 
+_CLEAN: Final[Where] = (None, 0)
+
 
 def _compared(trained: Sequence[Trained]) -> list[Where]:
     first = trained[0].evaluation
-    found: list[Where] = [(None, 0)]
-    for name in sorted(first.corruptions, key=lambda name: (name != "translate", name)):
+    found = [_CLEAN]
+    for name in sorted(first.corruptions, key=lambda name: (name != TRANSLATE, name)):
         found += [(name, scores.slice.strength or 0) for scores in first.robustness(name)]
     return found
 
@@ -223,7 +232,7 @@ def _difference_interval(both: Mapping[str, Sequence[Scores]]) -> tuple[float, f
     return difference - down, difference + up
 
 
-def _time_inference(trained: Sequence[Trained], images: object) -> dict[str, float]:
+def _time_inference(trained: Sequence[Trained], images: NDArray[np.uint8]) -> dict[str, float]:
     """Images a second of the first model of each pooling; the median of rounds in turn."""
     from components.report import model_facts
 
@@ -269,7 +278,7 @@ def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, 
     by_corruption: dict[str, list[Where]] = {}
     for where in _compared(trained):
         if where[0] is not None:
-            by_corruption.setdefault(where[0], [(None, 0)]).append(where)
+            by_corruption.setdefault(where[0], [_CLEAN]).append(where)
     for name, places in by_corruption.items():
         curves, rows = {}, [[str(strength)] for _, strength in places]
         for pooling in POOLINGS:
@@ -287,7 +296,7 @@ def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, 
             )
             for row, mean in zip(rows, means, strict=True):
                 row.append(f"{mean:.4f}")
-        unit = "pixels" if name == "translate" else "strength"
+        unit = "pixels" if name == TRANSLATE else "strength"
         last = {pooling: curve.y[-1] for pooling, curve in curves.items()}
         made.append(
             page.Chart(

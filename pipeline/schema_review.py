@@ -60,7 +60,7 @@ def review(config: PipelineConfig, workspace: Workspace) -> Review:
       PipelineError: no run of this pipeline has statistics of its data.
     """
     lineage = Lineage.of_file(workspace.metadata) if workspace.metadata.exists() else None
-    found = lineage.artifacts_of(config.name, "StatisticsGen") if lineage else []
+    found = lineage.made_by(config.name, "StatisticsGen", "ExampleStatistics") if lineage else []
     if not found:
         raise PipelineError(
             f"no run of {config.name} in {workspace.root} has looked at data: start one with "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -28,7 +28,7 @@ _VARIABLES: Final = {
     SERIES[2]: "var(--series-3)",
     LIMIT: "var(--limit)",
 }
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {  # Matplotlib's own type of a name is a list of them all
     "svg.fonttype": "none",  # text stays text: it is found, read aloud, and small
     "svg.hashsalt": "report",  # ids are the same every time
     "font.family": "sans-serif",

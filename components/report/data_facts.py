@@ -22,7 +22,6 @@ from components.accepted_spans import span
 from trainer import features
 
 _SAMPLES_EACH: Final = 12  # images of each digit that are shown
-NO_LIMIT: Final = "report"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,9 @@ class Check:
 
     gate: str
     what: str
-    value: float
+    value: float | None
+    """None where there was nothing to measure."""
+
     limit: float | None
     """None where the value is only reported."""
 
@@ -40,7 +41,7 @@ class Check:
     @property
     def passed(self) -> bool:
         """Whether the value is within the limit."""
-        if self.limit is None:
+        if self.limit is None or self.value is None:
             return True
         return self.value >= self.limit if self.is_lower_bound else self.value <= self.limit
 

@@ -143,7 +143,7 @@ def _robustness(
     evaluations: Mapping[str, Evaluation], corruption: str, with_champion: bool
 ) -> Chart:
     scores: dict[str, list[tuple[int, Scores]]] = {}
-    limits = {}
+    limits: dict[float, float] = {}
     for name, evaluation in evaluations.items():
         clean = evaluation.overall
         found = evaluation.robustness(corruption)
@@ -350,7 +350,7 @@ def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None
 
 
 class _Cell(NamedTuple):
-    count: int
+    images: int
     shade: float  # 0 to 1
 
 

@@ -120,7 +120,8 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
     ReportingRunner().run_with_ir(ir, options)
     with metadata.Metadata(pipeline.metadata_connection_config) as handle:
         if job.until is not None:
-            events.emit(_log, _evaluated(handle, nodes))
+            if "Evaluator" in needed:
+                events.emit(_log, _evaluated(handle, nodes))
             return
         outcome = _outcome(handle, nodes, workspace)
     events.emit(_log, outcome)

@@ -12,7 +12,7 @@ from typing import Final
 
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from components import champion
+from components import accepted_spans, champion
 from pipeline import graph
 from pipeline.cluster import ClusterConfig
 from pipeline.config import PipelineConfig
@@ -27,6 +27,8 @@ EXECUTOR: Final = (
 NOTES: Final = (
     "Vertex takes no resolver of ours: the champion is TFX's latest blessed model, so a run that "
     "is not cached may compare a model with itself.",
+    "For the same reason it knows of no accepted spans: a run trains on its own data only, which "
+    "is compared with itself, so there is no drift.",
     "Vertex runs no driver of ours: data that was uploaded again, unchanged, is ingested again.",
     "A bucket has no rename: a push is not one step; saved_model.pb is written last.",
     "Resources, tolerations, labels, secrets, retries and timeouts of the cluster's file are not "
@@ -58,6 +60,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> str:
         ),
         beam_args=[BEAM_RUNNER],
         find_champion=champion.latest_blessed_model,
+        find_spans=accepted_spans.only_this_one,
     )
     with tempfile.TemporaryDirectory(prefix="compile-") as folder:
         runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(

@@ -80,3 +80,41 @@ def test_the_fingerprint_follows_the_content_and_not_the_times(
     assert _fingerprint(folder) == first
     labels.write_bytes(idx_format.serialize(np.zeros(300, np.uint8)))
     assert _fingerprint(folder) != first
+
+
+@pytest.fixture
+def spans(tmp_path: Path, digits: Path) -> Path:
+    """Two spans; the second came again, in a version of which the labels differ."""
+    for folder in ("span-7/version-1", "span-12/version-1", "span-12/version-2"):
+        shutil.copytree(digits, tmp_path / folder)
+    labels = tmp_path / "span-12" / "version-2" / "t10k-labels-idx1-ubyte.gz"
+    labels.write_bytes(idx_format.serialize(np.zeros(300, np.uint8)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("span", "folder", "version"),
+    [(7, "span-7/version-1", 1), (12, "span-12/version-2", 2), ("latest", "span-12/version-2", 2)],
+)
+def test_a_span_is_read_in_its_newest_version(
+    spans: Path, digits: Path, span: int, folder: str, version: int
+) -> None:
+    component = idx_example_gen.IdxExampleGen(
+        str(spans), 0.25, span=span, span_folder="span-{SPAN}/version-{VERSION}"
+    )
+    properties = dict(component.exec_properties)
+    resolved = idx_example_gen.Driver(None).resolve_exec_properties(properties, None, None)
+    assert resolved[utils.SPAN_PROPERTY_NAME] == (12 if span == "latest" else span)
+    assert resolved[utils.VERSION_PROPERTY_NAME] == version
+    files = idx_example_gen.file_digests(resolved)
+    assert list(files) == sorted(f"{folder}/{path.name}" for path in digits.iterdir())
+    first = _fingerprint(digits)
+    assert (resolved[utils.FINGERPRINT_PROPERTY_NAME] == first) == (version == 1)
+
+    def index(record: bytes) -> int:
+        example = tf.train.Example.FromString(record)
+        return int(example.features.feature[features.INDEX].int64_list.value[0])
+
+    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+        read = pipeline | idx_example_gen.ReadIdxPair(str(spans), f"{folder}/t10k-*")
+        assert_that(read | beam.Map(index), equal_to(range(300)))

@@ -32,12 +32,18 @@ NODES = {
     "curatedschema",
     "statisticsgen",
     "examplevalidator",
-    "distributionvalidator",
+    "acceptedspans",
+    "balancevalidator",
+    "skewvalidator",
+    "driftvalidator",
+    "imagevalidator",
     "anomalygate",
     "transform",
     "trainer",
     "championresolver",
+    "corruptedexamples",
     "evaluator",
+    "runreport",
     "servervalidator",
     "atomicpusher",
 }
@@ -46,7 +52,9 @@ AFTER_THE_GATE = {
     "transform",
     "trainer",
     "championresolver",
+    "corruptedexamples",
     "evaluator",
+    "runreport",
     "servervalidator",
     "atomicpusher",
 }
@@ -154,6 +162,9 @@ def test_the_first_run_pushes_a_model_that_answers(
         tasks["evaluator"].artifacts["verdict"].content or b""
     )
     assert tasks["examplevalidator"].artifacts["anomalies"].content == b"No anomalies were found.\n"
+    report = tasks["runreport"].artifacts["page"]
+    assert report.schema_title == "system.HTML"
+    assert f"digits: blessed, accuracy {accuracy:.4f}".encode() in (report.content or b"")
 
 
 def test_the_second_run_is_cached_and_shows_the_same(here: Cluster) -> None:
@@ -162,6 +173,7 @@ def test_the_second_run_is_cached_and_shows_the_same(here: Cluster) -> None:
     assert _states(tasks) == dict.fromkeys(NODES, "SUCCEEDED"), _logs(tasks)
     said = _said(tasks)
     assert said.pop("championresolver") == "ChampionResolver resolved"
+    assert said.pop("acceptedspans") == "AcceptedSpans resolved"
     assert {line.split()[-1] for line in said.values()} == {"cached"}
     assert here.versions() == before
     assert _confusion_matrix(tasks["evaluator"]).sum() == 300

@@ -5,6 +5,7 @@ run, an unchanged one, and then what a change of this or that does.
 """
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -18,9 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doubles import browser
+from playwright.sync_api import Browser
 
 from components import idx_format
 from components.idx_format import ImagesAndLabels
+from components.report import page
 from pipeline.workspace import RunRecord, Workspace
 
 PROJECT = Path(__file__).parents[2]
@@ -30,7 +34,10 @@ UP_TO_THE_GATE = {
     "CuratedSchema",
     "StatisticsGen",
     "ExampleValidator",
-    "DistributionValidator",
+    "BalanceValidator",
+    "SkewValidator",
+    "DriftValidator",
+    "ImageValidator",
     "AnomalyGate",
 }
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -83,7 +90,7 @@ def test_the_first_run_trains_pushes_and_answers(run: Run, root: Path) -> None:
     assert outcome.test_images == 300
     assert outcome.accuracy > 0.8
     states = _states(root)
-    assert states.pop("ChampionResolver") == "resolved"
+    assert states.pop("ChampionResolver") == states.pop("AcceptedSpans") == "resolved"
     assert set(states.values()) == {"done"}
     assert "Total params: 1,413,834" in done.stdout
     assert f"5 digits of the test split, asked of version {version} over gRPC" in done.stdout
@@ -91,6 +98,40 @@ def test_the_first_run_trains_pushes_and_answers(run: Run, root: Path) -> None:
     assert "yes, every threshold was reached" in done.stdout
     assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
+
+
+def test_its_report_is_found_and_opens_well(root: Path, chromium: Browser) -> None:
+    """The page is left in build/, for whoever looks at what CI made."""
+    done = _cli(root, "report", name=None)
+    assert done.returncode == 0, done.stderr
+    report = Path(done.stdout.strip())
+    kept = PROJECT / "build" / "report.html"
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copy(report, kept)
+    outcome = _last(root).outcome
+    assert outcome is not None
+    assert outcome.report == str(report)
+    mistakes = round((1 - outcome.accuracy) * 300)
+    for size in (browser.DESKTOP, browser.PHONE):
+        seen = browser.look(chromium, report, size)
+        assert seen.problems == []
+        assert seen.sections == list(page.SECTIONS)
+        assert seen.images == 1 + min(mistakes, 50)
+        assert seen.undrawn == []
+        assert len(seen.charts) == 7, "balance, brightness, loss, accuracy, reliability, two more"
+        assert seen.without_alternative == 0
+        assert seen.width_px == size[0]
+    assert seen.title == f"digits: blessed, accuracy {outcome.accuracy:.4f}"
+    for said in (
+        f"{mistakes} of 300 test images were taken for another digit.",
+        "450 train, 150 eval, 300 test images",
+        "There is no champion",
+        f"run {_last(root).run_id}",
+        hashlib.sha256(
+            (PROJECT / "tests/data/digits/t10k-labels-idx1-ubyte.gz").read_bytes()
+        ).hexdigest(),
+    ):
+        assert said in seen.text, said
 
 
 def test_unchanged_it_is_all_cached(run: Run, root: Path) -> None:
@@ -127,8 +168,12 @@ def test_a_model_below_a_threshold_is_not_pushed(run: Run, root: Path) -> None:
     states = _states(root)
     assert {node for node, state in states.items() if state == "done"} == {
         "Evaluator",
+        "RunReport",
         "AtomicPusher",
     }
+    report = Path((_last(root).outcome or pytest.fail()).report or "").read_text()
+    assert "<title>digits: refused, accuracy " in report
+    assert accuracy[0] in report
 
 
 def test_and_cached_it_is_refused_again(run: Run, root: Path) -> None:
@@ -150,10 +195,13 @@ def test_a_push_that_was_superseded_is_done_again(run: Run, root: Path) -> None:
     assert f"asked of version {_versions(root)[-1]} over gRPC" in done.stdout
 
 
-def _cli(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _cli(
+    root: Path, *arguments: str | Path, name: str | None = "digits"
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments, "--root", root]
+    named = ["--name", name] if name else []
     return subprocess.run(
-        [*command, "--name", "digits"], capture_output=True, text=True, timeout=120, check=False
+        [*command, *named], capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -195,6 +243,44 @@ def test_another_model_is_pushed_and_the_versions_are_listed(
     assert (pushed / "assets.extra" / "tf_serving_warmup_requests").exists()
 
 
+def test_a_versions_lineage_goes_back_to_the_files(root: Path, digits: Path) -> None:
+    version = str(_versions(root)[-1])
+    graph = json.loads(_cli(root, "lineage", version, "--json").stdout)
+    nodes = {node["key"]: node for node in graph["nodes"]}
+    pushed = nodes[graph["root"]]
+    assert pushed["type"] == "PushedModel"
+    assert pushed["properties"]["pushed_version"] == version
+    files = {node["id"]: node["sha256"] for node in nodes.values() if node["kind"] == "file"}
+    assert files == {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in digits.iterdir()
+    }
+    made_by = {edge["target"]: edge["source"] for edge in graph["edges"] if edge["name"] == "made"}
+    assert nodes[made_by[graph["root"]]]["component"] == "AtomicPusher"
+    assert nodes[made_by[graph["root"]]]["run_id"] == _last(root).run_id
+    components = {node["component"] for node in nodes.values() if node["kind"] == "execution"}
+    assert components == {
+        "IdxExampleGen",
+        "CuratedSchema",
+        "Transform",
+        "Trainer",
+        "CorruptedExamples",
+        "Evaluator",
+        "ServerValidator",
+        "AtomicPusher",
+    }
+    compared = [edge for edge in graph["edges"] if edge["name"] == "baseline_model"]
+    assert [nodes[edge["source"]]["type"] for edge in compared] == ["Model"]
+    tree = _cli(root, "lineage", version).stdout
+    assert re.search(r"baseline_model: Model \d+ .* \(compared with\)", tree)
+    assert all(f"read: {path} (sha256 " in tree for path in files)
+    dot = _cli(root, "lineage", str(pushed["id"]), "--dot").stdout
+    assert dot.startswith("digraph lineage {")
+    assert dot.count(" -> ") == len(graph["edges"])
+    wrong = _cli(root, "lineage", "7777777")
+    assert wrong.returncode == 1
+    assert "7777777 is no version of digits and no artifact in" in wrong.stderr
+
+
 def test_a_roll_back_is_served_and_a_run_does_not_undo_it(run: Run, root: Path) -> None:
     *_, former, newest = _versions(root)
     done = _cli(root, "rollback")
@@ -232,10 +318,13 @@ def test_an_edit_of_the_trainer_trains_again_and_nothing_before(
     assert {node for node, state in states.items() if state == "done"} == {
         "Trainer",
         "Evaluator",
+        "RunReport",
         "ServerValidator",
         "AtomicPusher",
     }
-    assert {states[node] for node in (*UP_TO_THE_GATE, "Transform")} == {"cached"}
+    assert {states[node] for node in (*UP_TO_THE_GATE, "Transform", "CorruptedExamples")} == {
+        "cached"
+    }
     successes = [record for record in Workspace(root).records() if record.exit_code == 0]
     first, second = successes[0], successes[-1]  # both of the first recipe
     assert first.outcome is not None and second.outcome is not None
@@ -364,16 +453,18 @@ def test_a_damaged_file_is_one_sentence_and_exit_code_1(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "message", "correction"),
     [
         pytest.param(
             lambda pair: ImagesAndLabels(pair.images, pair.labels + (np.arange(300) == 9) * 10),
-            "test, label: ",
+            "schema: test, label: ",
+            r" +max: 1\d\n",
             id="labels over 9",
         ),
         pytest.param(
             lambda pair: ImagesAndLabels(255 - pair.images, pair.labels),
-            "test, pixel_mean: Unexpectedly high value",
+            "schema: test, pixel_mean: Unexpectedly high value",
+            r" +max: 2\d\d\.\d+\n",
             id="inverted",
         ),
     ],
@@ -382,8 +473,10 @@ def test_anomalies_stop_the_run_with_exit_code_3(
     run: Run,
     digits: Path,
     tmp_path: Path,
+    digits_config: Path,
     change: Callable[[ImagesAndLabels], ImagesAndLabels],
     message: str,
+    correction: str,
 ) -> None:
     folder = Path(shutil.copytree(digits, tmp_path / "data"))
     paths = idx_format.find_pair(folder, "t10k-*")
@@ -395,9 +488,17 @@ def test_anomalies_stop_the_run_with_exit_code_3(
     assert message in done.stdout
     states = _states(root)
     assert states.pop("AnomalyGate") == "failed"
-    assert set(states) == UP_TO_THE_GATE - {"AnomalyGate"}, "nothing ran after the gate"
+    before_the_gate = UP_TO_THE_GATE - {"AnomalyGate"} | {"AcceptedSpans"}
+    assert set(states) == before_the_gate, "nothing ran after the gate"
     assert _versions(root) == []
     assert _last(root).message.startswith("AnomalyGate stopped the run: the data has ")
+    review = "--config", digits_config
+    shown = _cli(root, "schema", "diff", *review, name=None)
+    assert re.search(r"\+" + correction, shown.stdout), shown.stdout + shown.stderr
+    new = tmp_path / "new.pbtxt"
+    wrote = _cli(root, "schema", "update", "-o", new, *review, name=None)
+    assert wrote.returncode == 0, wrote.stderr
+    assert re.search(correction, new.read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

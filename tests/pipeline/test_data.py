@@ -188,3 +188,26 @@ def test_damage_is_found_before_anything_runs(
     path.write_bytes(gzip.compress(damage(gzip.decompress(path.read_bytes()))))  # type: ignore[operator]
     with pytest.raises(DataError, match=message):
         data.prepare("mnist-sample", folder, _ignore)
+
+
+def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
+    for name in ("span-2/version-1", "span-2/version-10", "span-10/version-1", "span-x/version-1"):
+        (tmp_path / name).mkdir(parents=True)
+    found = data.spans(tmp_path, "span-{SPAN}/version-{VERSION}")
+    assert {number: path.relative_to(tmp_path).as_posix() for number, path in found.items()} == {
+        2: "span-2/version-10",
+        10: "span-10/version-1",
+    }
+    assert set(data.spans(tmp_path, "span-{SPAN}")) == {2, 10}
+
+
+def test_a_span_needs_a_folder_and_its_four_files(tmp_path: Path, digits: Path) -> None:
+    with pytest.raises(data.DataError, match="no folder was given, .* name it with --data-dir"):
+        data.prepare_span(None, "span-{SPAN}", "latest")
+    with pytest.raises(data.DataError, match="has no span-latest: the spans in it are none"):
+        data.prepare_span(tmp_path, "span-{SPAN}", "latest")
+    shutil.copytree(digits, tmp_path / "span-3")
+    assert data.prepare_span(tmp_path, "span-{SPAN}", "latest") == tmp_path.resolve()
+    (tmp_path / "span-3" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(data.DataError, match="span-3 has no file of labels named t10k"):
+        data.prepare_span(tmp_path, "span-{SPAN}", 3)

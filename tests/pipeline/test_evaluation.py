@@ -113,7 +113,7 @@ def _with_mistakes(mistakes: dict[int, int]) -> NDArray[np.int64]:
     """Right predictions, but for this many of each digit, from its last example on."""
     predicted = LABELS.copy()
     for digit, count in mistakes.items():
-        wrong = np.flatnonzero(LABELS == digit)[::-1][:count]
+        wrong = np.flatnonzero(digit == LABELS)[::-1][:count]
         predicted[wrong] = (digit + 1) % 10
     return predicted
 

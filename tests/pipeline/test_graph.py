@@ -18,17 +18,37 @@ def test_the_nodes_and_what_they_wait_for() -> None:
     upstream = {
         node.id: {other.id for other in node.upstream_nodes} for node in _create().components
     }
+    validators = {
+        "ExampleValidator",
+        "BalanceValidator",
+        "SkewValidator",
+        "DriftValidator",
+        "ImageValidator",
+    }
     assert upstream == {
         "IdxExampleGen": set(),
         "CuratedSchema": set(),
         "StatisticsGen": {"IdxExampleGen", "CuratedSchema"},
+        "AcceptedSpans": {"IdxExampleGen", "StatisticsGen"},
         "ExampleValidator": {"StatisticsGen", "CuratedSchema"},
-        "DistributionValidator": {"StatisticsGen", "CuratedSchema"},
-        "AnomalyGate": {"ExampleValidator", "DistributionValidator"},
-        "Transform": {"IdxExampleGen", "CuratedSchema", "AnomalyGate"},
+        "BalanceValidator": {"StatisticsGen", "CuratedSchema"},
+        "SkewValidator": {"StatisticsGen"},
+        "DriftValidator": {"StatisticsGen", "AcceptedSpans"},
+        "ImageValidator": {"IdxExampleGen", "AcceptedSpans"},
+        "AnomalyGate": {"IdxExampleGen", "StatisticsGen", *validators},
+        "Transform": {"AcceptedSpans", "CuratedSchema", "AnomalyGate"},
         "Trainer": {"Transform", "CuratedSchema"},
         "ChampionResolver": {"Trainer"},
-        "Evaluator": {"IdxExampleGen", "CuratedSchema", "Trainer", "ChampionResolver"},
+        "CorruptedExamples": {"IdxExampleGen", "AnomalyGate"},
+        "Evaluator": {"CorruptedExamples", "Trainer", "ChampionResolver"},
+        "RunReport": {
+            "IdxExampleGen",
+            "StatisticsGen",
+            "AcceptedSpans",
+            *validators,
+            "Trainer",
+            "Evaluator",
+        },
         "ServerValidator": {"IdxExampleGen", "Trainer"},
         "AtomicPusher": {"Trainer", "Evaluator", "ServerValidator"},
     }
@@ -44,6 +64,9 @@ def test_the_nodes_and_what_they_wait_for() -> None:
         ("components.anomaly_gate", {"AnomalyGate"}),
         ("components.curated_schema", {"CuratedSchema"}),
         ("components.server_validator", {"ServerValidator"}),
+        ("components.image_validator", {"ImageValidator"}),
+        ("components.corruptions", {"CorruptedExamples"}),
+        ("components.ingested", {"CorruptedExamples", "ImageValidator", "ServerValidator"}),
         ("serving.server.batching", {"ServerValidator"}),
         ("serving.client", {"ServerValidator"}),
         ("serving.version_folders", {"ServerValidator", "AtomicPusher"}),
@@ -68,7 +91,8 @@ def test_an_edit_changes_the_cache_key_of_what_runs_it(
         lambda path: read_bytes(path) + (b"# edited" if str(path).endswith(edited) else b""),
     )
     after = properties()
-    assert {node for node in before if before[node] != after[node]} == affected
+    changed = {node for node in before if before[node] != after[node]}
+    assert changed == {*affected, "RunReport"}, "the report names the digest of all code"
 
 
 def test_an_unchanged_graph_is_the_same_every_time() -> None:
@@ -101,3 +125,22 @@ def test_the_expectations_are_in_the_cache_key() -> None:
     properties = schema.exec_properties
     assert "is_categorical: true" in properties["schema_text"]
     assert len(json.loads(properties["class_balance_json"])) == 10
+
+
+def test_a_limit_that_is_only_reported_is_none() -> None:
+    """DistributionValidator asks for a threshold: no two distributions are further apart than 1."""
+    overrides = [
+        f"validation.{name}=report"
+        for name in ("max_share_change", "max_skew", "max_drift", "max_duplicates")
+    ]
+    settings = config.load(overrides=[*overrides, "validation.min_label_agreement=report"])
+    places = graph.Places("/data", "/artifacts", "/serving")
+    nodes = {node.id: node for node in graph.create_pipeline(settings, places).components}
+    for name in ("BalanceValidator", "SkewValidator", "DriftValidator"):
+        compared = nodes[name].exec_properties["distribution_validator_config"]
+        for feature in compared.default_slice_config.feature:
+            (comparator,) = feature.distribution_comparator.ListFields()
+            assert comparator[1].threshold == 1
+    properties = nodes["ImageValidator"].exec_properties
+    assert properties["max_duplicates"] == -1
+    assert properties["min_label_agreement"] == 0

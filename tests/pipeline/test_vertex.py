@@ -28,7 +28,7 @@ def test_it_is_a_pipeline_of_version_2_1_with_every_component() -> None:
     assert spec.schema_version == "2.1.0"
     assert spec.pipeline_info.name == "mnist"
     tasks = {name for name in spec.root.dag.tasks if not name.startswith("ChampionResolver-")}
-    assert tasks == set(cluster.COMPONENTS) - {"ChampionResolver"}
+    assert tasks == set(cluster.COMPONENTS) - {"ChampionResolver", "AcceptedSpans"}
     assert "AnomalyGate" in spec.root.dag.tasks["Transform"].dependent_tasks
     executors = spec.deployment_spec["executors"]
     containers = [e["container"] for e in executors.values() if "container" in e]
