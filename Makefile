@@ -6,7 +6,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check format setup lock bench-serving image test-image clean
+.PHONY: run test check format setup lock bench-serving bench-evaluator image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -38,6 +38,10 @@ lock: setup
 # The embedded model server against the same model in process; takes about five minutes.
 bench-serving: setup
 	@$(BIN)/python tests/benchmarks/model_server.py $(ARGS)
+
+# The Evaluator on clean images, on all corruptions, and with a champion; about six minutes.
+bench-evaluator: setup
+	@$(BIN)/python tests/benchmarks/evaluator.py
 
 # The image that Kubeflow's tasks run in. PIP_CONF names a pip.conf, for a registry of your own.
 image:

@@ -29,7 +29,12 @@ ACCURACY: Final = "sparse_categorical_accuracy"
 LOSS: Final = "sparse_categorical_crossentropy"
 CALIBRATION_ERROR: Final = "expected_calibration_error"
 CONFUSION_MATRIX: Final = "multi_class_confusion_matrix_plot"
-LABELS: Final = {ACCURACY: "accuracy", LOSS: "loss", CALIBRATION_ERROR: "calibration error"}
+LABELS: Final = {
+    ACCURACY: "accuracy",
+    LOSS: "loss",
+    CALIBRATION_ERROR: "calibration error",
+    EXAMPLES: "test images",
+}
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -120,6 +125,13 @@ class Gate:
         change = ", against the champion" if self.is_change else ""
         return f"{LABELS[self.metric]}{self.slice}{change}"
 
+    @property
+    def shown(self) -> str:
+        """The value."""
+        if self.metric == EXAMPLES:
+            return f"{self.value:,.0f}"
+        return f"{self.value:+.4f}" if self.is_change else f"{self.value:.4f}"
+
     def __str__(self) -> str:
         """A sentence without its full stop, for a gate that was not passed."""
         what = f"{LABELS[self.metric]}{self.slice}"
@@ -127,7 +139,7 @@ class Gate:
             allowed = f"{-self.limit:g} is allowed"
             return f"{what} is {-self.value:.4f} below the champion's, and {allowed}"
         asked = "at least {:g} is asked for" if self.is_lower_bound else "at most {:g} is allowed"
-        return f"{what} is {self.value:.4f}, and {asked.format(self.limit)}"
+        return f"{what} is {self.shown}, and {asked.format(self.limit)}"
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class RunReport(base_component.BaseComponent):  # type: ignore[misc]
 
     Args:
       pipeline_name: what the report is headed with.
-      configuration: all of it, as JSON.
+      configuration: what the run was told, as JSON.
       code_digest: of all the code that made the run; see `IdxExampleGen`.
       examples: as ingested.
       window: all that was trained on.

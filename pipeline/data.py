@@ -119,6 +119,16 @@ def prepare_span(folder: Path | None, span_folder: str, span: int | Literal["lat
             f"{folder or 'no folder'} was given, and a span is taken from a folder that has one "
             f"{span_folder} for each: name it with --data-dir."
         )
+    check("", folder_of_span(folder, span_folder, span))
+    return folder.resolve()
+
+
+def folder_of_span(folder: Path, span_folder: str, span: int | Literal["latest"]) -> Path:
+    """Where a span's files are; the arguments are those of `prepare_span`.
+
+    Raises:
+      DataError: there is no such span.
+    """
     found = spans(folder, span_folder)
     wanted = max(found, default=None) if span == "latest" else span
     if wanted not in found:
@@ -127,8 +137,7 @@ def prepare_span(folder: Path | None, span_folder: str, span: int | Literal["lat
             f"{folder} has no {span_folder.replace('{SPAN}', str(span))}: the spans in it are "
             f"{known}."
         )
-    check("", found[wanted])
-    return folder.resolve()
+    return found[wanted]
 
 
 def spans(folder: Path, span_folder: str) -> dict[int, Path]:

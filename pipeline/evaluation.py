@@ -22,6 +22,7 @@ from components.evaluation_results import (
     EACH_DIGIT,
     EACH_DIRECTION,
     EACH_STRENGTH,
+    EXAMPLES,
     LOSS,
 )
 from pipeline.config import REPORT, EvaluationConfig, Limit, RobustnessConfig
@@ -43,7 +44,12 @@ def eval_config(
         metrics_specs=[
             config_pb2.MetricsSpec(
                 metrics=[
-                    config_pb2.MetricConfig(class_name="ExampleCount"),
+                    config_pb2.MetricConfig(
+                        class_name="ExampleCount",
+                        config=_named(EXAMPLES),
+                        # TFX blesses no model without a threshold, and all others may be off.
+                        per_slice_thresholds=_at_least(ALL_DIGITS, 1.0),
+                    ),
                     config_pb2.MetricConfig(
                         class_name="SparseCategoricalAccuracy",
                         config=_named(ACCURACY),

@@ -173,7 +173,7 @@ def create_pipeline(
     )
     report = RunReport(
         pipeline_name=config.name,
-        configuration=config.model_dump_json(),
+        configuration=config.model_dump_json(exclude={"serving"}),  # it comes after the report
         code_digest=code_digest.of_everything(),
         examples=example_gen.outputs["examples"],
         window=spans.window,

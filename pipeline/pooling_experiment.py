@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as ScreenTable
 
+from pipeline import data as data_files
 from pipeline import events, local_session, native_output
 from pipeline.config import PipelineConfig, changed_recipe
 from pipeline.errors import PipelineError
@@ -97,6 +98,8 @@ def run(
                     cost["images_per_s"],
                 )
             )
+        if config.data.span != "none":
+            data = data_files.folder_of_span(data, config.data.span_folder, config.data.span)
         pair = idx_format.read_pair(*idx_format.find_pair(data, "t10k-*"))
         inference = _time_inference(trained, pair.images[:_TIMED_IMAGES])
     cost = _cost_table(trained, inference)

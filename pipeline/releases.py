@@ -131,10 +131,13 @@ class _Origins:
             "champion": self._champion(push, evaluated.get("baseline_model")),
         }
 
-    def _data_digest(self, examples: int | None) -> str | None:
-        if examples is None:
+    def _data_digest(self, evaluated: int | None) -> str | None:
+        """Of the examples that the evaluated ones, corrupted or not, were made from."""
+        if evaluated is None:
             return None
-        properties = self._lineage.artifact(examples).custom_properties
+        lineage = self._lineage
+        ingested = lineage.inputs(lineage.producer(evaluated)).get("examples", evaluated)
+        properties = lineage.artifact(ingested).custom_properties
         return properties[_FINGERPRINT].string_value or None
 
     def _champion(

@@ -32,6 +32,7 @@ from tfx.utils import path_utils
 from components import atomic_pusher, evaluation_results, run_report
 from components.anomaly_gate import AnomaliesFoundError
 from pipeline import ask, events, graph
+from pipeline import data as data_files
 from pipeline.runners import executions
 from pipeline.runners.local import Job
 from pipeline.workspace import Workspace
@@ -149,11 +150,15 @@ def _evaluated(
 def _ask(job: Job, server: str, version: int) -> None:
     """Asks the server for a few digits. It is done here because TensorFlow, which comes with the
     protocol's stubs, is loaded here."""
+    settings = job.config.data
+    data = job.data
+    if settings.span != "none":
+        data = data_files.folder_of_span(data, settings.span_folder, settings.span)
     try:
         with Client(server, job.config.name) as client:
             client.wait_until_ready(version, SERVER_START_TIMEOUT_S)
             count, seed = job.config.serving.sample_requests, job.config.trainer.seed
-            for question in ask.test_digits(job.data, count, seed):
+            for question in ask.test_digits(data, count, seed):
                 for answer in ask.ask(client, question):
                     events.emit(_log, answer)
     except ServingError as error:

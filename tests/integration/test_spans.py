@@ -4,6 +4,8 @@ The tests build on each other in order. The runs stop after the Trainer or befor
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,30 @@ def test_a_span_that_is_refused_is_not_trained_on_later(run: Runner) -> None:
     nodes = lineage.ancestry(model.id).nodes
     folders = {Path(str(node.id)).parent.name for node in nodes.values() if node.kind == "file"}
     assert folders == {"span-2", "span-4"}
+
+
+def test_the_command_runs_a_span_to_its_end(run: Runner, spans: Path, digits_config: Path) -> None:
+    """And asks the pushed model for digits of that span's test files."""
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
+    gates = ["min_accuracy", "min_digit_accuracy", "max_loss", "max_calibration_error"]
+    settings = [*OVERRIDES, *(f"evaluation.{gate}=report" for gate in gates)]
+    settings += ["robustness.min_accuracy={}"]
+    overrides = [word for override in settings for word in ("--set", override)]
+    done = subprocess.run(
+        [*command, *overrides, "--data-dir", spans, "--root", run.workspace.root, "--span", "2"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ IdxExampleGen cached" in done.stdout
+    assert "✓ StatisticsGen cached" in done.stdout
+    assert "5 digits of the test split" in done.stdout
+    record = run.workspace.records()[-1]
+    assert record.outcome is not None
+    assert record.outcome.test_images == 100
+    assert "Span 2; trained on the spans 1, 2." in Path(record.outcome.report or "").read_text()
 
 
 def test_a_span_that_is_not_there_is_named(spans: Path) -> None:

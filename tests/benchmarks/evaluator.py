@@ -1,0 +1,82 @@
+"""How long the Evaluator takes: on clean images alone, with all corruptions, with a champion.
+
+    make bench-evaluator
+
+Runs of the pipeline on MNIST, one after the other on the same machine, with a recipe that is short,
+since how good a model is does not matter here. What it prints are the seconds of the component
+Evaluator, and their ratio to the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import config, events, local_session
+from pipeline.config import PipelineConfig
+from pipeline.runners import local
+from pipeline.workspace import Workspace
+
+RECIPE = ("trainer.train_images=2000", "trainer.epochs=1", "serving.sample_requests=0")
+REPORTED = (
+    "robustness.min_accuracy={}",
+    *(f"evaluation.{name}=report" for name in config.EvaluationConfig.model_fields),
+)
+CLEAN = ("robustness.strengths={}",)
+RESULT = Path("bench-evaluator.json")
+
+
+def main() -> None:
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        workspace = Workspace(Path(folder))
+        rows = [
+            _measure("clean images, no champion", [*CLEAN, "trainer.seed=1"], workspace),
+            _measure("all corruptions, no champion", ["trainer.seed=1"], workspace),
+        ]
+        _run(["trainer.seed=1"], workspace, until=None)  # all of it, so that it is pushed
+        rows.append(_measure("all corruptions and a champion", ["trainer.seed=2"], workspace))
+    for row in rows:
+        row["ratio"] = row["seconds"] / rows[0]["seconds"]
+        console.print(
+            f"{row['evaluated']}: {row['images']:,} images, {row['seconds']:.1f} s, "
+            f"ratio {row['ratio']:.1f}"
+        )
+    RESULT.write_text(json.dumps({"cores": os.cpu_count(), "rows": rows}, indent=1) + "\n")
+    console.print(f"wrote {RESULT}")
+
+
+def _measure(name: str, overrides: list[str], workspace: Workspace) -> dict[str, Any]:
+    """The seconds of the Evaluator; nothing runs beside it."""
+    settings, took = _run(overrides, workspace, until="Evaluator")
+    images = 10_000 + settings.robustness.images * sum(
+        len(strengths) * (4 if corruption == "translate" else 1)
+        for corruption, strengths in settings.robustness.strengths.items()
+    )
+    return {"evaluated": name, "images": images, "seconds": took["Evaluator"]}
+
+
+def _run(
+    overrides: list[str], workspace: Workspace, until: str | None
+) -> tuple[PipelineConfig, dict[str, float]]:
+    settings = config.load("local", [*RECIPE, *REPORTED, *overrides])
+    data = local_session.prepare_data(settings.data, None, Console())
+    took: dict[str, float] = {}
+
+    def on_event(event: events.Event) -> None:
+        if isinstance(event, events.NodeChanged) and event.state == "done":
+            took[event.node] = event.seconds
+
+    record = local.run(settings, workspace, data, local.new_run_id(), on_event, until=until)
+    if record.exit_code:
+        raise SystemExit(f"{record.message}")
+    return settings, took
+
+
+if __name__ == "__main__":
+    main()

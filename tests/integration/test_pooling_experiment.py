@@ -1,0 +1,102 @@
+"""`mnist-tfx experiment pooling`: both networks trained and compared, on a few hundred digits."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doubles import browser
+from playwright.sync_api import Browser
+
+from components.evaluation_results import Evaluation, Scores, Slice, SliceScores
+from pipeline import pooling_experiment
+from pipeline.pooling_experiment import Trained
+from pipeline.workspace import Workspace
+
+TIMEOUT_S = 600
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiment")
+
+
+@pytest.fixture(scope="module")
+def done(root: Path, digits: Path, digits_config: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", "experiment", "pooling", "--seeds", "3"]
+    options = ["--config", digits_config, "--set", "trainer.epochs=2", "--data-dir", digits]
+    return subprocess.run(
+        [*command, *options, "--root", root],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_both_are_trained_at_equal_budget_and_compared(
+    done: subprocess.CompletedProcess[str], root: Path
+) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "max pooling, seed 3" in done.stdout
+    assert "average_pooling2d" in done.stdout
+    for where in ("clean", "translate 1", "translate 2", "rotate 1", "rotate 3"):
+        shares = r" +0\.\d{4} │ +0\.\d{4} │ [+-]0\.\d{4} \[[+-]\d\.\d{4}, [+-]\d\.\d{4}\]"
+        assert re.search(rf"│ {where} +│{shares}", done.stdout), where
+    assert len(re.findall(r"│ (?:max|average) +│ +900 │", done.stdout)) == 2, "2 epochs of 450"
+    assert done.stdout.count("the translation costs max pooling ") == 2
+    assert len(Workspace(root / "experiments" / "pooling").records()) == 2
+    assert Workspace(root).records() == [], "an experiment is no run of the pipeline's"
+
+
+def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: Browser) -> None:
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("plots  ")]
+    path = Path(line.removeprefix("plots  "))
+    for size in (browser.DESKTOP, browser.PHONE):
+        seen = browser.look(chromium, path, size)
+        assert seen.problems == []
+        assert seen.sections == ["accuracy", "robustness", "cost"]
+        assert len(seen.charts) == 2
+        assert seen.width_px == size[0]
+    assert "Both were shown 900 training images" in seen.text
+    assert "with the seeds 3, by the same recipe" in seen.text
+
+
+def _trained(pooling: str, seed: int, clean: float, moved: float) -> Trained:
+    def scores(where: Slice, accuracy: float) -> SliceScores:
+        return SliceScores(where, Scores(1000, accuracy, 0.1, 0.01, {}), None, None)
+
+    evaluation = Evaluation(
+        (scores(Slice(), clean), scores(Slice(corruption="translate", strength=2), moved)), (), ()
+    )
+    return Trained(pooling, seed, evaluation, "", 100, 1.0, 100.0)
+
+
+def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
+    trained = [
+        _trained("max", 1, 0.98, 0.95),
+        _trained("average", 1, 0.98, 0.85),
+        _trained("max", 2, 0.99, 0.93),
+        _trained("average", 2, 0.98, 0.85),
+    ]
+    clean, moved = pooling_experiment.conclusions(trained)
+    assert clean.startswith("clean: no difference is shown (+0.0050) (95 % interval -0.00")
+    assert moved.startswith("translate 2: max pooling is better, by 0.0900 (95 % interval +0.07")
+    assert moved.endswith(
+        "costs max pooling 0.0450 and average pooling 0.1300 of its accuracy on clean images"
+    )
+    table = pooling_experiment.accuracy_table(trained, with_seeds=True)
+    assert table.rows[1][1:3] == ["0.9400 (0.9500, 0.9300)", "0.8500 (0.8500, 0.8500)"]
+
+
+def test_seeds_are_numbers(root: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "experiment", "pooling", "--seeds", "1,x"]
+    wrong = subprocess.run(
+        [*command, "--root", root], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr == "mnist-tfx: --seeds is 1,x: numbers are expected, such as 1,2,3.\n"
