@@ -8,7 +8,7 @@ component fails on any anomaly, so that whatever waits for it never starts.
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -24,12 +24,19 @@ ACCEPTED_FILE = "ACCEPTED"
 # Custom properties of the acceptance.
 EXAMPLES_ID, STATISTICS_ID = "examples_id", "statistics_id"
 
-# The validators, in words.
+# The validators, in words, and the input that each one's anomalies come in as.
 SCHEMA = "schema"
 CLASS_BALANCE = "class balance"
 SKEW = "skew between splits"
 DRIFT = "drift from the last accepted data"
 IMAGES = "images and labels"
+INPUTS: Final = {
+    SCHEMA: "schema_anomalies",
+    CLASS_BALANCE: "balance_anomalies",
+    SKEW: "skew_anomalies",
+    DRIFT: "drift_anomalies",
+    IMAGES: "image_anomalies",
+}
 
 
 class Anomaly(NamedTuple):

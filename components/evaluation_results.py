@@ -21,6 +21,8 @@ from tensorflow_model_analysis.proto import (
     validation_result_pb2,
 )
 
+from components import evaluation_slices
+from components.evaluation_slices import Slice
 from trainer import features
 
 # Metrics, as TFMA names them in its results.
@@ -38,16 +40,6 @@ LABELS: Final = {
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
-# Slices. There is none of everything: clean and corrupted images are no one population.
-_CLEAN: Final = {features.CORRUPTION: features.IDENTITY}
-ALL_DIGITS: Final = config_pb2.SlicingSpec(feature_values=_CLEAN)
-EACH_DIGIT: Final = config_pb2.SlicingSpec(feature_keys=[features.LABEL], feature_values=_CLEAN)
-EACH_STRENGTH: Final = config_pb2.SlicingSpec(feature_keys=[features.CORRUPTION, features.STRENGTH])
-EACH_DIRECTION: Final = config_pb2.SlicingSpec(
-    feature_keys=[features.STRENGTH, features.DIRECTION],
-    feature_values={features.CORRUPTION: "translate"},
-)
-
 CONFIDENCE: Final = 0.95
 
 
@@ -56,23 +48,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-class Slice(NamedTuple):
-    """Which examples. The default is all clean test images."""
-
-    digit: int | None = None
-    corruption: str = features.IDENTITY
-    strength: int | None = None
-    direction: str | None = None
-
-    def __str__(self) -> str:
-        """How a sentence goes on: empty, " on the digit 4", " under translate 2 left"."""
-        if self.digit is not None:
-            return f" on the digit {self.digit}"
-        if self.corruption == features.IDENTITY:
-            return ""
-        return f" under {self.corruption} {self.strength} {self.direction or ''}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -193,7 +168,7 @@ def read(evaluation_uri: str) -> Evaluation:
     found: dict[Slice, SliceScores] = {}
     metrics: dict[Slice, list[metrics_for_slice_pb2.MetricKeyAndValue]] = {}
     for per_slice in tfma.load_metrics(evaluation_uri):
-        where = _slice(per_slice.slice_key)
+        where = evaluation_slices.parse(per_slice.slice_key)
         if where is None:
             continue
         metrics[where] = list(per_slice.metric_keys_and_values)
@@ -218,7 +193,7 @@ def read(evaluation_uri: str) -> Evaluation:
         (failure.metric_key.name, where, failure.metric_key.is_diff)
         for per_slice in result.metric_validations_per_slice
         for failure in per_slice.failures
-        if (where := _slice(per_slice.slice_key)) is not None
+        if (where := evaluation_slices.parse(per_slice.slice_key)) is not None
     }
     config = tfma.load_eval_result(evaluation_uri).config
     gates = sorted(_gates(config, metrics, failed), key=_gate_order)
@@ -233,7 +208,7 @@ def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
     """How often each digit was taken for each: int64 [10, 10], rows are the true digits."""
     matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES), np.int64)
     for per_slice in tfma.load_plots(evaluation_uri):
-        if _slice(per_slice.slice_key) != Slice():
+        if evaluation_slices.parse(per_slice.slice_key) != Slice():
             continue
         for plot in per_slice.plot_keys_and_values:
             if plot.key.name == CONFUSION_MATRIX and plot.key.model_name in (CANDIDATE, ""):
@@ -242,29 +217,6 @@ def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
                     cell = entry.actual_class_id, entry.predicted_class_id
                     matrix[cell] += round(entry.num_weighted_examples)
     return matrix
-
-
-def _slice(key: metrics_for_slice_pb2.SliceKey) -> Slice | None:
-    """None for what is not one of ours."""
-    parts = {
-        part.column: (part.bytes_value.decode() if part.bytes_value else part.int64_value)
-        for part in key.single_slice_keys
-    }
-    if set(parts) == {features.CORRUPTION, features.STRENGTH}:
-        if parts[features.CORRUPTION] == features.IDENTITY:
-            return None  # the same images as ALL_DIGITS
-        return Slice(
-            corruption=str(parts[features.CORRUPTION]), strength=int(parts[features.STRENGTH])
-        )
-    if set(parts) == {features.CORRUPTION, features.STRENGTH, features.DIRECTION}:
-        return Slice(
-            corruption=str(parts[features.CORRUPTION]),
-            strength=int(parts[features.STRENGTH]),
-            direction=str(parts[features.DIRECTION]),
-        )
-    if set(parts) == {features.CORRUPTION, features.LABEL}:
-        return Slice(digit=int(parts[features.LABEL]))
-    return Slice() if set(parts) == {features.CORRUPTION} else None
 
 
 def _scores(
@@ -303,7 +255,9 @@ def _gates(
     for metric in (metric for spec in config.metrics_specs for metric in spec.metrics):
         for per_slice in metric.per_slice_thresholds:
             for where, values in metrics.items():
-                if not any(_is_for(spec, where) for spec in per_slice.slicing_specs):
+                if not any(
+                    evaluation_slices.is_for(spec, where) for spec in per_slice.slicing_specs
+                ):
                     continue
                 for each in values:
                     if each.key.name != _name(metric) or each.key.model_name == CHAMPION:
@@ -334,19 +288,6 @@ def _bound(threshold: config_pb2.MetricThreshold, is_change: bool) -> tuple[floa
     if bounds.HasField("lower_bound"):
         return bounds.lower_bound.value, True
     return (bounds.upper_bound.value, False) if bounds.HasField("upper_bound") else None
-
-
-def _is_for(spec: config_pb2.SlicingSpec, where: Slice) -> bool:
-    own = {
-        features.CORRUPTION: where.corruption,
-        features.STRENGTH: where.strength,
-        features.DIRECTION: where.direction,
-        features.LABEL: where.digit,
-    }
-    columns = {*spec.feature_keys, *spec.feature_values}
-    return columns == {name for name, value in own.items() if value is not None} and all(
-        str(own[name]) == value for name, value in spec.feature_values.items()
-    )
 
 
 def _name(metric: config_pb2.MetricConfig) -> str:

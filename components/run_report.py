@@ -32,7 +32,7 @@ from tfx.types.standard_artifacts import (
 from tfx.utils import io_utils, path_utils
 
 from components import anomaly_gate, evaluation_results, idx_example_gen, ingested
-from components.report import data_facts, model_facts, page, training_facts
+from components.report import data_facts, model_facts, run_page, training_facts
 
 FILE: Final = "report.html"
 PACKAGES: Final = (
@@ -47,13 +47,6 @@ PACKAGES: Final = (
     "numpy",
     "scipy",
 )
-_ANOMALIES: Final = {  # the input that each validator's anomalies come in as
-    anomaly_gate.SCHEMA: "schema_anomalies",
-    anomaly_gate.CLASS_BALANCE: "balance_anomalies",
-    anomaly_gate.SKEW: "skew_anomalies",
-    anomaly_gate.DRIFT: "drift_anomalies",
-    anomaly_gate.IMAGES: "image_anomalies",
-}
 
 
 class Spec(ComponentSpec):  # type: ignore[misc]
@@ -69,7 +62,7 @@ class Spec(ComponentSpec):  # type: ignore[misc]
         "window": ChannelParameter(type=Examples),
         "reference": ChannelParameter(type=Examples),
         "statistics": ChannelParameter(type=ExampleStatistics),
-        **{name: ChannelParameter(type=ExampleAnomalies) for name in _ANOMALIES.values()},
+        **{name: ChannelParameter(type=ExampleAnomalies) for name in anomaly_gate.INPUTS.values()},
         "model": ChannelParameter(type=Model),
         "model_run": ChannelParameter(type=ModelRun),
         "evaluation": ChannelParameter(type=ModelEvaluation),
@@ -100,7 +93,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         run_id = self._context.pipeline_run_id if self._context else None
         facts = gather(one, input_dict["window"], exec_properties, run_id or "")
         fileio.makedirs(report.uri)
-        io_utils.write_string_file(posixpath.join(report.uri, FILE), page.run_page(facts))
+        io_utils.write_string_file(posixpath.join(report.uri, FILE), run_page.render_run(facts))
 
 
 class RunReport(base_component.BaseComponent):  # type: ignore[misc]
@@ -132,7 +125,7 @@ class RunReport(base_component.BaseComponent):  # type: ignore[misc]
         anomalies: dict[str, BaseChannel],
         **inputs: BaseChannel,
     ):
-        channels = {_ANOMALIES[gate]: channel for gate, channel in anomalies.items()}
+        channels = {anomaly_gate.INPUTS[gate]: channel for gate, channel in anomalies.items()}
         super().__init__(
             Spec(
                 pipeline_name=pipeline_name,
@@ -147,7 +140,7 @@ class RunReport(base_component.BaseComponent):  # type: ignore[misc]
 
 def gather(
     one: dict[str, Artifact], window: list[Artifact], properties: dict[str, Any], run_id: str
-) -> page.RunFacts:
+) -> run_page.RunFacts:
     """Reads all that the report says.
 
     Args:
@@ -159,7 +152,7 @@ def gather(
     configuration = json.loads(properties["configuration"])
     evaluation_uri = one["evaluation"].uri
     examples = one["examples"]
-    return page.RunFacts(
+    return run_page.RunFacts(
         pipeline=properties["pipeline_name"],
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         run_id=run_id,
@@ -168,7 +161,7 @@ def gather(
             window,
             one["reference"],
             one["statistics"],
-            {gate: one[name] for gate, name in _ANOMALIES.items()},
+            {gate: one[name] for gate, name in anomaly_gate.INPUTS.items()},
             configuration["validation"],
         ),
         training=training_facts.gather(one["model_run"].uri),

@@ -14,17 +14,14 @@ from tensorflow_model_analysis.proto import config_pb2
 from components import calibration
 from components.evaluation_results import (
     ACCURACY,
-    ALL_DIGITS,
     CALIBRATION_ERROR,
     CANDIDATE,
     CHAMPION,
     CONFUSION_MATRIX,
-    EACH_DIGIT,
-    EACH_DIRECTION,
-    EACH_STRENGTH,
     EXAMPLES,
     LOSS,
 )
+from components.evaluation_slices import ALL_DIGITS, EACH_DIGIT, EACH_DIRECTION, EACH_STRENGTH
 from pipeline.config import REPORT, EvaluationConfig, Limit, RobustnessConfig
 from trainer import features
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx.components.distribution_validator.component import DistributionValidator
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -17,22 +15,19 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
-from tfx.proto.distribution_validator_pb2 import DistributionValidatorConfig, FeatureComparator
 from tfx.types.channel import BaseChannel
 
-from components import accepted_spans, anomaly_gate, atomic_pusher, champion, image_validator
+from components import accepted_spans, atomic_pusher, champion
 from components.accepted_spans import Spans
-from components.anomaly_gate import AnomalyGate
 from components.atomic_pusher import AtomicPusher
 from components.corrupted_examples import CORRUPTED, CorruptedExamples
 from components.curated_schema import CuratedSchema
 from components.idx_example_gen import EVAL, TEST, TRAIN, IdxExampleGen
-from components.image_validator import ImageValidator
 from components.run_report import RunReport
 from components.server_validator import ServerValidator
-from pipeline import code_digest, evaluation
-from pipeline.config import REPORT, Limit, PipelineConfig
-from trainer import features, run
+from pipeline import code_digest, data_gates, evaluation
+from pipeline.config import PipelineConfig
+from trainer import run
 
 
 @dataclass(frozen=True)
@@ -83,49 +78,13 @@ def create_pipeline(
     spans = find_spans(
         example_gen.outputs["examples"], statistics.outputs["statistics"], config.data.train_spans
     )
-    limits = config.validation
-    example_validator = ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
-    balance_validator = DistributionValidator(
-        statistics=statistics.outputs["statistics"],
-        baseline_statistics=schema.outputs["baseline"],
-        config=_compare(infinity_norm=limits.max_share_change, of=[features.LABEL]),
-    ).with_id("BalanceValidator")
-    skew_validator = DistributionValidator(
-        statistics=statistics.outputs["statistics"],
-        baseline_statistics=statistics.outputs["statistics"],
-        config=_compare(jensen_shannon_divergence=limits.max_skew, of=_COMPARED),
-        include_split_pairs=[(EVAL, TRAIN), (TEST, TRAIN)],
-    ).with_id("SkewValidator")
-    drift_validator = DistributionValidator(
-        statistics=statistics.outputs["statistics"],
-        baseline_statistics=spans.reference_statistics,
-        config=_compare(jensen_shannon_divergence=limits.max_drift, of=_COMPARED),
-    ).with_id("DriftValidator")
-    images_validator = ImageValidator(
-        examples=example_gen.outputs["examples"],
-        window=spans.window,
-        reference=spans.reference,
-        max_duplicates=image_validator.NO_LIMIT
-        if limits.max_duplicates == REPORT
-        else limits.max_duplicates,
-        min_label_agreement=0.0
-        if limits.min_label_agreement == REPORT
-        else limits.min_label_agreement,
-        code_digest=code_digest.of_modules(
-            "components.image_validator", "components.ingested", "trainer.features"
-        ),
-    )
-    gate = AnomalyGate(
+    gates = data_gates.create(
+        config.validation,
         examples=example_gen.outputs["examples"],
         statistics=statistics.outputs["statistics"],
-        schema_anomalies=example_validator.outputs["anomalies"],
-        balance_anomalies=balance_validator.outputs["anomalies"],
-        skew_anomalies=skew_validator.outputs["anomalies"],
-        drift_anomalies=drift_validator.outputs["anomalies"],
-        image_anomalies=images_validator.outputs["anomalies"],
-        code_digest=code_digest.of_modules("components.anomaly_gate"),
+        schema=schema.outputs["schema"],
+        class_balance=schema.outputs["baseline"],
+        spans=spans,
     )
     transform = Transform(
         examples=spans.window,
@@ -137,7 +96,7 @@ def create_pipeline(
             "code_digest": code_digest.of_modules("trainer.preprocessing", "trainer.features")
         },
     )
-    transform.add_upstream_node(gate)
+    transform.add_upstream_node(gates.gate)
     trainer = Trainer(
         run_fn="trainer.run.run_fn",
         examples=transform.outputs["transformed_examples"],
@@ -163,7 +122,7 @@ def create_pipeline(
             "trainer.features",
         ),
     )
-    corrupted.add_upstream_node(gate)
+    corrupted.add_upstream_node(gates.gate)
     evaluator = Evaluator(
         examples=corrupted.outputs["corrupted"],
         example_splits=[TEST, CORRUPTED],
@@ -179,13 +138,7 @@ def create_pipeline(
         window=spans.window,
         reference=spans.reference,
         statistics=statistics.outputs["statistics"],
-        anomalies={
-            anomaly_gate.SCHEMA: example_validator.outputs["anomalies"],
-            anomaly_gate.CLASS_BALANCE: balance_validator.outputs["anomalies"],
-            anomaly_gate.SKEW: skew_validator.outputs["anomalies"],
-            anomaly_gate.DRIFT: drift_validator.outputs["anomalies"],
-            anomaly_gate.IMAGES: images_validator.outputs["anomalies"],
-        },
+        anomalies=gates.anomalies,
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         evaluation=evaluator.outputs["evaluation"],
@@ -227,12 +180,8 @@ def create_pipeline(
             schema,
             statistics,
             *spans.nodes,
-            example_validator,
-            balance_validator,
-            skew_validator,
-            drift_validator,
-            images_validator,
-            gate,
+            *gates.validators,
+            gates.gate,
             transform,
             trainer,
             champion_resolver,
@@ -245,24 +194,4 @@ def create_pipeline(
         enable_cache=True,
         metadata_connection_config=metadata,
         beam_pipeline_args=beam_args or [],
-    )
-
-
-_COMPARED = (features.LABEL, features.PIXEL_MEAN)
-_NO_LIMIT = 1.0  # no two distributions are further apart; DistributionValidator asks for a limit
-
-
-def _compare(of: Sequence[str], **comparator: Limit) -> DistributionValidatorConfig:
-    """How far the distributions of these features may be from a baseline's."""
-    thresholds = {
-        name: {"threshold": _NO_LIMIT if limit == REPORT else limit}
-        for name, limit in comparator.items()
-    }
-    return DistributionValidatorConfig(
-        default_slice_config={
-            "feature": [
-                FeatureComparator(path={"step": [name]}, distribution_comparator=thresholds)
-                for name in of
-            ]
-        }
     )

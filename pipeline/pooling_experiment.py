@@ -272,44 +272,17 @@ def _cost_table(trained: Sequence[Trained], inference: Mapping[str, float]) -> T
 
 
 def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, cost: Table) -> str:
-    from markupsafe import Markup
+    from components.report import page, robustness_chart
+    from components.report.robustness_chart import Point
 
-    from components.evaluation_results import wilson
-    from components.report import charts, page
+    def point(pooling: str, where: Where) -> Point:
+        scores = _scores(trained, pooling, where)
+        return Point(where[1], _mean(scores), sum(one.examples for one in scores))
 
-    made = []
-    by_corruption: dict[str, list[Where]] = {}
+    places: dict[str, list[Where]] = {}
     for where in _compared(trained):
         if where[0] is not None:
-            by_corruption.setdefault(where[0], [_CLEAN]).append(where)
-    for name, places in by_corruption.items():
-        curves, rows = {}, [[str(strength)] for _, strength in places]
-        for pooling in POOLINGS:
-            scores = [_scores(trained, pooling, where) for where in places]
-            means = [_mean(found) for found in scores]
-            bounds = [
-                wilson(mean, sum(one.examples for one in found))
-                for mean, found in zip(means, scores, strict=True)
-            ]
-            curves[pooling] = charts.Curve(
-                [strength for _, strength in places],
-                means,
-                [bound.low for bound in bounds],
-                [bound.high for bound in bounds],
-            )
-            for row, mean in zip(rows, means, strict=True):
-                row.append(f"{mean:.4f}")
-        unit = "pixels" if name == TRANSLATE else "strength"
-        last = {pooling: curve.y[-1] for pooling, curve in curves.items()}
-        made.append(
-            page.Chart(
-                name,
-                f"Accuracy by {unit} of {name}; at {places[-1][1]} it is {last['max']:.3f} with "
-                f"max and {last['average']:.3f} with average pooling.",
-                Markup(charts.curves(curves, unit, "accuracy", None, (0, 1.03), "o")),  # noqa: S704
-                page.Table(f"Accuracy under {name}", (unit, *POOLINGS), rows),
-            )
-        )
+            places.setdefault(where[0], [_CLEAN]).append(where)
     return page.render(
         "pooling.html.j2",
         images=trained[0].train_images,
@@ -317,7 +290,13 @@ def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, 
         findings=findings,
         accuracy=accuracy,
         cost=cost,
-        charts=made,
+        charts=[
+            robustness_chart.draw(
+                name,
+                {pooling: [point(pooling, where) for where in chosen] for pooling in POOLINGS},
+            )
+            for name, chosen in places.items()
+        ],
     )
 
 

@@ -1,8 +1,9 @@
 """Transformed examples, from files to batches.
 
 A split is held in memory, 3 KiB an image: 180 MiB for all of MNIST. Beam does not
-keep the order of examples, so they are sorted by their index first; whatever order
-they were written in, the same seed then gives the same batches.
+keep the order of examples, so they are sorted by their index first, and where several spans
+have the same, by the span; whatever order they were written in, the same seed then gives the same
+batches.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
     Raises:
       ValueError: there are no examples.
     """
-    files = tf.data.Dataset.list_files(list(file_patterns), shuffle=False)
+    # Not all of them sorted: spans come in their order, wherever they are.
+    files = [path for pattern in file_patterns for path in sorted(tf.io.gfile.glob(pattern))]
     spec = transform.transformed_feature_spec()
     batches = list(
         tf.data.TFRecordDataset(files, compression_type="GZIP")
@@ -50,7 +52,7 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
         key: np.concatenate([batch[key] for batch in batches])
         for key in (features.INDEX, features.IMAGE, features.LABEL)
     }
-    order = np.argsort(columns[features.INDEX])
+    order = np.argsort(columns[features.INDEX], kind="stable")
     return Split(columns[features.IMAGE][order], columns[features.LABEL][order])
 
 

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser
 
 from components import idx_format
 from components.idx_format import ImagesAndLabels
-from components.report import page
+from components.report import run_page
 from pipeline.workspace import RunRecord, Workspace
 
 PROJECT = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def test_its_report_is_found_and_opens_well(root: Path, chromium: Browser) -> No
     for size in (browser.DESKTOP, browser.PHONE):
         seen = browser.look(chromium, report, size)
         assert seen.problems == []
-        assert seen.sections == list(page.SECTIONS)
+        assert seen.sections == list(run_page.SECTIONS)
         assert seen.images == 1 + min(mistakes, 50)
         assert seen.undrawn == []
         assert len(seen.charts) == 7, "balance, brightness, loss, accuracy, reliability, two more"

@@ -10,7 +10,8 @@ import pytest
 from doubles import browser
 from playwright.sync_api import Browser
 
-from components.evaluation_results import Evaluation, Scores, Slice, SliceScores
+from components.evaluation_results import Evaluation, Scores, SliceScores
+from components.evaluation_slices import Slice
 from pipeline import pooling_experiment
 from pipeline.pooling_experiment import Trained
 from pipeline.workspace import Workspace

@@ -13,7 +13,8 @@ import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 
 from components import calibration, evaluation_results
-from components.evaluation_results import Evaluation, Slice
+from components.evaluation_results import Evaluation
+from components.evaluation_slices import Slice
 from pipeline import evaluation
 from pipeline.config import EvaluationConfig, RobustnessConfig
 from trainer import features

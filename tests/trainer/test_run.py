@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.idx_format import ImagesAndLabels
 from trainer import dataset, features, model, run
 from trainer.hparams import HyperParameters
+
+
+def _write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
+    """Transformed examples of the digits at these positions, which are their indices."""
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for index in map(int, chosen):
+            example = tf.train.Example()
+            feature = example.features.feature
+            feature[features.IMAGE].float_list.value.extend(digits.images[index].ravel() / 255)
+            feature[features.LABEL].int64_list.value.append(int(digits.labels[index]))
+            feature[features.INDEX].int64_list.value.append(index)
+            writer.write(example.SerializeToString())
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +42,7 @@ def transformed(
     paths = {}
     for name, chosen in (("train", order[:240]), ("eval", order[240:])):
         path = folder / f"{name}.gz"
-        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-            for index in map(int, chosen):
-                example = tf.train.Example()
-                feature = example.features.feature
-                pixels = test_digits.images[index].ravel() / 255
-                feature[features.IMAGE].float_list.value.extend(pixels)
-                feature[features.LABEL].int64_list.value.append(int(test_digits.labels[index]))
-                feature[features.INDEX].int64_list.value.append(index)
-                writer.write(example.SerializeToString())
+        _write(path, test_digits, chosen)
         paths[name] = [str(path)]
     return paths
 
@@ -65,6 +71,32 @@ def _weights(folder: Path) -> str:
     for name in names:
         digest.update(checkpoint.get_tensor(name).tobytes())
     return digest.hexdigest()
+
+
+def _tags(folder: Path) -> dict[str, list[int]]:
+    """The steps of each of TensorBoard's tags."""
+    found: dict[str, list[int]] = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = event_pb2.Event.FromString(record)
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
+def test_of_several_spans_the_earlier_is_first_wherever_they_are(
+    tmp_path: Path, transform_graph: str, test_digits: ImagesAndLabels
+) -> None:
+    """Both have images of the same indices, and "9" sorts after "10"."""
+    patterns = []
+    for folder, label in (("9", 1), ("10", 2)):
+        (tmp_path / folder).mkdir()
+        labels = np.full(len(test_digits.labels), label, np.uint8)
+        path = tmp_path / folder / "data.gz"
+        _write(path, ImagesAndLabels(test_digits.images, labels), [2, 0, 1])
+        patterns.append(str(path.with_name("*")))
+    split = dataset.load(patterns, tft.TFTransformOutput(transform_graph))
+    assert split.labels.tolist() == [1, 2, 1, 2, 1, 2]
 
 
 def test_a_split_is_ordered_by_index(
@@ -99,7 +131,14 @@ def test_it_learns_and_says_so(
     accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
     assert accuracy > 0.75
     assert "1,413,834" in (folder / "run" / "layers.txt").read_text()
-    assert list((folder / "run").rglob("events.out.tfevents.*"))
+    cost = json.loads((folder / "run" / run.COST_FILE).read_text())
+    assert cost["images"] == 6 * 240
+    assert cost["images_per_s"] == pytest.approx(cost["images"] / cost["seconds"])
+    # 90 steps, of which the 50th is written; the ends of the epochs are not among them.
+    assert _tags(folder / "run" / "train")["batch_loss"] == [50]
+    for kind in ("train", "validation"):
+        for metric in ("epoch_loss", "epoch_accuracy"):
+            assert _tags(folder / "run" / kind)[metric] == list(range(6))
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert events[0]["kind"] == run.LAYER_TABLE
     progress = [event for event in events if event["kind"] == run.TRAINING]

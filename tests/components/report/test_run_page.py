@@ -17,11 +17,11 @@ from components.evaluation_results import (
     Gate,
     Interval,
     Scores,
-    Slice,
     SliceScores,
 )
+from components.evaluation_slices import Slice
 from components.idx_format import ImagesAndLabels
-from components.report import page
+from components.report import run_page
 from components.report.data_facts import Check, DataFacts, SplitFacts
 from components.report.model_facts import Mistake, ModelFacts
 from components.report.training_facts import TrainingFacts
@@ -61,7 +61,7 @@ def _evaluation(champion: float | None = None, refusals: tuple[str, ...] = ()) -
 
 
 @pytest.fixture
-def facts(test_digits: ImagesAndLabels) -> page.RunFacts:
+def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
     shares = np.full(10, 0.1)
     split = SplitFacts(300, shares, (np.linspace(0, 255, 11), shares), 33.3, 11.2)
     probabilities = np.array([0.01] * 10, np.float32)
@@ -69,7 +69,7 @@ def facts(test_digits: ImagesAndLabels) -> page.RunFacts:
     mistake = Mistake(17, test_digits.images[17], 8, 3, probabilities)
     bins = np.zeros((3, 15))
     bins[:, 9:] = [[2] * 6, [1.3] * 6, [1] * 6]
-    return page.RunFacts(
+    return run_page.RunFacts(
         pipeline="digits",
         made_at="2026-01-01 12:00 UTC",
         run_id="run-7",
@@ -102,20 +102,20 @@ def facts(test_digits: ImagesAndLabels) -> page.RunFacts:
     )
 
 
-def _write(folder: Path, facts: page.RunFacts) -> Path:
+def _write(folder: Path, facts: run_page.RunFacts) -> Path:
     path = folder / "report.html"
-    path.write_text(page.run_page(facts), encoding="utf-8")
+    path.write_text(run_page.render_run(facts), encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE])
 def test_it_opens_well(
-    tmp_path: Path, facts: page.RunFacts, chromium: Browser, size: tuple[int, int], scheme: str
+    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser, size: tuple[int, int], scheme: str
 ) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)
     assert seen.problems == []
-    assert seen.sections == list(page.SECTIONS)
+    assert seen.sections == list(run_page.SECTIONS)
     assert seen.images == 2, "the samples and the mistake"
     assert seen.undrawn == []
     assert len(seen.charts) == CHARTS
@@ -126,7 +126,7 @@ def test_it_opens_well(
     assert (red + green + blue < 150) == (scheme == "dark")
 
 
-def test_what_a_good_run_says(tmp_path: Path, facts: page.RunFacts, chromium: Browser) -> None:
+def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium: Browser) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts))
     assert seen.title == "digits: blessed, accuracy 0.9700"
     for said in (
@@ -150,7 +150,7 @@ def test_what_a_good_run_says(tmp_path: Path, facts: page.RunFacts, chromium: Br
 
 
 def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
-    tmp_path: Path, facts: page.RunFacts, chromium: Browser
+    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser
 ) -> None:
     reason = "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed"
     refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
@@ -162,7 +162,9 @@ def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
     assert "champion from 0.950 at 0" in "\n".join(seen.charts)
 
 
-def test_text_from_outside_is_text(tmp_path: Path, facts: page.RunFacts, chromium: Browser) -> None:
+def test_text_from_outside_is_text(
+    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser
+) -> None:
     """A configuration or a path may hold anything."""
     hostile = replace(
         facts,
@@ -175,5 +177,5 @@ def test_text_from_outside_is_text(tmp_path: Path, facts: page.RunFacts, chromiu
     assert "<img src=x" in seen.text
 
 
-def test_the_same_facts_give_the_same_bytes(facts: page.RunFacts) -> None:
-    assert page.run_page(facts) == page.run_page(facts)
+def test_the_same_facts_give_the_same_bytes(facts: run_page.RunFacts) -> None:
+    assert run_page.render_run(facts) == run_page.render_run(facts)

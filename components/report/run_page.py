@@ -1,0 +1,309 @@
+"""The report of a run: facts in, one HTML file out, with nothing to load from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components import corruptions
+from components.evaluation_results import Evaluation, Scores, SliceScores
+from components.report import charts, pictures, robustness_chart
+from components.report.data_facts import DataFacts
+from components.report.model_facts import Mistake, ModelFacts
+from components.report.page import Chart, Table, chart, interval, render
+from components.report.robustness_chart import Point
+from components.report.training_facts import TrainingFacts
+from trainer import features
+
+SECTIONS: Final = {
+    "data": "Data",
+    "training": "Training",
+    "metrics": "Metrics and gates",
+    "digits": "Digits",
+    "confusion": "Confusion matrix",
+    "mistakes": "Worst mistakes",
+    "robustness": "Robustness",
+    "champion": "Champion",
+    "provenance": "Provenance",
+}
+_LIKELY: Final = 3  # of a mistake's probabilities that are shown
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """All that the report says."""
+
+    pipeline: str
+    made_at: str
+    run_id: str
+    data: DataFacts
+    training: TrainingFacts
+    evaluation: Evaluation
+    confusion: NDArray[np.int64]
+    """[10, 10], rows are the true digits."""
+
+    model: ModelFacts
+    expected_shares: Sequence[float]
+    robustness_images: int
+    provenance: Mapping[str, str]
+    artifacts: Sequence[Sequence[str]]
+    """Name, id and place of each."""
+
+    versions: Mapping[str, str]
+    configuration: str
+
+
+def render_run(facts: RunFacts) -> str:
+    """The report of a run."""
+    evaluation = facts.evaluation
+    overall = evaluation.overall
+    digits = evaluation.digits
+    return render(
+        "run.html.j2",
+        facts=facts,
+        sections=SECTIONS.items(),
+        refusals=evaluation.refusals,
+        overall=overall.candidate,
+        change=overall.candidate.accuracy - overall.champion.accuracy if overall.champion else None,
+        worst=min(digits, key=lambda found: found.candidate.accuracy),
+        charts={
+            "balance": _balance(facts),
+            "brightness": _brightness(facts.data),
+            "training": _training(facts.training),
+            "reliability": _reliability(facts.model),
+            "robustness": [_robustness(evaluation, name) for name in evaluation.corruptions],
+        },
+        pixel_table=_pixel_table(facts.data),
+        samples=pictures.data_uri(_sample_sheet(facts.data.samples)),
+        digit_table=_digit_table(digits),
+        confusion=_confusion(facts.confusion),
+        mistakes=[_mistake(mistake) for mistake in facts.model.worst],
+        robustness_images=facts.robustness_images,
+        has_robustness_gates=any(g.slice.corruption != features.IDENTITY for g in evaluation.gates),
+        direction_table=_direction_table(evaluation),
+        champion_table=_champion_table("Accuracy", [overall, *digits]),
+        champion_robustness=_champion_table(
+            "Accuracy under each corruption",
+            [found for name in evaluation.corruptions for found in evaluation.robustness(name)],
+        ),
+        artifact_table=Table("Artifacts of this run", ("artifact", "id", "place"), facts.artifacts),
+        version_table=Table("Versions", ("package", "version"), list(facts.versions.items())),
+    )
+
+
+def _robustness(evaluation: Evaluation, corruption: str) -> Chart:
+    found = evaluation.robustness(corruption)
+    clean = evaluation.overall
+    lines = {"candidate": [_point(0, clean.candidate)]}
+    lines["candidate"] += [_point(_strength(scores), scores.candidate) for scores in found]
+    if clean.champion:
+        lines["champion"] = [_point(0, clean.champion)]
+        lines["champion"] += [_point(_strength(s), s.champion) for s in found if s.champion]
+    limits: dict[float, float] = {
+        gate.slice.strength or 0: gate.limit
+        for gate in evaluation.gates
+        if gate.slice.corruption == corruption and not gate.is_change
+    }
+    return robustness_chart.draw(corruption, lines, limits)
+
+
+def _point(strength: int, scores: Scores) -> Point:
+    return Point(strength, scores.accuracy, scores.examples)
+
+
+def _strength(found: SliceScores) -> int:
+    return found.slice.strength or 0
+
+
+def _balance(facts: RunFacts) -> Chart:
+    splits = facts.data.splits
+    named = {name: list(split.shares) for name, split in splits.items()}
+    largest = max(
+        abs(share - expected)
+        for split in splits.values()
+        for share, expected in zip(split.shares, facts.expected_shares, strict=True)
+    )
+    rows = [
+        [
+            features.CLASS_NAMES[digit],
+            f"{facts.expected_shares[digit]:.4f}",
+            *(f"{split.shares[digit]:.4f}" for split in splits.values()),
+        ]
+        for digit in range(features.NUM_CLASSES)
+    ]
+    return chart(
+        "Share of each digit",
+        f"The share of each digit in {', '.join(splits)}: at most {largest:.4f} from the expected.",
+        charts.bars(features.CLASS_NAMES, named, "share", "digit"),
+        Table("Share of each digit", ("digit", "expected", *splits), rows),
+    )
+
+
+def _brightness(data: DataFacts) -> Chart:
+    named = {name: split.brightness for name, split in data.splits.items()}
+    said = ", ".join(
+        f"{split.mean_brightness:.1f} in {name}" for name, split in data.splits.items()
+    )
+    rows = [
+        [f"{name}, {low:.0f} to {high:.0f}", f"{share:.4f}"]
+        for name, (edges, shares) in named.items()
+        for low, high, share in zip(edges, edges[1:], shares, strict=False)
+    ]
+    return chart(
+        "Brightness: the mean pixel of an image, 0 to 255",
+        f"How bright the images are, by split: the mean is {said}.",
+        charts.histograms(named, "mean pixel"),
+        Table("Brightness", ("split and mean pixel", "share"), rows),
+    )
+
+
+def _pixel_table(data: DataFacts) -> Table:
+    rows = [
+        [
+            name,
+            f"{split.images:,}",
+            f"{split.mean_brightness:.2f}",
+            f"{split.std_brightness:.2f}",
+        ]
+        for name, split in data.splits.items()
+    ]
+    headings = ("split", "images", "mean pixel", "standard deviation between images")
+    return Table("Pixel statistics, 0 to 255", headings, rows)
+
+
+def _sample_sheet(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    digits, each, height, width = samples.shape
+    return pictures.sheet(samples.reshape(digits * each, height, width), each)
+
+
+def _training(training: TrainingFacts) -> list[Chart]:
+    made = []
+    for metric, points in sorted(training.train.items(), reverse=True):
+        named = {"train": charts.Curve([s for s, _ in points], [v for _, v in points])}
+        held_out = training.held_out.get(metric, [])
+        rows = [
+            ["train", str(step), f"{value:.4f}"] for step, value in points[:: -(-len(points) // 20)]
+        ]
+        rows += [["held out", str(step), f"{value:.4f}"] for step, value in held_out]
+        said = f"from {points[0][1]:.4f} to {points[-1][1]:.4f} over {points[-1][0]} steps"
+        if held_out:
+            named["held out"] = charts.Curve([s for s, _ in held_out], [v for _, v in held_out])
+            said += f"; {held_out[-1][1]:.4f} on held-out images at the end"
+        svg = charts.curves(named, "step", metric)
+        made.append(
+            chart(
+                f"{metric.capitalize()} while training",
+                f"The {metric} goes {said}.",
+                svg,
+                Table(f"{metric} while training", ("images", "step", metric), rows),
+            )
+        )
+    return made
+
+
+def _reliability(model: ModelFacts) -> Chart:
+    counts, confidence, correct = model.bins
+    filled = counts > 0
+    x, y = confidence[filled] / counts[filled], correct[filled] / counts[filled]
+    rows = [
+        [f"{one:.3f}", f"{other:.3f}", f"{count:.0f}"]
+        for one, other, count in zip(x, y, counts[filled], strict=True)
+    ]
+    gap = float(np.average(np.abs(x - y), weights=counts[filled]))
+    return chart(
+        "Reliability: how often the model is right, by how sure it is",
+        f"Accuracy by confidence in {len(rows)} bins: on average {gap:.4f} from perfect.",
+        charts.reliability(x, y, counts[filled]),
+        Table("Reliability", ("confidence", "accuracy", "images"), rows),
+    )
+
+
+def _digit_table(digits: Sequence[SliceScores]) -> Table:
+    headings = ["digit", "images", "accuracy", "95 % interval", "loss", "calibration error"]
+    rows = []
+    for found in digits:
+        own = found.candidate
+        rows.append(
+            [
+                str(found.slice.digit),
+                f"{own.examples:,}",
+                f"{own.accuracy:.4f}",
+                interval(own.accuracy_interval),
+                f"{own.loss:.4f}",
+                f"{own.calibration_error:.4f}",
+            ]
+        )
+    return Table("The candidate on the clean test images of each digit", headings, rows)
+
+
+def _direction_table(evaluation: Evaluation) -> Table:
+    """Accuracy of translated images: a row for each distance, a column for each direction."""
+    columns = {
+        direction: evaluation.robustness(corruptions.TRANSLATE, direction)
+        for direction in corruptions.DIRECTIONS
+    }
+    pixels = [_strength(found) for found in next(iter(columns.values()))]
+    rows = [
+        [str(distance), *(_value(column[place].candidate) for column in columns.values())]
+        for place, distance in enumerate(pixels)
+    ]
+    return Table("Accuracy of translated images", ("pixels", *columns), rows)
+
+
+def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None:
+    """None where there was no champion."""
+    rows = []
+    for found in slices:
+        if found.champion is None:
+            return None
+        where = str(found.slice).strip().removeprefix("on the ").removeprefix("under ")
+        rows.append(
+            [
+                where or "all test images",
+                f"{found.champion.accuracy:.4f}",
+                f"{found.candidate.accuracy:.4f}",
+                f"{found.candidate.accuracy - found.champion.accuracy:+.4f}",
+                interval(found.accuracy_change, "%+.4f"),
+            ]
+        )
+    headings = ("images", "champion", "challenger", "change", "95 % interval")
+    return Table(caption, headings, rows)
+
+
+class _Cell(NamedTuple):
+    images: int
+    shade: float  # 0 to 1
+
+
+def _confusion(matrix: NDArray[np.int64]) -> list[list[_Cell]]:
+    """Mistakes are shaded against the most frequent one: against the diagonal none were seen."""
+    mistakes = matrix * (1 - np.eye(len(matrix), dtype=int))
+    most = max(int(mistakes.max()), 1)
+    return [
+        [
+            _Cell(int(count), 0.15 if row == column else 0.75 * int(count) / most)
+            for column, count in enumerate(counts)
+        ]
+        for row, counts in enumerate(matrix)
+    ]
+
+
+def _mistake(mistake: Mistake) -> dict[str, Any]:
+    likely = np.argsort(-mistake.probabilities)[:_LIKELY].tolist()
+    if mistake.label not in likely:
+        likely[-1] = mistake.label
+    return {
+        "index": mistake.index,
+        "label": mistake.label,
+        "predicted": mistake.predicted,
+        "picture": pictures.data_uri(mistake.image),
+        "likely": [(digit, float(mistake.probabilities[digit])) for digit in likely],
+    }
+
+
+def _value(scores: Scores) -> str:
+    return f"{scores.accuracy:.4f} {interval(scores.accuracy_interval)}"
