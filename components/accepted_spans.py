@@ -26,7 +26,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics
 
-from components.anomaly_gate import EXAMPLES_ID, STATISTICS_ID
+from components.anomaly_gate import EXAMPLES_ID, IS_NEW_NORMAL, STATISTICS_ID
 
 WINDOW, REFERENCE, REFERENCE_STATISTICS = "window", "reference", "reference_statistics"
 CURRENT, CURRENT_STATISTICS = "current", "current_statistics"
@@ -86,10 +86,14 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
         examples = {artifact.id: artifact for artifact in input_dict[WINDOW]}
         statistics = {artifact.id: artifact for artifact in input_dict[REFERENCE_STATISTICS]}
         before: list[tuple[Artifact, Artifact]] = []
+        is_new_normal = False
         for acceptance in sorted(input_dict[ACCEPTANCES], key=lambda artifact: artifact.id):
             found = examples.get(acceptance.get_int_custom_property(EXAMPLES_ID))
             about = statistics.get(acceptance.get_int_custom_property(STATISTICS_ID))
-            if found is None or about is None or found.id == current.id:
+            if found is None or about is None:
+                continue
+            if found.id == current.id:
+                is_new_normal = bool(acceptance.get_int_custom_property(IS_NEW_NORMAL))
                 continue
             if span(found) <= span(current) and fileio.exists(found.uri):
                 before.append((found, about))
@@ -98,7 +102,9 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
         added = [earlier[number] for number in sorted(earlier)][-self._train_spans + 1 :]
         window = [*(added if self._train_spans > 1 else []), current]
         last = (current, current_statistics)
-        reference, about = max(before, key=lambda pair: (span(pair[0]), pair[1].id), default=last)
+        if before and not is_new_normal:
+            last = max(before, key=lambda pair: (span(pair[0]), pair[1].id))
+        reference, about = last
         return {
             WINDOW: window,
             REFERENCE: [reference],

@@ -23,6 +23,7 @@ ACCEPTED_FILE = "ACCEPTED"
 
 # Custom properties of the acceptance.
 EXAMPLES_ID, STATISTICS_ID = "examples_id", "statistics_id"
+IS_NEW_NORMAL = "is_new_normal"  # 1: drift was not looked at, so a change was meant
 
 # The validators, in words, and the input that each one's anomalies come in as.
 SCHEMA = "schema"
@@ -81,6 +82,7 @@ def AnomalyGate(
     drift_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     image_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     acceptance: OutputArtifact[standard_artifacts.ExampleAnomalies],
+    is_new_normal: Parameter[int],
     code_digest: Parameter[str],
 ) -> None:
     """Raises AnomaliesFoundError unless all validators found nothing.
@@ -95,6 +97,8 @@ def AnomalyGate(
       image_anomalies: what ImageValidator found.
       acceptance: made where nothing was found. Its custom properties name the examples and
         the statistics, for AcceptedSpans.
+      is_new_normal: 1 where drift is only reported: what is accepted then is no longer compared
+        with what was before it.
       code_digest: identifies the code, see `IdxExampleGen`.
     """
     found = [
@@ -113,6 +117,7 @@ def AnomalyGate(
         raise AnomaliesFoundError(f"the data has {count}: {'; '.join(map(str, found))}", found)
     acceptance.set_int_custom_property(EXAMPLES_ID, examples.id)
     acceptance.set_int_custom_property(STATISTICS_ID, statistics.id)
+    acceptance.set_int_custom_property(IS_NEW_NORMAL, is_new_normal)
     fileio.makedirs(acceptance.uri)
     io_utils.write_string_file(posixpath.join(acceptance.uri, ACCEPTED_FILE), "")
 

@@ -198,7 +198,7 @@ def read(evaluation_uri: str) -> Evaluation:
     config = tfma.load_eval_result(evaluation_uri).config
     gates = sorted(_gates(config, metrics, failed), key=_gate_order)
     refusals = [str(gate) for gate in gates if not gate.passed]
-    refusals += [str(problem) for problem in _without_a_value(result, gates)]
+    refusals += _missing(result)
     if not refusals and not result.validation_ok:
         refusals = ["TFMA did not find it valid"]
     return Evaluation(tuple(found.values()), tuple(gates), tuple(refusals))
@@ -294,10 +294,8 @@ def _name(metric: config_pb2.MetricConfig) -> str:
     return str(json.loads(metric.config or "{}").get("name", metric.class_name))
 
 
-def _without_a_value(
-    result: validation_result_pb2.ValidationResult, gates: Iterable[Gate]
-) -> Iterator[str]:
-    """What TFMA found missing: thresholds for slices that no example is in."""
+def _missing(result: validation_result_pb2.ValidationResult) -> Iterator[str]:
+    """Thresholds for slices that no example is in."""
     for missing in result.missing_slices:
         wanted = [*missing.feature_keys, *(f"{k} {v}" for k, v in missing.feature_values.items())]
         yield f"there is no test image for {', '.join(wanted) or 'any slice'}"

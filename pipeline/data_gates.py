@@ -85,6 +85,7 @@ def create(
         examples=examples,
         statistics=statistics,
         **{anomaly_gate.INPUTS[gate]: channel for gate, channel in anomalies.items()},
+        is_new_normal=int(limits.max_drift == REPORT),
         code_digest=code_digest.of_modules("components.anomaly_gate"),
     )
     return DataGates(list(validators.values()), gate, anomalies)

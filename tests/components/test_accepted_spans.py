@@ -13,7 +13,11 @@ Span = tuple[int, int, bool]  # the id of its examples, the span's number, wheth
 
 
 def _resolve(
-    folder: Path, spans: list[Span], train_spans: int, gone: tuple[int, ...] = ()
+    folder: Path,
+    spans: list[Span],
+    train_spans: int,
+    gone: tuple[int, ...] = (),
+    new_normal: tuple[int, ...] = (),
 ) -> tuple[list[int], int]:
     """The ids of the window and of the reference; the last span is this run's."""
     examples: list[Artifact] = []
@@ -34,6 +38,8 @@ def _resolve(
             acceptance.id = artifact_id + 200
             acceptance.set_int_custom_property(anomaly_gate.EXAMPLES_ID, found.id)
             acceptance.set_int_custom_property(anomaly_gate.STATISTICS_ID, about.id)
+            is_new_normal = int(artifact_id in new_normal)
+            acceptance.set_int_custom_property(anomaly_gate.IS_NEW_NORMAL, is_new_normal)
             acceptances.append(acceptance)
     resolved = AcceptedSpansStrategy(train_spans).resolve_artifacts(
         None,
@@ -93,3 +99,11 @@ def test_window_and_reference(
 def test_examples_that_were_deleted_are_passed_over(tmp_path: Path) -> None:
     spans = [(1, 1, True), (2, 2, True), (3, 3, False)]
     assert _resolve(tmp_path, spans, 3, gone=(2,)) == ([1, 3], 1)
+
+
+def test_a_change_that_was_meant_is_not_compared_with_what_was_before_it(tmp_path: Path) -> None:
+    spans = [(1, 0, True), (2, 0, True)]
+    for name, new_normal, reference in (("a", (), 1), ("b", (2,), 2), ("c", (1,), 1)):
+        (tmp_path / name).mkdir()
+        found = _resolve(tmp_path / name, spans, 1, new_normal=new_normal)
+        assert found == ([2], reference)

@@ -29,10 +29,12 @@ Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, Pixels], tuple[Pixels, Pixels]]
 
 
-def _validate(folder: Path, digits_config: Path, scratch: Path) -> None:
+def _validate(folder: Path, digits_config: Path, scratch: Path, *overrides: str) -> None:
     connection = metadata.sqlite_metadata_connection_config(str(scratch / "metadata.sqlite"))
     places = graph.Places(str(folder), str(scratch / "artifacts"), str(scratch / "serving"))
-    pipeline = graph.create_pipeline(config.load(digits_config), places, [BEAM_RUNNER], connection)
+    pipeline = graph.create_pipeline(
+        config.load(digits_config, overrides), places, [BEAM_RUNNER], connection
+    )
     ir = compiler.Compiler().compile(pipeline)
     up_to_the_gate = pipeline_pb2.PartialRun(to_nodes=["AnomalyGate"])
     BeamDagRunner().run_with_ir(ir, pipeline_pb2.RunOptions(partial_run=up_to_the_gate))
@@ -171,3 +173,5 @@ def test_good_digits_pass_and_drifted_ones_are_stopped_after_them(
     assert "the data has 3 anomalies: " in said
     for split in ("train", "eval", "test"):
         assert f"drift from the last accepted data: {split}, pixel_mean: " in said
+    _validate(broad, digits_config, tmp_path, "validation.max_drift=report")
+    _validate(broad, digits_config, tmp_path)  # the change was meant, and is the new normal
