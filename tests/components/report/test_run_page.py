@@ -177,5 +177,10 @@ def test_text_from_outside_is_text(
     assert "<img src=x" in seen.text
 
 
-def test_the_same_facts_give_the_same_bytes(facts: run_page.RunFacts) -> None:
-    assert run_page.render_run(facts) == run_page.render_run(facts)
+def test_the_same_facts_give_the_same_bytes_in_the_pages_own_colours(
+    facts: run_page.RunFacts,
+) -> None:
+    text = run_page.render_run(facts)
+    assert text == run_page.render_run(facts)
+    assert "var(--series-1)" in text
+    assert "#0102" not in text, "a placeholder that was not replaced is black on black in the dark"
