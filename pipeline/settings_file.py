@@ -124,7 +124,10 @@ def explain(
             None,
         )
         where = said[override] if override else f"{source}: {key}" if key else source
-        lines.setdefault(where, f"{where}: {message}")  # a union fails once for each branch
+        # A union fails once for each branch; of these, words that may stand there are named, too.
+        if where in lines and item["type"] == "literal_error":
+            lines[where] = f"{lines[where].removesuffix('.')}, or {item['ctx']['expected']}."
+        lines.setdefault(where, f"{where}: {message}")
     return "\n".join(lines.values())
 
 

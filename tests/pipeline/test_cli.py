@@ -22,7 +22,20 @@ def _call(
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "data", "serve", "predict", "status", "compile", "submit", "schedule"],
+    [
+        "run",
+        "data",
+        "serve",
+        "predict",
+        "status",
+        "report",
+        "lineage",
+        "schema",
+        "experiment",
+        "compile",
+        "submit",
+        "schedule",
+    ],
 )
 def test_every_command_has_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
@@ -41,6 +54,34 @@ def test_every_command_has_help(
         (["run", "--nonsense"], ExitCode.USAGE, "--nonsense"),
         (["data", "--config", "fashion"], ExitCode.FAILED, "has no known source"),
         (["predict", "gone.png"], ExitCode.FAILED, "there is no file gone.png"),
+        (
+            ["run", "--span", "x"],
+            ExitCode.USAGE,
+            "data.span: 'x': should be a valid integer, or 'none' or 'latest'.",
+        ),
+        (["run", "--span", "3"], ExitCode.FAILED, "no folder was given, and a span is taken from"),
+        (["run", "--set", "data.span_folder=x"], ExitCode.USAGE, "such as span-{SPAN} or"),
+        (
+            ["run", "--set", "evaluation.min_accuracy=2"],
+            ExitCode.USAGE,
+            "min_accuracy: 2: should be less than or equal to 1, or 'report'.",
+        ),
+        (
+            ["run", "--set", "robustness.strengths.translate=[9]"],
+            ExitCode.USAGE,
+            "the strengths of translate are [9], and numbers from 1 to 5 are expected.",
+        ),
+        (
+            ["run", "--set", "robustness.strengths.wobble=[1]"],
+            ExitCode.USAGE,
+            "there is no wobble: known are translate, rotate,",
+        ),
+        (
+            ["run", "--set", "robustness.min_accuracy.rotate.9=0.5"],
+            ExitCode.USAGE,
+            "min_accuracy has rotate at strength 9, and strengths.rotate is [1, 2, 3, 4, 5].",
+        ),
+        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "say one"),
     ],
 )
 def test_a_mistake_has_its_exit_code_and_says_what_to_do(
@@ -58,7 +99,13 @@ def test_a_mistake_has_its_exit_code_and_says_what_to_do(
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("status", "there is no run in"), ("serve", "no model has been pushed into")],
+    [
+        ("status", "there is no run in"),
+        ("serve", "no model has been pushed into"),
+        ("report", "has a report: a run that reaches the Evaluator makes one"),
+        ("lineage 5", "there is no run in"),
+        ("schema diff", "has looked at data: start one"),
+    ],
 )
 def test_an_empty_workspace_is_named(
     capsys: pytest.CaptureFixture[str],
@@ -67,7 +114,7 @@ def test_an_empty_workspace_is_named(
     command: str,
     message: str,
 ) -> None:
-    code, _, err = _call(capsys, monkeypatch, command, "--root", str(tmp_path))
+    code, _, err = _call(capsys, monkeypatch, *command.split(), "--root", str(tmp_path))
     assert code == ExitCode.FAILED
     assert message in err
     assert str(tmp_path) in err
