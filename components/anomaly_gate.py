@@ -141,9 +141,23 @@ def read_anomalies(artifact: Artifact, gate: str) -> Iterator[Anomaly]:
         recorded = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
         for feature, info in sorted(recorded.anomaly_info.items()):
             reasons = [reason.description for reason in info.reason] or [info.description]
-            yield from (Anomaly(gate, split, feature, reason) for reason in reasons)
+            for reason in reasons:
+                yield Anomaly(gate, split, feature, _in_words(gate, reason))
         if recorded.HasField("dataset_anomaly_info"):
             for reason in recorded.dataset_anomaly_info.reason:
                 yield Anomaly(gate, split, "", reason.description)
         if recorded.data_missing:
             yield Anomaly(gate, split, "", "there are no examples")
+
+
+def _in_words(gate: str, reason: str) -> str:
+    """TFDV's reason, with what is compared in the place of its "current" and "previous"."""
+    compared = {
+        CLASS_BALANCE: "the split and the expected shares",
+        SKEW: "the split and train",
+        DRIFT: "the split and the one that was accepted last",
+    }.get(gate)
+    said = reason.rstrip(".").replace("current and previous", compared or "current and previous")
+    if gate == DRIFT:
+        said += "; a drift that was meant is let pass once by validation.max_drift=report"
+    return said

@@ -55,16 +55,19 @@ class Scores:
     """One model on one slice."""
 
     examples: int
+    images: int
+    """How many different images: fewer than examples where each is moved in four directions."""
+
     accuracy: float
     loss: float
     calibration_error: float
     intervals: dict[str, Interval]
-    """By metric, where there is one: TFMA's jackknife."""
+    """By metric, where there is one: TFMA's jackknife. It takes examples for independent."""
 
     @property
     def accuracy_interval(self) -> Interval:
         """Wilson's: that of a jackknife has no width where no image is wrong."""
-        return wilson(self.accuracy, self.examples)
+        return wilson(self.accuracy, self.images)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class SliceScores:
     """None where there was no champion."""
 
     accuracy_change: Interval | None
-    """How much better the candidate is: an interval for the paired difference."""
+    """How much better the candidate is: an interval for the paired difference; None without a
+    champion, and where the examples are not independent."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +179,15 @@ def read(evaluation_uri: str) -> Evaluation:
         has_champion = any(each.key.model_name == CHAMPION for each in metrics[where])
         found[where] = SliceScores(
             slice=where,
-            candidate=_scores(metrics[where], (CANDIDATE, "")),
-            champion=_scores(metrics[where], (CHAMPION,)) if has_champion else None,
+            candidate=_scores(where, metrics[where], (CANDIDATE, "")),
+            champion=_scores(where, metrics[where], (CHAMPION,)) if has_champion else None,
             accuracy_change=next(
                 (
                     interval
                     for each in metrics[where]
                     if each.key.is_diff
                     and each.key.name == ACCURACY
+                    and where.copies == 1
                     and (interval := _interval(each))
                 ),
                 None,
@@ -220,7 +225,9 @@ def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
 
 
 def _scores(
-    metrics: Iterable[metrics_for_slice_pb2.MetricKeyAndValue], names: tuple[str, ...]
+    where: Slice,
+    metrics: Iterable[metrics_for_slice_pb2.MetricKeyAndValue],
+    names: tuple[str, ...],
 ) -> Scores:
     # TFMA leaves the name out where there is only one model.
     own = {
@@ -232,6 +239,7 @@ def _scores(
     intervals = {name: interval for name, each in own.items() if (interval := _interval(each))}
     return Scores(
         examples=round(value[EXAMPLES]),
+        images=round(value[EXAMPLES]) // where.copies,
         accuracy=value[ACCURACY],
         loss=value[LOSS],
         calibration_error=value[CALIBRATION_ERROR],

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
-from components.corruptions import TRANSLATE
+from components.corruptions import DIRECTIONS, TRANSLATE
 from trainer import features
 
 # There is none of everything: clean and corrupted images are no one population.
@@ -27,6 +27,12 @@ class Slice(NamedTuple):
     corruption: str = features.IDENTITY
     strength: int | None = None
     direction: str | None = None
+
+    @property
+    def copies(self) -> int:
+        """How often each image is in it."""
+        is_every_direction = self.corruption == TRANSLATE and self.direction is None
+        return len(DIRECTIONS) if is_every_direction else 1
 
     def __str__(self) -> str:
         """How a sentence goes on: empty, " on the digit 4", " under translate 2 left"."""

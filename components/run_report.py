@@ -35,6 +35,7 @@ from components import anomaly_gate, evaluation_results, idx_example_gen, ingest
 from components.report import data_facts, model_facts, run_page, training_facts
 
 FILE: Final = "report.html"
+REPORT: Final = "report"  # in the configuration, in the place of a limit
 PACKAGES: Final = (
     "tfx",
     "tensorflow",
@@ -173,7 +174,14 @@ def gather(
         ),
         expected_shares=configuration["validation"]["class_balance"],
         robustness_images=configuration["robustness"]["images"],
-        provenance=_provenance(one, properties, run_id),
+        recipe=configuration["trainer"],
+        switched_off=[
+            f"{section}.{key}"
+            for section in ("validation", "evaluation")
+            for key, value in configuration[section].items()
+            if value == REPORT
+        ],
+        provenance=_provenance(one, window, properties, run_id),
         artifacts=[
             [name, str(artifact.id), artifact.uri]
             for name, artifact in [*one.items(), *(("window", each) for each in window)]
@@ -187,16 +195,17 @@ def gather(
 
 
 def _provenance(
-    one: dict[str, Artifact], properties: dict[str, Any], run_id: str
+    one: dict[str, Artifact], window: list[Artifact], properties: dict[str, Any], run_id: str
 ) -> dict[str, str]:
-    examples, blessing = one["examples"], one["blessing"]
-    champion = blessing.get_int_custom_property("baseline_model_id")
-    files = json.loads(examples.get_string_custom_property(idx_example_gen.FILES) or "{}")
+    champion = one["blessing"].get_int_custom_property("baseline_model_id")
+    files: dict[str, str] = {}
+    for artifact in window:  # the last is this run's own data
+        files |= json.loads(artifact.get_string_custom_property(idx_example_gen.FILES) or "{}")
     return {
         "run": run_id or "unknown",
-        "data, sha256": examples.get_string_custom_property(
-            utils.FINGERPRINT_PROPERTY_NAME
-        ).removeprefix("sha256:"),
+        "data, sha256": one["examples"]
+        .get_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME)
+        .removeprefix("sha256:"),
         **{f"data, {path}": digest for path, digest in files.items()},
         "code, sha256": properties["code_digest"],
         "model": f"artifact {one['model'].id}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from pipeline.cli_options import (
     SetOption,
 )
 from pipeline.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.schema_review import Review
 
 app = typer.Typer()
 schema = typer.Typer(help="A corrected schema for review, when the data was meant to change.")
@@ -107,10 +110,13 @@ def update(
     overwrite: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write that schema to a file, for review; the configuration names it then."""
-    corrected_schema = _review(config, overrides, root)
+    found = _review(config, overrides, root)
+    if not found.diff:
+        console.print("nothing was written: what else stopped a run, no schema changes.")
+        return
     from pipeline import schema_review
 
-    schema_review.write(corrected_schema, output, overwrite)
+    schema_review.write(found.after, output, overwrite)
     console.print(
         f"wrote {output}: review it, and name it in the configuration's validation.schema.",
         highlight=False,
@@ -118,8 +124,8 @@ def update(
     )
 
 
-def _review(config: str, overrides: list[str] | None, root: Path) -> str:
-    """Prints what has to change; returns the corrected schema's text."""
+def _review(config: str, overrides: list[str] | None, root: Path) -> Review:
+    """Prints what has to change."""
     from pipeline import config as configuration
     from pipeline.workspace import Workspace
 
@@ -133,7 +139,7 @@ def _review(config: str, overrides: list[str] | None, root: Path) -> str:
             "The classes' shares are further from validation.class_balance than max_share_change "
             f"allows. If that is meant:\n  class_balance = {list(found.class_balance)}"
         )
-    return found.after
+    return found
 
 
 @experiment.command()

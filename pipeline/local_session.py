@@ -33,6 +33,9 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     run_id = local.new_run_id()
     folder = workspace.run_folder(run_id)
     console.print(f"data  {data}\nlog   {folder / local.LOG}\n", highlight=False, soft_wrap=True)
+    if config.data.span != "none":
+        taken = data_files.folder_of_span(data, config.data.span_folder, config.data.span)
+        console.print(f"span  {taken}\n", highlight=False, soft_wrap=True)
     # The server takes seconds to start, so it starts now, beside the pipeline; it finds the
     # version as TF Serving does, by polling its folder.
     serving = workspace.serving(config.name)

@@ -29,9 +29,9 @@ def find(workspace: Workspace, name: str, what: str) -> Graph:
             "folder with --root."
         )
     lineage = Lineage.of_file(workspace.metadata)
-    place = str(workspace.serving(name) / what)
+    places = {str(workspace.serving(name) / what), str(Path(what).resolve())}
     for push in lineage.artifacts("PushedModel"):
-        if push.custom_properties["pushed_destination"].string_value == place:
+        if push.custom_properties["pushed_destination"].string_value in places:
             return lineage.ancestry(push.id)
     try:
         if what.isdecimal():

@@ -226,7 +226,7 @@ def _difference_interval(both: Mapping[str, Sequence[Scores]]) -> tuple[float, f
     """95 %, by Newcombe's method: from Wilson's interval of each."""
     from components.evaluation_results import wilson
 
-    count = {name: sum(one.examples for one in scores) for name, scores in both.items()}
+    count = {name: sum(one.images for one in scores) for name, scores in both.items()}
     mean = {name: _mean(scores) for name, scores in both.items()}
     bounds = {name: wilson(mean[name], count[name]) for name in both}
     difference = mean["max"] - mean["average"]
@@ -277,7 +277,7 @@ def _page(trained: Sequence[Trained], findings: Sequence[str], accuracy: Table, 
 
     def point(pooling: str, where: Where) -> Point:
         scores = _scores(trained, pooling, where)
-        return Point(where[1], _mean(scores), sum(one.examples for one in scores))
+        return Point(where[1], _mean(scores), sum(one.images for one in scores))
 
     places: dict[str, list[Where]] = {}
     for where in _compared(trained):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
 LAYER_TABLE = "layer_table"
 TRAINING = "training"
-COST_FILE = "cost.json"  # `seconds` that the training took, `images` shown, `images_per_s`
+COST_FILE = "cost.json"  # the training's `seconds`, `steps`, `images`, `images_per_s`
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     keras.utils.set_random_seed(hparams.seed)
     steps_per_epoch = math.ceil(len(train.images) / hparams.batch_size)
-    network = model.build_model(hparams, steps_per_epoch * hparams.epochs)
+    steps = steps_per_epoch * hparams.epochs
+    network = model.build_model(hparams, steps)
     table = model.layer_table(network)
     _log.info("%s", table, extra={"event": {"kind": LAYER_TABLE, "text": table}})
     tf.io.gfile.makedirs(fn_args.model_run_dir)
@@ -67,7 +68,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     seconds = time.monotonic() - start_s
     shown = hparams.epochs * len(train.images)
-    cost = {"seconds": seconds, "images": shown, "images_per_s": shown / seconds}
+    cost = {"seconds": seconds, "steps": steps, "images": shown, "images_per_s": shown / seconds}
     with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, COST_FILE), "w") as file:
         file.write(json.dumps(cost))
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)

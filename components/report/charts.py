@@ -71,7 +71,9 @@ def draw(
         figure = Figure(figsize=size_in, layout="constrained")
         plot(figure.add_subplot())
         file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # A browser's font may be wider than Matplotlib's.
+        plain = {"Date": None, "Creator": None}
+        figure.savefig(file, format="svg", metadata=plain, bbox_inches="tight", pad_inches=0.12)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -111,7 +113,7 @@ def curves(
                     curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0
                 )
         for x, limit in (limits or {}).items():
-            axes.plot([x - 0.3, x + 0.3], [limit, limit], color=LIMIT, linewidth=1.5)
+            axes.plot([x - 0.3, x + 0.3], [limit, limit], color=LIMIT, linewidth=2.5)
         axes.set(xlabel=x_label, ylabel=y_label)
         if y_range:
             axes.set_ylim(*y_range)
@@ -149,8 +151,9 @@ def histograms(
 
     def plot(axes: Axes) -> None:
         for (name, (edges, shares)), colour in zip(named.items(), SERIES, strict=False):
-            axes.stairs(shares, edges, color=colour, label=name, linewidth=1.5)
-        axes.set(xlabel=x_label, ylabel="share of images")
+            density = shares / np.diff(edges)  # each has bins of its own width
+            axes.stairs(density, edges, color=colour, label=name, linewidth=1.5)
+        axes.set(xlabel=x_label, ylabel="density")
         axes.legend()
 
     return draw(plot)
@@ -165,6 +168,6 @@ def reliability(
         axes.plot([0, 1], [0, 1], color=LIMIT, linewidth=1, label="perfect")
         sizes = 10 + 150 * np.sqrt(np.asarray(counts) / max(counts, default=1))
         axes.scatter(confidence, accuracy, sizes, color=SERIES[0], alpha=0.8, label="bin")
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.06), ylim=(-0.06, 1.06))
 
     return draw(plot)

@@ -39,6 +39,13 @@ class Check:
     is_lower_bound: bool = False
 
     @property
+    def shown(self) -> str:
+        """The value; a dash where there is none."""
+        if self.value is None:
+            return "-"
+        return str(self.value) if isinstance(self.value, int) else f"{self.value:.4f}"
+
+    @property
     def passed(self) -> bool:
         """Whether the value is within the limit."""
         if self.limit is None or self.value is None:
@@ -73,8 +80,8 @@ class DataFacts:
     anomalies: tuple[str, ...]
     span: int
     trained_spans: tuple[int, ...]
-    is_first: bool
-    """Nothing was accepted before: the data was compared with itself."""
+    compared_with: int | None
+    """The span that drift is measured from; None where the data was compared with itself."""
 
 
 def gather(
@@ -103,7 +110,7 @@ def gather(
             for name in order
         },
         samples=_samples(ingested.read(examples, "train")),
-        checks=tuple(_checks(anomalies, limits)),
+        checks=tuple(_checks(anomalies, limits, has_reference=reference.id != examples.id)),
         anomalies=tuple(
             str(found)
             for gate, artifact in anomalies.items()
@@ -111,7 +118,7 @@ def gather(
         ),
         span=span(examples),
         trained_spans=tuple(span(artifact) for artifact in window),
-        is_first=reference.id == examples.id,
+        compared_with=None if reference.id == examples.id else span(reference),
     )
 
 
@@ -143,12 +150,16 @@ def _samples(train: ingested.Split) -> NDArray[np.uint8]:
     return samples
 
 
-def _checks(anomalies: Mapping[str, Artifact], limits: Mapping[str, Any]) -> Iterator[Check]:
+def _checks(
+    anomalies: Mapping[str, Artifact], limits: Mapping[str, Any], has_reference: bool
+) -> Iterator[Check]:
     for gate, limit in (
         (anomaly_gate.CLASS_BALANCE, limits["max_share_change"]),
         (anomaly_gate.SKEW, limits["max_skew"]),
         (anomaly_gate.DRIFT, limits["max_drift"]),
     ):
+        if gate == anomaly_gate.DRIFT and not has_reference:
+            continue
         artifact = anomalies[gate]
         for folder in sorted(name.rstrip("/") for name in fileio.listdir(artifact.uri)):
             path = posixpath.join(artifact.uri, folder, anomaly_gate.ANOMALIES_FILE)

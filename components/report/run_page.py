@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components import corruptions
-from components.evaluation_results import Evaluation, Scores, SliceScores
+from components.evaluation_results import (
+    ACCURACY,
+    CALIBRATION_ERROR,
+    LABELS,
+    LOSS,
+    Evaluation,
+    Scores,
+    SliceScores,
+)
+from components.evaluation_slices import Slice
 from components.report import charts, pictures, robustness_chart
 from components.report.data_facts import DataFacts
 from components.report.model_facts import Mistake, ModelFacts
@@ -54,6 +63,10 @@ class RunFacts:
     """Name, id and place of each."""
 
     versions: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    switched_off: Sequence[str]
+    """The limits that were "report", by their keys in the configuration."""
+
     configuration: str
 
 
@@ -77,6 +90,8 @@ def render_run(facts: RunFacts) -> str:
             "reliability": _reliability(facts.model),
             "robustness": [_robustness(evaluation, name) for name in evaluation.corruptions],
         },
+        reported=_reported(evaluation),
+        training_summary=_training_summary(facts),
         pixel_table=_pixel_table(facts.data),
         samples=pictures.data_uri(_sample_sheet(facts.data.samples)),
         digit_table=_digit_table(digits),
@@ -111,8 +126,27 @@ def _robustness(evaluation: Evaluation, corruption: str) -> Chart:
     return robustness_chart.draw(corruption, lines, limits)
 
 
+def _reported(evaluation: Evaluation) -> list[tuple[str, float]]:
+    """The metrics on all clean test images that have no threshold."""
+    own = evaluation.overall.candidate
+    gated = {gate.metric for gate in evaluation.gates if gate.slice == Slice()}
+    values = {
+        ACCURACY: own.accuracy,
+        LOSS: own.loss,
+        CALIBRATION_ERROR: own.calibration_error,
+    }
+    return [(LABELS[metric], value) for metric, value in values.items() if metric not in gated]
+
+
+def _training_summary(facts: RunFacts) -> str:
+    recipe = ", ".join(f"{name} {value}" for name, value in facts.recipe.items())
+    cost = facts.training.cost
+    shown = f"{cost['images']:,.0f} images shown in {cost['seconds']:.0f} s. " if cost else ""
+    return f"{shown}Recipe: {recipe}."
+
+
 def _point(strength: int, scores: Scores) -> Point:
-    return Point(strength, scores.accuracy, scores.examples)
+    return Point(strength, scores.accuracy, scores.images)
 
 
 def _strength(found: SliceScores) -> int:
@@ -276,7 +310,7 @@ def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None
 
 class _Cell(NamedTuple):
     images: int
-    shade: float  # 0 to 1
+    shade: float | None  # 0 to 1; None for what is right
 
 
 def _confusion(matrix: NDArray[np.int64]) -> list[list[_Cell]]:
@@ -285,7 +319,7 @@ def _confusion(matrix: NDArray[np.int64]) -> list[list[_Cell]]:
     most = max(int(mistakes.max()), 1)
     return [
         [
-            _Cell(int(count), 0.15 if row == column else 0.75 * int(count) / most)
+            _Cell(int(count), None if row == column else 0.75 * int(count) / most)
             for column, count in enumerate(counts)
         ]
         for row, counts in enumerate(matrix)

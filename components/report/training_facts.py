@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import posixpath
 from dataclasses import dataclass
 from typing import Final
 
 import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
+_COST_FILE: Final = "cost.json"  # trainer/run.py's, which imports Keras
 # What Keras' TensorBoard callback writes, by the name that the report has for it.
 _TAGS: Final = {
     "train": {"batch_loss": "loss", "batch_accuracy": "accuracy"},
@@ -24,6 +27,9 @@ class TrainingFacts:
 
     held_out: dict[str, list[tuple[int, float]]]
     """At the end of each epoch; the step is that of the epoch's end."""
+
+    cost: dict[str, float]
+    """What the Trainer wrote of its cost: `seconds`, `images`, `steps`; empty where it did not."""
 
 
 def gather(model_run: str) -> TrainingFacts:
@@ -45,7 +51,9 @@ def gather(model_run: str) -> TrainingFacts:
                     (event.step, float(tf.make_ndarray(event.tensor_proto)))
                     for event in multiplexer.Tensors(run, tag)
                 ]
-    last_step = max((step for points in found["train"].values() for step, _ in points), default=0)
+    cost = _cost(model_run)
+    written = (step for points in found["train"].values() for step, _ in points)
+    last_step = int(cost.get("steps", max(written, default=0)))
     epochs = max((len(points) for points in found["validation"].values()), default=1)
     held_out = {
         name: [
@@ -53,4 +61,13 @@ def gather(model_run: str) -> TrainingFacts:
         ]
         for name, points in found["validation"].items()
     }
-    return TrainingFacts(found["train"], held_out)
+    return TrainingFacts(found["train"], held_out, cost)
+
+
+def _cost(model_run: str) -> dict[str, float]:
+    path = posixpath.join(model_run, _COST_FILE)
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        cost: dict[str, float] = json.loads(file.read())
+    return cost

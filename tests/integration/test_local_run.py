@@ -126,6 +126,8 @@ def test_its_report_is_found_and_opens_well(root: Path, chromium: Browser) -> No
         f"{mistakes} of 300 test images were taken for another digit.",
         "450 train, 150 eval, 300 test images",
         "There is no champion",
+        "There is nothing accepted before to measure drift from.",
+        "2,700 images shown in ",
         f"run {_last(root).run_id}",
         hashlib.sha256(
             (PROJECT / "tests/data/digits/t10k-labels-idx1-ubyte.gz").read_bytes()

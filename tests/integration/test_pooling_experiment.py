@@ -69,7 +69,7 @@ def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: B
 
 def _trained(pooling: str, seed: int, clean: float, moved: float) -> Trained:
     def scores(where: Slice, accuracy: float) -> SliceScores:
-        return SliceScores(where, Scores(1000, accuracy, 0.1, 0.01, {}), None, None)
+        return SliceScores(where, Scores(1000, 1000, accuracy, 0.1, 0.01, {}), None, None)
 
     evaluation = Evaluation(
         (scores(Slice(), clean), scores(Slice(corruption="translate", strength=2), moved)), (), ()

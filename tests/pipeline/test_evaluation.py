@@ -205,6 +205,9 @@ def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Pat
     assert (rotated.slice.strength, rotated.candidate.accuracy) == (3, 0)
     moved = found.robustness("translate")
     assert [(one.slice.strength, one.candidate.examples) for one in moved] == [(1, 200), (2, 200)]
+    assert moved[0].candidate.images == 50, "as if each were there in all four directions"
+    low, high = moved[0].candidate.accuracy_interval
+    assert (low, high) == pytest.approx((0.7388, 0.9305), abs=1e-3), "of 50 images, not of 200"
     left, right = (found.robustness("translate", direction) for direction in ("left", "right"))
     assert [one.candidate.accuracy for one in left] == pytest.approx([0.7, 0.1])
     assert [one.candidate.accuracy for one in right] == [1, 1]

@@ -30,7 +30,7 @@ CHARTS = 7  # balance, brightness, loss, accuracy, reliability, two corruptions
 
 
 def _scores(examples: int, accuracy: float) -> Scores:
-    return Scores(examples, accuracy, 0.1, 0.02, {ACCURACY: Interval(0.1, 0.2)})
+    return Scores(examples, examples, accuracy, 0.1, 0.02, {ACCURACY: Interval(0.1, 0.2)})
 
 
 def _slice(where: Slice, accuracy: float, champion: float | None) -> SliceScores:
@@ -84,11 +84,12 @@ def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
             anomalies=(),
             span=3,
             trained_spans=(2, 3),
-            is_first=False,
+            compared_with=2,
         ),
         training=TrainingFacts(
             train={"loss": [(50, 2.0), (100, 0.5)], "accuracy": [(50, 0.3), (100, 0.9)]},
             held_out={"loss": [(100, 0.4)], "accuracy": [(100, 0.93)]},
+            cost={"seconds": 12.0, "images": 3200, "steps": 100},
         ),
         evaluation=_evaluation(),
         confusion=np.diag([30] * 10) + np.eye(10, k=1, dtype=int),
@@ -98,6 +99,8 @@ def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
         provenance={"data, sha256": "ab" * 32, "code, sha256": "cd" * 32},
         artifacts=[("model", "12", "/artifacts/Trainer/model/12")],
         versions={"tfx": "1.21.0"},
+        recipe={"seed": 1, "pooling": "max"},
+        switched_off=["validation.max_share_change"],
         configuration='{"name": "digits"}',
     )
 
@@ -132,9 +135,12 @@ def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium
     for said in (
         "✓ blessed",
         "worst digit\n0: 0.9000",
-        "Span 3; trained on the spans 2, 3.",
-        "skew between splits\tbrightness, test and train\t0.012\t≤ 0.05\t✓ yes",
-        "reported only",
+        "Span 3; trained on the spans 2, 3. Drift is measured from span 2.",
+        "only reported: validation.max_share_change.",
+        "labels, test\t0.0040\treported only\t–",
+        "loss\t0.1000\treported only\t–",
+        "3,200 images shown in 12 s. Recipe: seed 1, pooling max.",
+        "skew between splits\nbrightness, test and train\t0.0120\t≤ 0.05\t✓ yes",
         "accuracy under translate 1\t0.9000\t≥ 0.8\t✓ yes",
         "8 taken for 3 #17",
         "0.700",
