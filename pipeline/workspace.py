@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import ExitCode, WorkspaceBusyError
+from pipeline.errors import ExitCode, PipelineError, WorkspaceBusyError
 from pipeline.events import NodeChanged, Outcome
 from serving import version_folders
 
@@ -71,9 +71,18 @@ class Workspace:
         return list(version_folders.find(self.serving(name)))
 
     def run_folder(self, run_id: str) -> Path:
-        """The folder for a run's logs and record; it is made where it is missing."""
+        """The folder for a run's logs and record; it is made where it is missing.
+
+        Raises:
+          PipelineError: it cannot be made.
+        """
         folder = self.root / "runs" / run_id
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PipelineError(
+                f"{folder} cannot be made ({error.strerror}): name another folder with --root."
+            ) from error
         return folder
 
     def save(self, record: RunRecord) -> None:

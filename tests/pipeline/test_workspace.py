@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ExitCode, WorkspaceBusyError
+from pipeline.errors import ExitCode, PipelineError, WorkspaceBusyError
 from pipeline.events import NodeChanged, Outcome
 from pipeline.workspace import RunRecord, Workspace
 
@@ -78,3 +78,11 @@ def test_the_worst_digit_is_the_one_with_the_lowest_accuracy() -> None:
         tensorboard="",
     )
     assert outcome.worst_digit == "1"
+
+
+def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        PipelineError, match=r"file/runs/1 cannot be made \(Not a directory\): name"
+    ):
+        Workspace(tmp_path / "file").run_folder("1")
