@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doubles import browser, saved_models
-from playwright.sync_api import Browser
+from doubles import saved_models
 
 from components import idx_format
 
@@ -86,15 +85,13 @@ def server_address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A real browser, without a window."""
-    program = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+def chromium() -> str:
+    """The program of a real browser."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip("there is no chromium on PATH to look at a page with")
-    with browser.running(program) as started:
-        yield started
+    return program
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,21 +42,21 @@ class Seen:
     background: str = ""
 
 
-@contextmanager
-def running(program: str) -> Iterator[Browser]:
-    """The browser, until the block ends."""
+def look(program: str, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Seen:
+    """Opens a file on a screen of this size, in this colour scheme.
+
+    The browser is started and ended in here: Playwright has an event loop running as long as it
+    does, and other tests of the process have loops of their own.
+    """
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
         try:
-            yield started
+            return _look(browser, path, size, scheme)
         finally:
-            started.close()
+            browser.close()
 
 
-def look(
-    browser: Browser, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light"
-) -> Seen:
-    """Opens a file on a screen of this size, in this colour scheme."""
+def _look(browser: Browser, path: Path, size: tuple[int, int], scheme: str) -> Seen:
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doubles import browser
-from playwright.sync_api import Browser
 
 from components import idx_format
 from components.idx_format import ImagesAndLabels
@@ -100,7 +99,7 @@ def test_the_first_run_trains_pushes_and_answers(run: Run, root: Path) -> None:
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
 
 
-def test_its_report_is_found_and_opens_well(root: Path, chromium: Browser) -> None:
+def test_its_report_is_found_and_opens_well(root: Path, chromium: str) -> None:
     """The page is left in build/, for whoever looks at what CI made."""
     done = _cli(root, "report", name=None)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from doubles import browser
-from playwright.sync_api import Browser
 
 from components.evaluation_results import Evaluation, Scores, SliceScores
 from components.evaluation_slices import Slice
@@ -54,7 +53,7 @@ def test_both_are_trained_at_equal_budget_and_compared(
     assert Workspace(root).records() == [], "an experiment is no run of the pipeline's"
 
 
-def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: Browser) -> None:
+def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: str) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("plots  ")]
     path = Path(line.removeprefix("plots  "))
     for size in (browser.DESKTOP, browser.PHONE):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doubles import browser
-from playwright.sync_api import Browser
 
 from components.evaluation_results import (
     ACCURACY,
@@ -114,7 +113,7 @@ def _write(folder: Path, facts: run_page.RunFacts) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE])
 def test_it_opens_well(
-    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser, size: tuple[int, int], scheme: str
+    tmp_path: Path, facts: run_page.RunFacts, chromium: str, size: tuple[int, int], scheme: str
 ) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)
     assert seen.problems == []
@@ -129,7 +128,7 @@ def test_it_opens_well(
     assert (red + green + blue < 150) == (scheme == "dark")
 
 
-def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium: Browser) -> None:
+def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium: str) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts))
     assert seen.title == "digits: blessed, accuracy 0.9700"
     for said in (
@@ -156,7 +155,7 @@ def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium
 
 
 def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
-    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser
+    tmp_path: Path, facts: run_page.RunFacts, chromium: str
 ) -> None:
     reason = "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed"
     refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
@@ -168,9 +167,7 @@ def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
     assert "champion from 0.950 at 0" in "\n".join(seen.charts)
 
 
-def test_text_from_outside_is_text(
-    tmp_path: Path, facts: run_page.RunFacts, chromium: Browser
-) -> None:
+def test_text_from_outside_is_text(tmp_path: Path, facts: run_page.RunFacts, chromium: str) -> None:
     """A configuration or a path may hold anything."""
     hostile = replace(
         facts,
