@@ -11,6 +11,7 @@ import json
 import posixpath
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +22,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import corruptions, ingested
+from components.idx_example_gen import TEST
 from trainer import features
 
-TEST, CORRUPTED = "test", "corrupted"
+CORRUPTED: Final = "corrupted"
 
 
 @component

@@ -27,9 +27,9 @@ from tfx.utils import io_utils, writer_utils
 
 from components import ingested
 from components.anomaly_gate import ANOMALIES_FILE
+from components.idx_example_gen import EVAL, TEST, TRAIN
 from trainer import features
 
-TRAIN, EVAL, TEST = "train", "eval", "test"
 MEASURES_FILE: Final = "measures.json"
 NO_LIMIT: Final = -1  # in the place of a limit: measured only
 

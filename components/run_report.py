@@ -33,6 +33,7 @@ from tfx.utils import io_utils, path_utils
 
 from components import anomaly_gate, evaluation_results, idx_example_gen, ingested
 from components.report import data_facts, model_facts, run_page, training_facts
+from components.report.run_facts import RunFacts
 
 FILE: Final = "report.html"
 REPORT: Final = "report"  # in the configuration, in the place of a limit
@@ -141,7 +142,7 @@ class RunReport(base_component.BaseComponent):  # type: ignore[misc]
 
 def gather(
     one: dict[str, Artifact], window: list[Artifact], properties: dict[str, Any], run_id: str
-) -> run_page.RunFacts:
+) -> RunFacts:
     """Reads all that the report says.
 
     Args:
@@ -153,7 +154,7 @@ def gather(
     configuration = json.loads(properties["configuration"])
     evaluation_uri = one["evaluation"].uri
     examples = one["examples"]
-    return run_page.RunFacts(
+    return RunFacts(
         pipeline=properties["pipeline_name"],
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         run_id=run_id,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import calibration
-from components.evaluation_results import (
+from components.evaluation_gates import (
     ACCURACY,
     CALIBRATION_ERROR,
     CANDIDATE,

@@ -45,3 +45,7 @@ PROBABILITIES: Final = "probabilities"  # float32 [batch, NUM_CLASSES], rows sum
 PREDICTED_CLASS: Final = "predicted_class"  # int64 [batch]
 CLASSES: Final = "classes"  # string [batch, NUM_CLASSES]
 SCORES: Final = "scores"  # float32 [batch, NUM_CLASSES]
+
+# What a training leaves beside TensorBoard's logs, as JSON: its `seconds`, `steps`, `images`
+# shown, and `images_per_s`.
+COST_FILE: Final = "cost.json"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Pooling: TypeAlias = Literal["max", "average"]
+POOLINGS: Final[tuple[Pooling, ...]] = get_args(Pooling)
 
 
 class HyperParameters(BaseModel):
@@ -36,7 +39,7 @@ class HyperParameters(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """The share of units dropped after each of the two hidden dense layers."""
 
-    pooling: Literal["max", "average"] = "max"
+    pooling: Pooling = "max"
 
     def changed(self, changes: Mapping[str, object]) -> HyperParameters:
         """This recipe with some of its values changed.

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from trainer import dataset, model, signatures
+from trainer import dataset, features, model, signatures
 from trainer.hparams import HyperParameters
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
 LAYER_TABLE = "layer_table"
 TRAINING = "training"
-COST_FILE = "cost.json"  # the training's `seconds`, `steps`, `images`, `images_per_s`
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains the network and exports it.
 
     Reads the transformed splits; writes the SavedModel to `serving_model_dir`, and
-    TensorBoard's logs, the layer table and COST_FILE to `model_run_dir`.
+    TensorBoard's logs, the layer table and `features.COST_FILE` to `model_run_dir`.
 
     What a person wants to follow is logged to this module's logger; for programs, the
     record has an attribute `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or
@@ -69,7 +68,7 @@ def run_fn(fn_args: FnArgs) -> None:
     seconds = time.monotonic() - start_s
     shown = hparams.epochs * len(train.images)
     cost = {"seconds": seconds, "steps": steps, "images": shown, "images_per_s": shown / seconds}
-    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, COST_FILE), "w") as file:
+    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, features.COST_FILE), "w") as file:
         file.write(json.dumps(cost))
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)
 

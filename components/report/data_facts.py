@@ -19,6 +19,7 @@ from tfx.utils import io_utils
 
 from components import anomaly_gate, image_validator, ingested
 from components.accepted_spans import span
+from components.idx_example_gen import EVAL, TEST, TRAIN
 from trainer import features
 
 _SAMPLES_EACH: Final = 12  # images of each digit that are shown
@@ -103,13 +104,13 @@ def gather(
       limits: the section `validation` of the configuration.
     """
     names = artifact_utils.decode_split_names(statistics.split_names)
-    order = sorted(names, key=("train", "eval", "test").index)
+    order = sorted(names, key=(TRAIN, EVAL, TEST).index)
     return DataFacts(
         splits={
             name: _split(stats_artifact_utils.load_statistics(statistics, name).proto())
             for name in order
         },
-        samples=_samples(ingested.read(examples, "train")),
+        samples=_samples(ingested.read(examples, TRAIN)),
         checks=tuple(_checks(anomalies, limits, has_reference=reference.id != examples.id)),
         anomalies=tuple(
             str(found)

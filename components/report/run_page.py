@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components import corruptions
-from components.evaluation_results import (
-    ACCURACY,
-    CALIBRATION_ERROR,
-    LABELS,
-    LOSS,
-    Evaluation,
-    Scores,
-    SliceScores,
-)
+from components.evaluation_gates import ACCURACY, CALIBRATION_ERROR, LABELS, LOSS
+from components.evaluation_results import Evaluation, Scores, SliceScores
 from components.evaluation_slices import Slice
-from components.report import charts, pictures, robustness_chart
+from components.report import pictures, run_charts
 from components.report.data_facts import DataFacts
-from components.report.model_facts import Mistake, ModelFacts
-from components.report.page import Chart, Table, chart, interval, render
-from components.report.robustness_chart import Point
-from components.report.training_facts import TrainingFacts
+from components.report.model_facts import Mistake
+from components.report.page import Table, interval, render
+from components.report.run_facts import RunFacts
 from trainer import features
 
 SECTIONS: Final = {
@@ -42,34 +33,6 @@ SECTIONS: Final = {
 _LIKELY: Final = 3  # of a mistake's probabilities that are shown
 
 
-@dataclass(frozen=True)
-class RunFacts:
-    """All that the report says."""
-
-    pipeline: str
-    made_at: str
-    run_id: str
-    data: DataFacts
-    training: TrainingFacts
-    evaluation: Evaluation
-    confusion: NDArray[np.int64]
-    """[10, 10], rows are the true digits."""
-
-    model: ModelFacts
-    expected_shares: Sequence[float]
-    robustness_images: int
-    provenance: Mapping[str, str]
-    artifacts: Sequence[Sequence[str]]
-    """Name, id and place of each."""
-
-    versions: Mapping[str, str]
-    recipe: Mapping[str, Any]
-    switched_off: Sequence[str]
-    """The limits that were "report", by their keys in the configuration."""
-
-    configuration: str
-
-
 def render_run(facts: RunFacts) -> str:
     """The report of a run."""
     evaluation = facts.evaluation
@@ -84,11 +47,13 @@ def render_run(facts: RunFacts) -> str:
         change=overall.candidate.accuracy - overall.champion.accuracy if overall.champion else None,
         worst=min(digits, key=lambda found: found.candidate.accuracy),
         charts={
-            "balance": _balance(facts),
-            "brightness": _brightness(facts.data),
-            "training": _training(facts.training),
-            "reliability": _reliability(facts.model),
-            "robustness": [_robustness(evaluation, name) for name in evaluation.corruptions],
+            "balance": run_charts.balance(facts),
+            "brightness": run_charts.brightness(facts.data),
+            "training": run_charts.training(facts.training),
+            "reliability": run_charts.reliability(facts.model),
+            "robustness": [
+                run_charts.robustness(evaluation, name) for name in evaluation.corruptions
+            ],
         },
         reported=_reported(evaluation),
         training_summary=_training_summary(facts),
@@ -110,22 +75,6 @@ def render_run(facts: RunFacts) -> str:
     )
 
 
-def _robustness(evaluation: Evaluation, corruption: str) -> Chart:
-    found = evaluation.robustness(corruption)
-    clean = evaluation.overall
-    lines = {"candidate": [_point(0, clean.candidate)]}
-    lines["candidate"] += [_point(_strength(scores), scores.candidate) for scores in found]
-    if clean.champion:
-        lines["champion"] = [_point(0, clean.champion)]
-        lines["champion"] += [_point(_strength(s), s.champion) for s in found if s.champion]
-    limits: dict[float, float] = {
-        gate.slice.strength or 0: gate.limit
-        for gate in evaluation.gates
-        if gate.slice.corruption == corruption and not gate.is_change
-    }
-    return robustness_chart.draw(corruption, lines, limits)
-
-
 def _reported(evaluation: Evaluation) -> list[tuple[str, float]]:
     """The metrics on all clean test images that have no threshold."""
     own = evaluation.overall.candidate
@@ -145,56 +94,6 @@ def _training_summary(facts: RunFacts) -> str:
     return f"{shown}Recipe: {recipe}."
 
 
-def _point(strength: int, scores: Scores) -> Point:
-    return Point(strength, scores.accuracy, scores.images)
-
-
-def _strength(found: SliceScores) -> int:
-    return found.slice.strength or 0
-
-
-def _balance(facts: RunFacts) -> Chart:
-    splits = facts.data.splits
-    named = {name: list(split.shares) for name, split in splits.items()}
-    largest = max(
-        abs(share - expected)
-        for split in splits.values()
-        for share, expected in zip(split.shares, facts.expected_shares, strict=True)
-    )
-    rows = [
-        [
-            features.CLASS_NAMES[digit],
-            f"{facts.expected_shares[digit]:.4f}",
-            *(f"{split.shares[digit]:.4f}" for split in splits.values()),
-        ]
-        for digit in range(features.NUM_CLASSES)
-    ]
-    return chart(
-        "Share of each digit",
-        f"The share of each digit in {', '.join(splits)}: at most {largest:.4f} from the expected.",
-        charts.bars(features.CLASS_NAMES, named, "share", "digit"),
-        Table("Share of each digit", ("digit", "expected", *splits), rows),
-    )
-
-
-def _brightness(data: DataFacts) -> Chart:
-    named = {name: split.brightness for name, split in data.splits.items()}
-    said = ", ".join(
-        f"{split.mean_brightness:.1f} in {name}" for name, split in data.splits.items()
-    )
-    rows = [
-        [f"{name}, {low:.0f} to {high:.0f}", f"{share:.4f}"]
-        for name, (edges, shares) in named.items()
-        for low, high, share in zip(edges, edges[1:], shares, strict=False)
-    ]
-    return chart(
-        "Brightness: the mean pixel of an image, 0 to 255",
-        f"How bright the images are, by split: the mean is {said}.",
-        charts.histograms(named, "mean pixel"),
-        Table("Brightness", ("split and mean pixel", "share"), rows),
-    )
-
-
 def _pixel_table(data: DataFacts) -> Table:
     rows = [
         [
@@ -212,48 +111,6 @@ def _pixel_table(data: DataFacts) -> Table:
 def _sample_sheet(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     digits, each, height, width = samples.shape
     return pictures.sheet(samples.reshape(digits * each, height, width), each)
-
-
-def _training(training: TrainingFacts) -> list[Chart]:
-    made = []
-    for metric, points in sorted(training.train.items(), reverse=True):
-        named = {"train": charts.Curve([s for s, _ in points], [v for _, v in points])}
-        held_out = training.held_out.get(metric, [])
-        rows = [
-            ["train", str(step), f"{value:.4f}"] for step, value in points[:: -(-len(points) // 20)]
-        ]
-        rows += [["held out", str(step), f"{value:.4f}"] for step, value in held_out]
-        said = f"from {points[0][1]:.4f} to {points[-1][1]:.4f} over {points[-1][0]} steps"
-        if held_out:
-            named["held out"] = charts.Curve([s for s, _ in held_out], [v for _, v in held_out])
-            said += f"; {held_out[-1][1]:.4f} on held-out images at the end"
-        svg = charts.curves(named, "step", metric)
-        made.append(
-            chart(
-                f"{metric.capitalize()} while training",
-                f"The {metric} goes {said}.",
-                svg,
-                Table(f"{metric} while training", ("images", "step", metric), rows),
-            )
-        )
-    return made
-
-
-def _reliability(model: ModelFacts) -> Chart:
-    counts, confidence, correct = model.bins
-    filled = counts > 0
-    x, y = confidence[filled] / counts[filled], correct[filled] / counts[filled]
-    rows = [
-        [f"{one:.3f}", f"{other:.3f}", f"{count:.0f}"]
-        for one, other, count in zip(x, y, counts[filled], strict=True)
-    ]
-    gap = float(np.average(np.abs(x - y), weights=counts[filled]))
-    return chart(
-        "Reliability: how often the model is right, by how sure it is",
-        f"Accuracy by confidence in {len(rows)} bins: on average {gap:.4f} from perfect.",
-        charts.reliability(x, y, counts[filled]),
-        Table("Reliability", ("confidence", "accuracy", "images"), rows),
-    )
 
 
 def _digit_table(digits: Sequence[SliceScores]) -> Table:
@@ -280,7 +137,7 @@ def _direction_table(evaluation: Evaluation) -> Table:
         direction: evaluation.robustness(corruptions.TRANSLATE, direction)
         for direction in corruptions.DIRECTIONS
     }
-    pixels = [_strength(found) for found in next(iter(columns.values()))]
+    pixels = [run_charts.strength(found) for found in next(iter(columns.values()))]
     rows = [
         [str(distance), *(_value(column[place].candidate) for column in columns.values())]
         for place, distance in enumerate(pixels)

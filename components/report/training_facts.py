@@ -10,7 +10,8 @@ from typing import Final
 import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
-_COST_FILE: Final = "cost.json"  # trainer/run.py's, which imports Keras
+from trainer import features
+
 # What Keras' TensorBoard callback writes, by the name that the report has for it.
 _TAGS: Final = {
     "train": {"batch_loss": "loss", "batch_accuracy": "accuracy"},
@@ -65,7 +66,7 @@ def gather(model_run: str) -> TrainingFacts:
 
 
 def _cost(model_run: str) -> dict[str, float]:
-    path = posixpath.join(model_run, _COST_FILE)
+    path = posixpath.join(model_run, features.COST_FILE)
     if not tf.io.gfile.exists(path):
         return {}
     with tf.io.gfile.GFile(path) as file:

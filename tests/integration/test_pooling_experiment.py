@@ -11,8 +11,8 @@ from doubles import browser
 
 from components.evaluation_results import Evaluation, Scores, SliceScores
 from components.evaluation_slices import Slice
-from pipeline import pooling_experiment
-from pipeline.pooling_experiment import Trained
+from pipeline import pooling_comparison
+from pipeline.pooling_comparison import Trained
 from pipeline.workspace import Workspace
 
 TIMEOUT_S = 600
@@ -83,13 +83,13 @@ def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
         _trained("max", 2, 0.99, 0.93),
         _trained("average", 2, 0.98, 0.85),
     ]
-    clean, moved = pooling_experiment.conclusions(trained)
+    clean, moved = pooling_comparison.conclusions(trained)
     assert clean.startswith("clean: no difference is shown (+0.0050) (95 % interval -0.00")
     assert moved.startswith("translate 2: max pooling is better, by 0.0900 (95 % interval +0.07")
     assert moved.endswith(
         "costs max pooling 0.0450 and average pooling 0.1300 of its accuracy on clean images"
     )
-    table = pooling_experiment.accuracy_table(trained, with_seeds=True)
+    table = pooling_comparison.accuracy_table(trained, with_seeds=True)
     assert table.rows[1][1:3] == ["0.9400 (0.9500, 0.9300)", "0.8500 (0.8500, 0.8500)"]
 
 

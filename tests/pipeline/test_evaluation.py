@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 
-from components import calibration, evaluation_results
+from components import calibration, evaluation_gates, evaluation_results
 from components.evaluation_results import Evaluation
 from components.evaluation_slices import Slice
 from pipeline import evaluation
@@ -138,7 +138,7 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     expected = calibration.expected_calibration_error(calibration.bin_sums(probabilities, LABELS))
     assert own.calibration_error == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(0.975 - 0.91)
-    low, high = own.intervals[evaluation_results.LOSS]
+    low, high = own.intervals[evaluation_gates.LOSS]
     assert low < own.loss < high
     assert own.accuracy_interval == pytest.approx((0.9633, 0.9830), abs=1e-4), "Wilson's"
     assert found.digits[0].candidate.accuracy_interval == pytest.approx((0.9630, 1), abs=1e-4)

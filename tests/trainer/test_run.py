@@ -131,7 +131,7 @@ def test_it_learns_and_says_so(
     accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
     assert accuracy > 0.75
     assert "1,413,834" in (folder / "run" / "layers.txt").read_text()
-    cost = json.loads((folder / "run" / run.COST_FILE).read_text())
+    cost = json.loads((folder / "run" / features.COST_FILE).read_text())
     assert cost["images"] == 6 * 240
     assert cost["images_per_s"] == pytest.approx(cost["images"] / cost["seconds"])
     # 90 steps, of which the 50th is written; the ends of the epochs are not among them.

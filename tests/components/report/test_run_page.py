@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 from doubles import browser
 
-from components.evaluation_results import (
-    ACCURACY,
-    Evaluation,
-    Gate,
-    Interval,
-    Scores,
-    SliceScores,
-)
+from components.evaluation_gates import ACCURACY, Gate
+from components.evaluation_results import Evaluation, Interval, Scores, SliceScores
 from components.evaluation_slices import Slice
 from components.idx_format import ImagesAndLabels
 from components.report import run_page
 from components.report.data_facts import Check, DataFacts, SplitFacts
 from components.report.model_facts import Mistake, ModelFacts
+from components.report.run_facts import RunFacts
 from components.report.training_facts import TrainingFacts
 
 CHARTS = 7  # balance, brightness, loss, accuracy, reliability, two corruptions
@@ -60,7 +55,7 @@ def _evaluation(champion: float | None = None, refusals: tuple[str, ...] = ()) -
 
 
 @pytest.fixture
-def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
+def facts(test_digits: ImagesAndLabels) -> RunFacts:
     shares = np.full(10, 0.1)
     split = SplitFacts(300, shares, (np.linspace(0, 255, 11), shares), 33.3, 11.2)
     probabilities = np.array([0.01] * 10, np.float32)
@@ -68,7 +63,7 @@ def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
     mistake = Mistake(17, test_digits.images[17], 8, 3, probabilities)
     bins = np.zeros((3, 15))
     bins[:, 9:] = [[2] * 6, [1.3] * 6, [1] * 6]
-    return run_page.RunFacts(
+    return RunFacts(
         pipeline="digits",
         made_at="2026-01-01 12:00 UTC",
         run_id="run-7",
@@ -104,7 +99,7 @@ def facts(test_digits: ImagesAndLabels) -> run_page.RunFacts:
     )
 
 
-def _write(folder: Path, facts: run_page.RunFacts) -> Path:
+def _write(folder: Path, facts: RunFacts) -> Path:
     path = folder / "report.html"
     path.write_text(run_page.render_run(facts), encoding="utf-8")
     return path
@@ -113,7 +108,7 @@ def _write(folder: Path, facts: run_page.RunFacts) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE])
 def test_it_opens_well(
-    tmp_path: Path, facts: run_page.RunFacts, chromium: str, size: tuple[int, int], scheme: str
+    tmp_path: Path, facts: RunFacts, chromium: str, size: tuple[int, int], scheme: str
 ) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)
     assert seen.problems == []
@@ -128,7 +123,7 @@ def test_it_opens_well(
     assert (red + green + blue < 150) == (scheme == "dark")
 
 
-def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium: str) -> None:
+def test_what_a_good_run_says(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts))
     assert seen.title == "digits: blessed, accuracy 0.9700"
     for said in (
@@ -155,7 +150,7 @@ def test_what_a_good_run_says(tmp_path: Path, facts: run_page.RunFacts, chromium
 
 
 def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
-    tmp_path: Path, facts: run_page.RunFacts, chromium: str
+    tmp_path: Path, facts: RunFacts, chromium: str
 ) -> None:
     reason = "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed"
     refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
@@ -167,7 +162,7 @@ def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
     assert "champion from 0.950 at 0" in "\n".join(seen.charts)
 
 
-def test_text_from_outside_is_text(tmp_path: Path, facts: run_page.RunFacts, chromium: str) -> None:
+def test_text_from_outside_is_text(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
     """A configuration or a path may hold anything."""
     hostile = replace(
         facts,
@@ -181,7 +176,7 @@ def test_text_from_outside_is_text(tmp_path: Path, facts: run_page.RunFacts, chr
 
 
 def test_the_same_facts_give_the_same_bytes_in_the_pages_own_colours(
-    facts: run_page.RunFacts,
+    facts: RunFacts,
 ) -> None:
     text = run_page.render_run(facts)
     assert text == run_page.render_run(facts)
