@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from tensorflow_model_analysis.proto import (
     config_pb2,
@@ -35,7 +35,9 @@ LABELS: Final = {
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
-Metrics = Mapping[Slice, Sequence[metrics_for_slice_pb2.MetricKeyAndValue]]
+Metrics: TypeAlias = Mapping[
+    Slice, Sequence[metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue]
+]
 """TFMA's values, by slice."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 Pooling: TypeAlias = Literal["max", "average"]
-POOLINGS: Final[tuple[Pooling, ...]] = get_args(Pooling)
+POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
 
 
 class HyperParameters(BaseModel):
