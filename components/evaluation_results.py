@@ -15,7 +15,6 @@ import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 from scipy import stats
 from tensorflow_model_analysis.proto import (
-    metrics_for_slice_pb2,
     validation_result_pb2,
 )
 
@@ -29,6 +28,7 @@ from components.evaluation_gates import (
     EXAMPLES,
     LOSS,
     Gate,
+    Metric,
 )
 from components.evaluation_slices import Slice
 from trainer import features
@@ -126,7 +126,7 @@ def wilson(share: float, count: int) -> Interval:
 def read(evaluation_uri: str) -> Evaluation:
     """Reads what the Evaluator wrote into its `evaluation` artifact."""
     found: dict[Slice, SliceScores] = {}
-    metrics: dict[Slice, list[metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue]] = {}
+    metrics: dict[Slice, list[Metric]] = {}
     for per_slice in tfma.load_metrics(evaluation_uri):
         where = evaluation_slices.parse(per_slice.slice_key)
         if where is None:
@@ -176,7 +176,7 @@ def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
 
 def _scores(
     where: Slice,
-    metrics: Iterable[metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue],
+    metrics: Iterable[Metric],
     names: tuple[str, ...],
 ) -> Scores:
     # TFMA leaves the name out where there is only one model.
@@ -197,7 +197,7 @@ def _scores(
     )
 
 
-def _interval(metric: metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue) -> Interval | None:
+def _interval(metric: Metric) -> Interval | None:
     bounds = metric.confidence_interval
     low, high = bounds.lower_bound.double_value.value, bounds.upper_bound.double_value.value
     has_one = metric.HasField("confidence_interval") and math.isfinite(low + high)
