@@ -35,9 +35,8 @@ LABELS: Final = {
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
-Metrics: TypeAlias = Mapping[
-    Slice, Sequence[metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue]
-]
+Metric: TypeAlias = metrics_for_slice_pb2.MetricsForSlice.MetricKeyAndValue
+Metrics: TypeAlias = Mapping[Slice, Sequence[Metric]]
 """TFMA's values, by slice."""
 
 
