@@ -1,1 +1,1 @@
-"""The project's own TFX components, one file each."""
+"""The project's own TFX components, one file each; what they share is in the folders."""

@@ -1,23 +1,23 @@
-"""Which data is trained on beside this run's, and what this run's is compared with.
+"""AcceptedSpans: which spans of data are trained on, and what this run's data is compared with.
 
-Data comes in spans; a span may come again in another version. AnomalyGate marks what it lets
-pass. From these marks the resolver takes
+Data arrives in spans; a span may arrive again in another version. AnomalyGate records an
+acceptance for the data that it lets pass. From these acceptances the resolver chooses
 
-  * WINDOW: this run's examples, preceded by those of accepted earlier spans, so that all
-    together are of `train_spans` spans (TFX's SpanRangeStrategy goes by the number alone, and
-    would train on a span that was refused);
+  * WINDOW: the accepted examples of earlier spans, then this run's examples; `train_spans` spans
+    in total at most. (TFX's SpanRangeStrategy goes by the span's number alone, and would train
+    on a rejected span.)
   * REFERENCE and REFERENCE_STATISTICS: the examples that were accepted last, of an earlier span
-    or another version of this one. The first data there is, is compared with itself.
+    or of another version of this one. The first data of all is compared with itself.
 
-So an unchanged run finds unchanged inputs, and is cached.
+An unchanged run therefore resolves unchanged inputs, and is cached.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_metadata as mlmd
-from tfx.components.example_gen import utils
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
@@ -26,16 +26,16 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics
 
-from components.anomaly_gate import EXAMPLES_ID, IS_NEW_NORMAL, STATISTICS_ID
+from components.names import artifact_properties as properties
+from components.names.node_ids import NodeId
 
 WINDOW, REFERENCE, REFERENCE_STATISTICS = "window", "reference", "reference_statistics"
 CURRENT, CURRENT_STATISTICS = "current", "current_statistics"
 ACCEPTANCES = "acceptances"
-NODE_ID = "AcceptedSpans"
 
 
 class Spans(NamedTuple):
-    """What a graph is given."""
+    """What the graph uses: the resolver's node, if there is one, and its outputs."""
 
     nodes: list[BaseNode]
     window: BaseChannel
@@ -44,7 +44,7 @@ class Spans(NamedTuple):
 
 
 def accepted(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -> Spans:
-    """Found in the metadata store, by a node of its own."""
+    """The spans that AcceptedSpansStrategy chooses from the metadata store."""
     node = resolver.Resolver(
         strategy_class=AcceptedSpansStrategy,
         config={"train_spans": train_spans},
@@ -56,21 +56,29 @@ def accepted(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -
             CURRENT: examples,
             CURRENT_STATISTICS: statistics,
         },
-    ).with_id(NODE_ID)
+    ).with_id(NodeId.ACCEPTED_SPANS)
     outputs = node.outputs
     return Spans([node], outputs[WINDOW], outputs[REFERENCE], outputs[REFERENCE_STATISTICS])
 
 
-def only_this_one(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -> Spans:
-    """For orchestrators that take no strategy of ours: Vertex AI. There is no drift then."""
+def current_only(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -> Spans:
+    """This run's data only, without drift: for Vertex AI, which takes no custom strategy."""
     return Spans([], examples, examples, statistics)
 
 
+class Accepted(NamedTuple):
+    """A data set that AnomalyGate let pass."""
+
+    examples: Artifact
+    statistics: Artifact
+    is_new_normal: bool
+
+
 class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
-    """Resolves what the module's docstring says.
+    """Chooses the window and the reference; the module's docstring says how.
 
     Args:
-      train_spans: how many spans WINDOW has at most.
+      train_spans: the maximum number of spans in WINDOW.
     """
 
     def __init__(self, train_spans: int):
@@ -79,42 +87,60 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[Artifact]]
     ) -> dict[str, list[Artifact]]:
-        """TFX's entry point: picks from what the channels have."""
+        """TFX's entry point: chooses from the artifacts of each channel."""
         if not input_dict[CURRENT] or not input_dict[CURRENT_STATISTICS]:
-            return {key: [] for key in input_dict}  # the launcher says so
-        (current,), (current_statistics,) = input_dict[CURRENT], input_dict[CURRENT_STATISTICS]
-        examples = {artifact.id: artifact for artifact in input_dict[WINDOW]}
-        statistics = {artifact.id: artifact for artifact in input_dict[REFERENCE_STATISTICS]}
-        before: list[tuple[Artifact, Artifact]] = []
-        is_new_normal = False
-        for acceptance in sorted(input_dict[ACCEPTANCES], key=lambda artifact: artifact.id):
-            found = examples.get(acceptance.get_int_custom_property(EXAMPLES_ID))
-            about = statistics.get(acceptance.get_int_custom_property(STATISTICS_ID))
-            if found is None or about is None:
-                continue
-            if found.id == current.id:
-                is_new_normal = bool(acceptance.get_int_custom_property(IS_NEW_NORMAL))
-                continue
-            if span(found) <= span(current) and fileio.exists(found.uri):
-                before.append((found, about))
-        # The newest of each earlier span, and of these the newest ones.
-        earlier = {span(found): found for found, _ in before if span(found) < span(current)}
-        added = [earlier[number] for number in sorted(earlier)][-self._train_spans + 1 :]
-        window = [*(added if self._train_spans > 1 else []), current]
-        last = (current, current_statistics)
-        if before and not is_new_normal:
-            last = max(before, key=lambda pair: (span(pair[0]), pair[1].id))
-        reference, about = last
+            return {key: [] for key in input_dict}  # the launcher reports the missing input
+        (current,), (statistics,) = input_dict[CURRENT], input_dict[CURRENT_STATISTICS]
+        known = list(_accepted(input_dict))
+        own = [data for data in known if data.examples.id == current.id]
+        earlier = [
+            data
+            for data in known
+            if data.examples.id != current.id
+            and span(data.examples) <= span(current)
+            and fileio.exists(data.examples.uri)
+        ]
+        reference = Accepted(current, statistics, is_new_normal=False)
+        if earlier and not (own and own[-1].is_new_normal):
+            reference = max(earlier, key=lambda data: (span(data.examples), data.statistics.id))
         return {
-            WINDOW: window,
-            REFERENCE: [reference],
-            REFERENCE_STATISTICS: [about],
+            WINDOW: [*_last_spans(earlier, current, self._train_spans - 1), current],
+            REFERENCE: [reference.examples],
+            REFERENCE_STATISTICS: [reference.statistics],
             ACCEPTANCES: [],
             CURRENT: [current],
-            CURRENT_STATISTICS: [current_statistics],
+            CURRENT_STATISTICS: [statistics],
         }
 
 
 def span(examples: Artifact) -> int:
-    """The number of the span that these examples are of; 0 where there are no spans."""
-    return int(examples.get_int_custom_property(utils.SPAN_PROPERTY_NAME))
+    """The number of the span that these examples belong to; 0 without spans."""
+    return int(examples.get_int_custom_property(properties.SPAN))
+
+
+def _accepted(inputs: Mapping[str, Sequence[Artifact]]) -> Iterator[Accepted]:
+    """The accepted data sets whose artifacts still exist, in the order of acceptance."""
+    examples = {artifact.id: artifact for artifact in inputs[WINDOW]}
+    statistics = {artifact.id: artifact for artifact in inputs[REFERENCE_STATISTICS]}
+    for acceptance in sorted(inputs[ACCEPTANCES], key=lambda artifact: artifact.id):
+        examples_id = acceptance.get_int_custom_property(properties.EXAMPLES_ID)
+        statistics_id = acceptance.get_int_custom_property(properties.STATISTICS_ID)
+        if examples_id in examples and statistics_id in statistics:
+            yield Accepted(
+                examples[examples_id],
+                statistics[statistics_id],
+                bool(acceptance.get_int_custom_property(properties.IS_NEW_NORMAL)),
+            )
+
+
+def _last_spans(earlier: Sequence[Accepted], current: Artifact, count: int) -> list[Artifact]:
+    """The examples of the `count` last spans before the current one, oldest first.
+
+    Of a span that was accepted several times, the newest examples.
+    """
+    newest = {
+        span(data.examples): data.examples
+        for data in earlier
+        if span(data.examples) < span(current)
+    }
+    return [newest[number] for number in sorted(newest)[len(newest) - min(count, len(newest)) :]]

@@ -1,13 +1,13 @@
-"""AtomicPusher: a model version appears in the serving folder whole, or not at all.
+"""AtomicPusher: a model version appears in the serving folder completely, or not at all.
 
-TFX's Pusher copies file by file into the version folder that a model server is
-polling; the server can meet half a model, and tries a failed version again only
-after a minute. Here the copy is made beside it, under a name that no server looks
-at, flushed to the disk, and renamed, which a POSIX file system does in one step.
+TFX's Pusher copies file by file into the version folder that a model server polls. The server can
+find half a model there, and retries a failed version only after a minute. This component copies
+into a folder beside it, whose name model servers ignore, flushes it to disk, and renames it,
+which a POSIX file system does in one step.
 
-A bucket has no rename. There `saved_model.pb`, without which a model server does not
-load a version, is written last: half a model is never served, but a server that looks
-too early comes back for it only after a minute.
+A bucket has no rename. There `saved_model.pb`, without which a model server does not load a
+version, is written last: half a model is never served, but a server that looks too early tries
+again only after a minute.
 """
 
 from __future__ import annotations
@@ -30,24 +30,17 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, json_utils, path_utils, proto_utils
 
+from components.names.artifact_properties import BLESSING_ID, MODEL_ID
 from serving import version_folders
 
-# Custom properties of the PushedModel artifact. The first three are TFX's.
-PUSHED = "pushed"  # 1 or 0
-PUSHED_DESTINATION = "pushed_destination"  # the version's folder
-PUSHED_VERSION = "pushed_version"  # the version's number, as text
-MODEL_ID = "model_id"  # the id of the Model artifact that was pushed
-BLESSING_ID = "blessing_id"  # the id of the ModelBlessing that allowed it
-
-KEEP_VERSIONS = "keep_versions"  # the key of custom_config: how many are kept; all without it
+KEEP_VERSIONS = "keep_versions"  # the key in custom_config; without it all versions are kept
 SAVED_MODEL = "saved_model.pb"
 
 
 class Executor(executor.Executor):  # type: ignore[misc]
-    """TFX's Pusher executor, with another way of copying.
+    """TFX's Pusher executor with an atomic copy.
 
-    What is pushed is the copy that ServerValidator blessed, with its warm-up file, where
-    there is one.
+    It pushes the copy that ServerValidator blessed, with its warm-up file, if there is one.
     """
 
     def Do(
@@ -56,9 +49,9 @@ class Executor(executor.Executor):  # type: ignore[misc]
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes the model, if every blessing that came in says so.
+        """Pushes the model if every blessing allows it.
 
-        The artifact's folder holds a copy of what was pushed.
+        The artifact's folder contains a copy of what was pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
@@ -82,7 +75,7 @@ class Executor(executor.Executor):  # type: ignore[misc]
         logging.info("Pushed %s.", version)
 
     def GetModelPath(self, input_dict: dict[str, list[Artifact]]) -> str:
-        """The folder of what is pushed."""
+        """The folder of the model to push."""
         blessings = input_dict.get(specs.INFRA_BLESSING_KEY)
         if not blessings:
             return str(super().GetModelPath(input_dict))
@@ -99,20 +92,20 @@ class AtomicPusher(component.Pusher):  # type: ignore[misc]
 def push(model: str, base_directory: str) -> str:
     """Copies a SavedModel into `base_directory` as its newest version.
 
-    The version is the time in seconds, or one more than the newest version where the
-    clock is behind it: a model server serves the largest number.
+    The version is the time in seconds, or the newest version plus one if the clock is behind it:
+    a model server serves the largest number.
 
     Args:
-      model: the SavedModel's folder, a path or a bucket's URI.
-      base_directory: the folder of versions. On a path the version appears in one step;
-        in a bucket its `saved_model.pb` is written last.
+      model: the SavedModel's folder, a path or the URI of a bucket.
+      base_directory: the folder of versions. On a path the version appears in one step; in a
+        bucket its `saved_model.pb` is written last.
 
     Returns:
-      The new version's folder.
+      The folder of the new version.
 
     Raises:
-      OSError: it could not be copied to a path, for example because the disk is full.
-        Nothing is left behind then, and what was served before is untouched.
+      OSError: the copy to a path failed, for example because the disk is full. Nothing is left
+        behind, and the served versions are untouched.
     """
     if "://" in base_directory:
         return _push_to_bucket(model, base_directory)
@@ -120,25 +113,23 @@ def push(model: str, base_directory: str) -> str:
 
 
 def versions(base_directory: str) -> list[int]:
-    """The versions in a serving folder, a path or a bucket's URI, oldest first."""
+    """The versions in a serving folder, a path or the URI of a bucket, oldest first."""
     if "://" not in base_directory:
         return list(version_folders.find(Path(base_directory)))
-    found = fileio.listdir(base_directory) if fileio.isdir(base_directory) else []
-    names = [name.rstrip("/") for name in found]
-    return sorted(int(name) for name in names if name.isdecimal())
+    listed = fileio.listdir(base_directory) if fileio.isdir(base_directory) else []
+    numbers = (version_folders.parse(name.rstrip("/")) for name in listed)
+    return sorted(number for number in numbers if number is not None)
 
 
 def withdrawn(base_directory: str) -> list[int]:
-    """The versions that were set aside by a roll-back, oldest first; a bucket has none."""
-    return (
-        []
-        if "://" in base_directory
-        else list(version_folders.find_withdrawn(Path(base_directory)))
-    )
+    """The versions that a roll-back withdrew, oldest first; a bucket has none."""
+    if "://" in base_directory:
+        return []
+    return list(version_folders.find_withdrawn(Path(base_directory)))
 
 
 def prune(base_directory: str, keep: int) -> None:
-    """Removes all but the `keep` newest versions; what is served stays."""
+    """Removes all but the `keep` newest versions; the served version stays."""
     if "://" not in base_directory:
         removed = version_folders.prune(Path(base_directory), keep)
     else:
@@ -146,7 +137,7 @@ def prune(base_directory: str, keep: int) -> None:
         for version in removed:
             fileio.rmtree(posixpath.join(base_directory, str(version)))
     if removed:
-        logging.info("Removed the versions %s.", ", ".join(map(str, removed)))
+        logging.info("Removed versions %s.", ", ".join(map(str, removed)))
 
 
 def _push_to_disk(model: str, base_directory: Path) -> Path:
@@ -161,7 +152,7 @@ def _push_to_disk(model: str, base_directory: Path) -> Path:
             try:
                 staging.rename(destination)
             except OSError:
-                if not destination.exists():  # else another push took the number: take the next
+                if not destination.exists():  # otherwise another push took the number
                     raise
             else:
                 break
@@ -179,7 +170,7 @@ def _push_to_bucket(model: str, base_directory: str) -> str:
 
 
 def _next_version(base_directory: str) -> str:
-    # One that was set aside may come back.
+    # A withdrawn version may return, so its number is taken.
     taken = [*versions(base_directory), *withdrawn(base_directory)]
     return str(max(int(time.time()), max(taken, default=0) + 1))
 

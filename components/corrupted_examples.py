@@ -1,8 +1,8 @@
-"""CorruptedExamples: the test split as it is, and a sample of it under each corruption.
+"""CorruptedExamples: the clean test split, and a sample of it under each corruption.
 
-What the Evaluator is given: one set of examples with two splits, so that accuracy on clean
-images and robustness are slices of one evaluation. Each example says what was done to its
-image (`trainer/features.py`: CORRUPTION, STRENGTH, DIRECTION).
+The output is one set of examples with two splits, so that accuracy on clean images and
+robustness are slices of one evaluation. Each example names its corruption
+(`components/evaluation/slice_features.py`).
 """
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
@@ -11,7 +11,7 @@ import json
 import posixpath
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,11 +21,19 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import corruptions, ingested
-from components.idx_example_gen import TEST
+from components.evaluation import slice_features
+from components.images import corruptions, example_split
+from components.images.example_split import ExampleSplit
+from components.names.splits import CORRUPTED, TEST
 from trainer import features
 
-CORRUPTED: Final = "corrupted"
+
+class Condition(NamedTuple):
+    """What was done to an image; the default is nothing."""
+
+    corruption: str = slice_features.IDENTITY
+    strength: int = 0
+    direction: str = ""
 
 
 @component
@@ -41,44 +49,40 @@ def CorruptedExamples(
 
     Args:
       examples: as ingested; the split `test` is read.
-      corrupted: that split, all of it, and the corrupted images.
-      images: how many images are corrupted; each in every way.
-      seed: chooses them, and what is random in a corruption.
+      corrupted: the whole test split, and the corrupted images.
+      images: the number of images to corrupt; each is corrupted in every way.
+      seed: chooses these images, and seeds the random corruptions.
       strengths_json: the strengths of each corruption, as a JSON object of lists.
-      code_digest: identifies the code, see `IdxExampleGen`.
+      code_digest: the digest of this component's code.
     """
-    test = ingested.read(examples, TEST)
+    test = example_split.read(examples, TEST)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(test.labels))[:images])
     sample = test.take(chosen)
     corrupted.split_names = artifact_utils.encode_split_names([TEST, CORRUPTED])
-    _write(corrupted, TEST, _examples(test, test.images, features.IDENTITY, 0, ""))
+    _write(corrupted, TEST, _examples(test, test.images, Condition()))
     _write(corrupted, CORRUPTED, corrupt(sample, json.loads(strengths_json), seed))
 
 
 def corrupt(
-    sample: ingested.Split, strengths: Mapping[str, Sequence[int]], seed: int
+    sample: ExampleSplit, strengths: Mapping[str, Sequence[int]], seed: int
 ) -> Iterator[tf.train.Example]:
-    """The sample under each corruption, at each strength; a translation in each direction."""
+    """The sample under each corruption at each strength; translations in each direction."""
     images = sample.images
     for name, chosen in strengths.items():
         for strength in chosen:
             if name == corruptions.TRANSLATE:
                 for direction in corruptions.DIRECTIONS:
                     moved = corruptions.shift(images, direction, strength)
-                    yield from _examples(sample, moved, name, strength, direction)
+                    yield from _examples(sample, moved, Condition(name, strength, direction))
                 continue
-            # Not hash(): that is another number in every process.
+            # Not hash(), whose value differs between processes.
             rng = np.random.default_rng([seed, zlib.crc32(name.encode()), strength])
             changed = corruptions.CORRUPTIONS[name].apply(images, strength, rng)
-            yield from _examples(sample, changed, name, strength, "")
+            yield from _examples(sample, changed, Condition(name, strength))
 
 
 def _examples(
-    split: ingested.Split,
-    images: NDArray[np.uint8],
-    corruption: str,
-    strength: int,
-    direction: str,
+    split: ExampleSplit, images: NDArray[np.uint8], condition: Condition
 ) -> Iterator[tf.train.Example]:
     for image, label, index in zip(images, split.labels, split.indices, strict=True):
         example = tf.train.Example()
@@ -86,9 +90,9 @@ def _examples(
         feature[features.IMAGE].bytes_list.value.append(image.tobytes())
         feature[features.LABEL].int64_list.value.append(int(label))
         feature[features.INDEX].int64_list.value.append(int(index))
-        feature[features.CORRUPTION].bytes_list.value.append(corruption.encode())
-        feature[features.STRENGTH].int64_list.value.append(strength)
-        feature[features.DIRECTION].bytes_list.value.append(direction.encode())
+        feature[slice_features.CORRUPTION].bytes_list.value.append(condition.corruption.encode())
+        feature[slice_features.STRENGTH].int64_list.value.append(condition.strength)
+        feature[slice_features.DIRECTION].bytes_list.value.append(condition.direction.encode())
         yield example
 
 

@@ -1,13 +1,12 @@
 """CuratedSchema: the project's reviewed expectations of the data, as artifacts of the run.
 
-Nothing is inferred from the data at run time: what would be inferred from bad
-data is that it is fine. Two artifacts come out: the schema, for ExampleValidator,
-and a baseline, for DistributionValidator, that holds the expected share of each
-class and nothing else.
+Nothing is inferred from the data at run time: a schema inferred from bad data accepts it. The
+outputs are the schema, for ExampleValidator, and a baseline with the expected share of each
+class, for DistributionValidator.
 
-The expectations are parameters, not paths: they are in the cache key, so an edit is
-noticed (TFX's ImportSchemaGen keys on the path alone), they are recorded in the
-metadata store, and a container needs no file for them.
+The expectations are parameters, not paths. They are part of the cache key, so that an edit is
+noticed (TFX's ImportSchemaGen uses the path alone); they are recorded in the metadata store; and
+a container needs no file for them.
 """
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
@@ -24,12 +23,12 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
+from components.names.splits import SPLITS
 from trainer import features
 
-SPLITS = ("train", "eval", "test")
 SCHEMA_FILE = "schema.pbtxt"
-STATISTICS_FILE = "FeatureStats.pb"  # the name that TFX's readers look for
-_NOMINAL_COUNT = 1_000_000  # shares are turned into counts of this many examples
+STATISTICS_FILE = "FeatureStats.pb"  # the name that TFX's readers expect
+_NOMINAL_COUNT = 1_000_000  # shares are converted to counts of this many examples
 
 
 @component
@@ -45,9 +44,9 @@ def CuratedSchema(
     Args:
       schema_text: a tensorflow.metadata.v0.Schema in text format.
       class_balance_json: the expected share of each class, in order, as a JSON list.
-      code_digest: identifies the code, see `IdxExampleGen`.
+      code_digest: the digest of this component's code.
       schema: the schema, as `schema.pbtxt`.
-      baseline: statistics of the label alone, the same for every split.
+      baseline: statistics of the label only, the same for every split.
     """
     io_utils.write_string_file(posixpath.join(schema.uri, SCHEMA_FILE), schema_text)
     statistics = class_balance_statistics(json.loads(class_balance_json))
@@ -63,7 +62,7 @@ def CuratedSchema(
 def class_balance_statistics(
     shares: Sequence[float],
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Statistics of a label whose classes 0, 1, ... have these shares, as TFDV would write them."""
+    """TFDV's statistics of a label whose classes 0, 1, ... have these shares."""
     counts = [round(share * _NOMINAL_COUNT) for share in shares]
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = statistics.datasets.add(num_examples=sum(counts))

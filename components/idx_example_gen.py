@@ -1,37 +1,29 @@
-"""IdxExampleGen: MNIST's own IDX files become the splits `train`, `eval` and `test`.
+"""IdxExampleGen: reads MNIST's IDX files into the splits `train`, `eval` and `test`.
 
-The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval`;
-the pair `t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped.
-The features of an example are named in `trainer/features.py`.
+The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval`; the pair
+`t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped. The features of an
+example are named in `trainer/features.py`.
 
-Data that keeps coming has its pairs in a folder for each span, such as `span-12/`, or for
-each version of a span, `span-12/version-2/`: one span is ingested, of its newest version.
+Data that arrives in spans has a folder for each span, such as `span-12/`, or for each version of
+a span, such as `span-12/version-2/`. One span is ingested, in its newest version.
 
-What this does not do: judge the content. A wrong size, a label of 12 or an
-inverted image is written as it is, for the schema to find; only files that are not
-whole IDX files are refused here.
+This component does not judge the content. Images of a wrong size, a label of 12 or inverted
+images are ingested as they are, and the validators find them. Only files that are not complete
+IDX files are rejected here.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import posixpath
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import struct_pb2
-from tfx.components.example_gen import (
-    base_example_gen_executor,
-    component,
-    driver,
-    utils,
-)
+from tfx.components.example_gen import base_example_gen_executor, component, driver
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
@@ -41,32 +33,45 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
-from components import idx_format
+from components.images import idx_format
+from components.names.artifact_properties import FILES, FINGERPRINT
+from components.names.splits import EVAL, TEST, TEST_FILES, TRAIN, TRAIN_FILES
 from trainer import features
 
-TRAIN, EVAL, TEST = "train", "eval", "test"
 LATEST: Final = "latest"
-FILES = "files"  # custom property of the examples: JSON, the sha256 of each file by its path
-_EVAL_FRACTION = "eval_fraction"
+DIGESTS_FILE: Final = "files.jsonl"
+"""In the folder of the examples: for each file, a JSON list of its path and its sha256."""
+
+_EVAL_FRACTION: Final = "eval_fraction"
+_DIGESTS_TAG: Final = "digests"
+_CONTENT_FINGERPRINT: Final = "sha256:"
+
+
+class FilesChangedError(Exception):
+    """The files are not those whose fingerprint is in the cache key."""
 
 
 class Driver(driver.FileBasedDriver):  # type: ignore[misc]
-    """Fingerprints the files by content.
+    """Makes the fingerprint from the content of the files.
 
-    TFX uses their times of change, so a second download of the same data would train again.
+    TFX makes it from their sizes and modification times, so a second download of the same data
+    would train again.
     """
 
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
-        """What TFX's driver resolves, with another fingerprint."""
+        """Resolves as TFX's driver does, then replaces the fingerprint."""
         resolved: dict[str, Any] = super().resolve_exec_properties(
             exec_properties, pipeline_info, component_info
         )
-        digest = hashlib.sha256()
-        for path, content in file_digests(resolved).items():
-            digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
-        resolved[utils.FINGERPRINT_PROPERTY_NAME] = f"sha256:{digest.hexdigest()}"
+        base = resolved[specs.INPUT_BASE_KEY]
+        digests = {}
+        for pattern in sorted({split.pattern for split in _input_config(resolved).splits}):
+            for path in _pair_paths(base, pattern):
+                content = fileio.open(posixpath.join(base, path), "rb").read()
+                digests[path] = hashlib.sha256(content).hexdigest()
+        resolved[FINGERPRINT] = fingerprint(digests)
         return resolved
 
 
@@ -79,45 +84,67 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """What TFX's executor does; the files are recorded, for lineage."""
-        super().Do(input_dict, output_dict, exec_properties)
+        """Ingests the files, and records their digests in the property FILES, for lineage.
+
+        Raises:
+          FilesChangedError: the files changed after the driver had looked at them.
+        """
         examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
-        examples.set_string_custom_property(FILES, json.dumps(file_digests(exec_properties)))
+        self._digests_path = posixpath.join(examples.uri, DIGESTS_FILE)
+        super().Do(input_dict, output_dict, exec_properties)
+        lines = fileio.open(self._digests_path, "r").read().splitlines()
+        digests = dict(sorted(json.loads(line) for line in lines))
+        expected = str(exec_properties.get(FINGERPRINT) or "")
+        # Vertex AI runs TFX's own driver, whose fingerprint is of another kind.
+        if expected.startswith(_CONTENT_FINGERPRINT) and expected != fingerprint(digests):
+            raise FilesChangedError(
+                f"the files in {exec_properties[specs.INPUT_BASE_KEY]} changed while they were "
+                "ingested; run the pipeline again."
+            )
+        examples.set_string_custom_property(FILES, json.dumps(digests))
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
-        """The transform for a whole pair."""
+        """The transform that reads one pair."""
         return ReadIdxPair
 
     def GenerateExamplesByBeam(
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
     ) -> dict[str, beam.PCollection]:
-        """One collection of serialized examples for each split."""
+        """One collection of serialized examples for each split; every file is read once."""
         custom_config = example_gen_pb2.CustomConfig()
         proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], custom_config)
         settings = struct_pb2.Struct()
         custom_config.custom_config.Unpack(settings)
         boundary = 1 - settings[_EVAL_FRACTION]
-        share = {TRAIN: (0.0, boundary), EVAL: (boundary, 1.0), TEST: (0.0, 1.0)}
+        shares = {TRAIN: (0.0, boundary), EVAL: (boundary, 1.0), TEST: (0.0, 1.0)}
         folder = exec_properties[specs.INPUT_BASE_KEY]
-        return {
-            split.name: pipeline
-            | f"Read[{split.name}]" >> ReadIdxPair(folder, split.pattern, *share[split.name])
-            for split in _input_config(exec_properties).splits
-        }
+        patterns = {split.name: split.pattern for split in _input_config(exec_properties).splits}
+        examples: dict[str, beam.PCollection] = {}
+        digests = []
+        for pattern in sorted(set(patterns.values())):
+            parts = [Part(name, *shares[name]) for name in patterns if patterns[name] == pattern]
+            read = pipeline | f"Read[{pattern}]" >> ReadIdxPair(folder, pattern, parts)
+            examples |= {part.split: read[part.split] for part in parts}
+            digests.append(read[_DIGESTS_TAG])
+        _ = (
+            digests
+            | beam.Flatten()
+            | beam.io.WriteToText(self._digests_path, num_shards=1, shard_name_template="")
+        )
+        return examples
 
 
 class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
     """A FileBasedExampleGen for pairs of IDX files.
 
     Args:
-      input_base: the folder with the four files, a path or a bucket's URI.
-      eval_fraction: the share of the training pair that becomes `eval`, 0 to 1. It
-        is taken from the end, so that it is the same images in every run.
-      span: which span to take, a number or LATEST; None where the four files are in
-        `input_base` itself.
-      span_folder: where a span's files are below it: a path with {SPAN}, and perhaps {VERSION}.
-      code_digest: what identifies this component's code. TFX's cache key has no code
-        in it, so without this an edit would look unchanged.
+      input_base: the folder with the four files, a path or the URI of a bucket.
+      eval_fraction: the fraction of the training pair that becomes `eval`, 0 to 1. It is taken
+        from the end, so that it consists of the same images in every run.
+      span: the span to ingest, a number or LATEST; None if the four files are in `input_base`.
+      span_folder: the folder of a span below `input_base`: a path with {SPAN} and optionally
+        {VERSION}.
+      code_digest: the digest of this component's code (`pipeline/graph/code_digest.py`).
     """
 
     DRIVER_CLASS = Driver
@@ -137,55 +164,69 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
         custom_config.custom_config.Pack(settings)
         Split = example_gen_pb2.Input.Split
         prefix = "" if span is None else f"{span_folder}/"
-        is_numbered = span is not None and span != LATEST  # TFX takes the latest unless told
-        super().__init__(
-            input_base=input_base,
-            input_config=example_gen_pb2.Input(
-                splits=[
-                    Split(name=TRAIN, pattern=f"{prefix}train-*"),
-                    Split(name=EVAL, pattern=f"{prefix}train-*"),
-                    Split(name=TEST, pattern=f"{prefix}t10k-*"),
-                ]
-            ),
-            custom_config=custom_config,
-            range_config=range_config_pb2.RangeConfig(
+        range_config = None
+        if span is not None and span != LATEST:  # TFX's default is the latest
+            range_config = range_config_pb2.RangeConfig(
                 static_range=range_config_pb2.StaticRange(
                     start_span_number=span, end_span_number=span
                 )
             )
-            if is_numbered
-            else None,
+        super().__init__(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(
+                splits=[
+                    Split(name=TRAIN, pattern=f"{prefix}{TRAIN_FILES}"),
+                    Split(name=EVAL, pattern=f"{prefix}{TRAIN_FILES}"),
+                    Split(name=TEST, pattern=f"{prefix}{TEST_FILES}"),
+                ]
+            ),
+            custom_config=custom_config,
+            range_config=range_config,
         )
 
 
+class Part(NamedTuple):
+    """The part of a pair that becomes a split."""
+
+    split: str
+    first: float = 0.0
+    """Where it starts, as a fraction of the images, 0 to 1."""
+
+    last: float = 1.0
+    """Where it ends."""
+
+
 class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
-    """Reads the pair of IDX files that match a pattern, as serialized tf.Example protos.
+    """Reads a pair of IDX files once; gives a collection of serialized tf.Examples for each part.
+
+    A further collection, "digests", contains a JSON list for each file: its path below the
+    folder, and the sha256 of the bytes that were ingested.
 
     Args:
-      folder: where the files are.
-      pattern: a glob that matches the image file and the label file; it may begin with a
-        folder's name.
-      first: where to start, as a share of the images, 0 to 1.
-      last: where to stop.
+      folder: where the files are, a path or the URI of a bucket.
+      pattern: a glob that matches the image file and the label file; it may begin with the name
+        of a folder.
+      parts: which images become which split.
     """
 
-    def __init__(self, folder: str, pattern: str, first: float = 0.0, last: float = 1.0):
+    def __init__(self, folder: str, pattern: str, parts: Sequence[Part]):
         super().__init__()
-        self._arguments = folder, pattern, first, last
+        self._folder, self._pattern, self._parts = folder, pattern, tuple(parts)
 
-    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+    def expand(self, pipeline: beam.Pipeline) -> Any:
         """Beam's entry point."""
+        names = [part.split for part in self._parts]
         return (
             pipeline
-            | beam.Create([self._arguments])
-            | beam.FlatMapTuple(_read_examples).with_output_types(bytes)
+            | beam.Create([(self._folder, self._pattern, self._parts)])
+            | beam.FlatMapTuple(_read_examples).with_outputs(*names, _DIGESTS_TAG)
         )
 
 
 def make_examples(
     pair: idx_format.ImagesAndLabels, start: int = 0, stop: int | None = None
 ) -> Iterator[tf.train.Example]:
-    """One example for each image from `start` up to, not including, `stop`."""
+    """One example for each image from `start` up to, but not including, `stop`."""
     images = pair.images[start:stop]
     labels = pair.labels[start:stop]
     _, height, width = pair.images.shape
@@ -206,47 +247,45 @@ def make_examples(
         yield example
 
 
-def _read_examples(folder: str, pattern: str, first: float, last: float) -> Iterator[bytes]:
-    below, name = posixpath.split(pattern)
-    with _on_disk(posixpath.join(folder, below), name) as local_folder:
-        pair = idx_format.read_pair(*idx_format.find_pair(local_folder, name))
-    start, stop = (round(share * len(pair.images)) for share in (first, last))
-    for example in make_examples(pair, start, stop):
-        yield example.SerializeToString(deterministic=True)
+def fingerprint(digests: Mapping[str, str]) -> str:
+    """One digest of a data set's content, "sha256:...", from the sha256 of each file by its path.
+
+    The names of folders are not part of it.
+    """
+    digest = hashlib.sha256()
+    for path, content in sorted(digests.items()):
+        digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
+    return f"{_CONTENT_FINGERPRINT}{digest.hexdigest()}"
 
 
-@contextmanager
-def _on_disk(folder: str, pattern: str) -> Iterator[str]:
-    """The folder, or where it is in a bucket, a copy of the files that match."""
-    if "://" not in folder:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="idx-") as scratch:
-        for path in matching(folder, pattern):
-            fileio.copy(path, posixpath.join(scratch, posixpath.basename(path)))
-        yield scratch
+def _read_examples(
+    folder: str, pattern: str, parts: Sequence[Part]
+) -> Iterator[beam.pvalue.TaggedOutput]:
+    paths = _pair_paths(folder, pattern)
+    contents = [fileio.open(posixpath.join(folder, path), "rb").read() for path in paths]
+    names = [posixpath.join(folder, path) for path in paths]
+    pair = idx_format.parse_pair(*contents, *names)
+    for path, content in zip(paths, contents, strict=True):
+        line = json.dumps([path, hashlib.sha256(content).hexdigest()])
+        yield beam.pvalue.TaggedOutput(_DIGESTS_TAG, line)
+    for part in parts:
+        start, stop = (round(share * len(pair.images)) for share in (part.first, part.last))
+        for example in make_examples(pair, start, stop):
+            record = example.SerializeToString(deterministic=True)
+            yield beam.pvalue.TaggedOutput(part.split, record)
 
 
-def file_digests(exec_properties: dict[str, Any]) -> dict[str, str]:
-    """The sha256 of each file that is ingested, by its path below the data's folder."""
-    base = exec_properties[specs.INPUT_BASE_KEY]
-    patterns = {split.pattern for split in _input_config(exec_properties).splits}
-    digests = {}
-    for below, name in map(posixpath.split, patterns):
-        for path in matching(posixpath.join(base, below), name):
-            content = hashlib.sha256(fileio.open(path, "rb").read()).hexdigest()
-            digests[posixpath.join(below, posixpath.basename(path))] = content
-    return dict(sorted(digests.items()))
+def _pair_paths(folder: str, pattern: str) -> tuple[str, str]:
+    """The paths of a pair below the folder: the image file, the label file."""
+    # Not a glob of the whole path: the folder's own path may contain brackets.
+    below, file_pattern = posixpath.split(pattern)
+    where = posixpath.join(folder, below) if below else folder
+    names = map(str, fileio.listdir(where))
+    images, labels = idx_format.choose_pair(names, file_pattern, where)
+    return posixpath.join(below, images), posixpath.join(below, labels)
 
 
-def matching(folder: str, pattern: str) -> list[str]:
-    """The files in a folder, a path or a bucket's URI, whose names match."""
-    # Not a glob of the whole: the folder's own path may have brackets in it.
-    names = fnmatch.filter(map(str, fileio.listdir(folder)), pattern)
-    return [posixpath.join(folder, name) for name in names]
-
-
-def _input_config(exec_properties: dict[str, Any]) -> example_gen_pb2.Input:
+def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:
     config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[specs.INPUT_CONFIG_KEY], config)
     return config

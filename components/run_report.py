@@ -1,19 +1,16 @@
-"""RunReport: one HTML file about a run, for people to look at. See `components/report/`.
+"""RunReport: one HTML page about a run, for people. `components/report/` writes it.
 
-It comes after the Evaluator, and says what the data was, how the training went, what the
-Evaluator found and why a model was refused, and what it all was made from.
+It runs after the Evaluator, and shows the data, the training, the evaluation with the reasons for
+a refusal, and the provenance of the model.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
 import posixpath
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tfx.components.example_gen import utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -21,7 +18,6 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import (
-    ExampleAnomalies,
     Examples,
     ExampleStatistics,
     Model,
@@ -29,34 +25,24 @@ from tfx.types.standard_artifacts import (
     ModelEvaluation,
     ModelRun,
 )
-from tfx.utils import io_utils, path_utils
+from tfx.utils import io_utils
 
-from components import anomaly_gate, evaluation_results, idx_example_gen, ingested
-from components.report import data_facts, model_facts, run_page, training_facts
-from components.report.run_facts import RunFacts
+from components import anomaly_gate
+from components.report import run_facts, run_page
+from components.report.run_facts import ReportArtifacts, ReportParameters
+from components.validation.anomalies import Check
 
 FILE: Final = "report.html"
-REPORT: Final = "report"  # in the configuration, in the place of a limit
-PACKAGES: Final = (
-    "tfx",
-    "tensorflow",
-    "keras",
-    "tensorflow-transform",
-    "tensorflow-data-validation",
-    "tensorflow-model-analysis",
-    "ml-metadata",
-    "apache-beam",
-    "numpy",
-    "scipy",
-)
+REPORT: Final = "report"  # the key of the output
 
 
 class Spec(ComponentSpec):  # type: ignore[misc]
-    """What comes in, what comes out."""
+    """Inputs, outputs and parameters."""
 
     PARAMETERS = {  # noqa: RUF012
         "pipeline_name": ExecutionParameter(type=str),
         "configuration": ExecutionParameter(type=str),
+        "gates_off": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
@@ -64,15 +50,13 @@ class Spec(ComponentSpec):  # type: ignore[misc]
         "window": ChannelParameter(type=Examples),
         "reference": ChannelParameter(type=Examples),
         "statistics": ChannelParameter(type=ExampleStatistics),
-        **{name: ChannelParameter(type=ExampleAnomalies) for name in anomaly_gate.INPUTS.values()},
+        **anomaly_gate.ANOMALY_CHANNELS,
         "model": ChannelParameter(type=Model),
         "model_run": ChannelParameter(type=ModelRun),
         "evaluation": ChannelParameter(type=ModelEvaluation),
         "blessing": ChannelParameter(type=ModelBlessing),
     }
-    OUTPUTS = {  # noqa: RUF012
-        "report": ChannelParameter(type=ModelEvaluation),
-    }
+    OUTPUTS = {REPORT: ChannelParameter(type=ModelEvaluation)}  # noqa: RUF012
 
 
 class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
@@ -84,36 +68,60 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes FILE into the artifact's folder."""
+        """Writes FILE into the folder of the output."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        one = {
-            name: artifact_utils.get_single_instance(artifacts)
-            for name, artifacts in input_dict.items()
-            if name != "window"
-        }
-        (report,) = output_dict["report"]
-        run_id = self._context.pipeline_run_id if self._context else None
-        facts = gather(one, input_dict["window"], exec_properties, run_id or "")
+
+        def one(name: str) -> Artifact:
+            return artifact_utils.get_single_instance(input_dict[name])
+
+        artifacts = ReportArtifacts(
+            examples=one("examples"),
+            window=input_dict["window"],
+            reference=one("reference"),
+            statistics=one("statistics"),
+            anomalies={check: one(name) for check, name in anomaly_gate.INPUTS.items()},
+            model=one("model"),
+            model_run=one("model_run"),
+            evaluation=one("evaluation"),
+            blessing=one("blessing"),
+        )
+        parameters = ReportParameters(
+            pipeline_name=exec_properties["pipeline_name"],
+            configuration_json=exec_properties["configuration"],
+            gates_off=exec_properties["gates_off"],
+            code_digest=exec_properties["code_digest"],
+            run_id=(self._context.pipeline_run_id if self._context else None) or "unknown",
+        )
+        facts = run_facts.gather(artifacts, parameters)
+        report = artifact_utils.get_single_instance(output_dict[REPORT])
         fileio.makedirs(report.uri)
         io_utils.write_string_file(posixpath.join(report.uri, FILE), run_page.render_run(facts))
+
+
+@dataclass(frozen=True)
+class ReportChannels:
+    """The inputs of RunReport; `ReportArtifacts` says what each is."""
+
+    examples: BaseChannel
+    window: BaseChannel
+    reference: BaseChannel
+    statistics: BaseChannel
+    anomalies: Mapping[Check, BaseChannel]
+    model: BaseChannel
+    model_run: BaseChannel
+    evaluation: BaseChannel
+    blessing: BaseChannel
 
 
 class RunReport(base_component.BaseComponent):  # type: ignore[misc]
     """The component.
 
     Args:
-      pipeline_name: what the report is headed with.
-      configuration: what the run was told, as JSON.
-      code_digest: of all the code that made the run; see `IdxExampleGen`.
-      examples: as ingested.
-      window: all that was trained on.
-      reference: what the examples were compared with.
-      statistics: of the examples.
-      anomalies: what each validator found, by its name in words (components/anomaly_gate.py).
-      model: the candidate.
-      model_run: TensorBoard's logs.
-      evaluation: what the Evaluator found.
-      blessing: and its verdict.
+      pipeline_name: the title of the report.
+      configuration: the configuration of the run, as JSON.
+      gates_off: the keys of the limits that are only reported, separated by commas.
+      code_digest: the digest of all code of the project.
+      channels: the inputs.
     """
 
     SPEC_CLASS = Spec
@@ -123,92 +131,27 @@ class RunReport(base_component.BaseComponent):  # type: ignore[misc]
         self,
         pipeline_name: str,
         configuration: str,
+        gates_off: str,
         code_digest: str,
-        anomalies: dict[str, BaseChannel],
-        **inputs: BaseChannel,
+        channels: ReportChannels,
     ):
-        channels = {anomaly_gate.INPUTS[gate]: channel for gate, channel in anomalies.items()}
         super().__init__(
             Spec(
                 pipeline_name=pipeline_name,
                 configuration=configuration,
+                gates_off=gates_off,
                 code_digest=code_digest,
+                examples=channels.examples,
+                window=channels.window,
+                reference=channels.reference,
+                statistics=channels.statistics,
+                model=channels.model,
+                model_run=channels.model_run,
+                evaluation=channels.evaluation,
+                blessing=channels.blessing,
                 report=Channel(type=ModelEvaluation),
-                **channels,
-                **inputs,
+                **{
+                    anomaly_gate.INPUTS[check]: found for check, found in channels.anomalies.items()
+                },
             )
         )
-
-
-def gather(
-    one: dict[str, Artifact], window: list[Artifact], properties: dict[str, Any], run_id: str
-) -> RunFacts:
-    """Reads all that the report says.
-
-    Args:
-      one: the inputs, by name, but for `window`.
-      window: all that was trained on.
-      properties: the component's parameters.
-      run_id: the orchestrator's name for the run.
-    """
-    configuration = json.loads(properties["configuration"])
-    evaluation_uri = one["evaluation"].uri
-    examples = one["examples"]
-    return RunFacts(
-        pipeline=properties["pipeline_name"],
-        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        run_id=run_id,
-        data=data_facts.gather(
-            examples,
-            window,
-            one["reference"],
-            one["statistics"],
-            {gate: one[name] for gate, name in anomaly_gate.INPUTS.items()},
-            configuration["validation"],
-        ),
-        training=training_facts.gather(one["model_run"].uri),
-        evaluation=evaluation_results.read(evaluation_uri),
-        confusion=evaluation_results.read_confusion_matrix(evaluation_uri),
-        model=model_facts.gather(
-            path_utils.serving_model_path(one["model"].uri),
-            ingested.read(examples, idx_example_gen.TEST),
-        ),
-        expected_shares=configuration["validation"]["class_balance"],
-        robustness_images=configuration["robustness"]["images"],
-        recipe=configuration["trainer"],
-        switched_off=[
-            f"{section}.{key}"
-            for section in ("validation", "evaluation")
-            for key, value in configuration[section].items()
-            if value == REPORT
-        ],
-        provenance=_provenance(one, window, properties, run_id),
-        artifacts=[
-            [name, str(artifact.id), artifact.uri]
-            for name, artifact in [*one.items(), *(("window", each) for each in window)]
-        ],
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
-        configuration=json.dumps(configuration, indent=1),
-    )
-
-
-def _provenance(
-    one: dict[str, Artifact], window: list[Artifact], properties: dict[str, Any], run_id: str
-) -> dict[str, str]:
-    champion = one["blessing"].get_int_custom_property("baseline_model_id")
-    files: dict[str, str] = {}
-    for artifact in window:  # the last is this run's own data
-        files |= json.loads(artifact.get_string_custom_property(idx_example_gen.FILES) or "{}")
-    return {
-        "run": run_id or "unknown",
-        "data, sha256": one["examples"]
-        .get_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME)
-        .removeprefix("sha256:"),
-        **{f"data, {path}": digest for path, digest in files.items()},
-        "code, sha256": properties["code_digest"],
-        "model": f"artifact {one['model'].id}",
-        "champion": f"artifact {champion}" if champion else "none",
-    }

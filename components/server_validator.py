@@ -1,11 +1,12 @@
-"""ServerValidator: asks a real model server about the candidate, before it is pushed.
+"""ServerValidator: asks a real model server about the candidate before the push.
 
-What a model says in the process that trained it is one thing, what a server says another:
-TF Serving may load it otherwise, or not at all, or answer too slowly. TFX's InfraValidator
-asks only whether it loads, and needs Docker or Kubernetes for it. This one takes whichever
-server the machine has (serving/launcher.py), and compares the answers.
+A server may load a model differently than the process that trained it, may not load it at all,
+or may answer too slowly. TFX's InfraValidator checks only whether the model loads, and needs
+Docker or Kubernetes. This component uses whichever server the machine has
+(`serving/launcher.py`), and compares the answers.
 
-What is blessed is a copy of the model with a warm-up file in it: AtomicPusher pushes that.
+The blessed artifact contains a copy of the model with a warm-up file; AtomicPusher pushes that
+copy.
 """
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
@@ -20,40 +21,31 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
-from tensorflow_serving.apis import (
-    classification_pb2,
-    input_pb2,
-    predict_pb2,
-    prediction_log_pb2,
-)
+from tensorflow_serving.apis import classification_pb2, input_pb2, prediction_log_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from components import ingested
-from serving import codec, launcher, warm_up_file
-from serving.client import Client
+from components.images import example_split
+from components.images.example_split import ExampleSplit
+from components.names.artifact_properties import BLESSED, HAS_MODEL, MODEL_ID, REASON
+from components.names.splits import TEST
+from serving import launcher, warm_up_file
+from serving.client import Client, predictions
 from serving.errors import ServingError
 from serving.launcher import ServerKind
 from trainer import features
 
-# Custom properties of the InfraBlessing artifact. The first two are TFX's.
-BLESSED: Final = "blessed"  # 1 or 0
-HAS_MODEL: Final = "has_model"  # 1: the model to push is in the artifact's folder
-REASON: Final = "reason"  # why it was not blessed, in one sentence
-MODEL_ID: Final = "model_id"  # the id of the Model artifact
-
 ANY_SERVER: Final = "auto"
 TOLERANCE: Final = 1e-4
-"""How far a probability may be from the evaluated model's: another server has other kernels."""
+"""The allowed absolute difference of a probability: kernels differ between servers."""
 
-_TEST: Final = "test"
 _MODEL: Final = "candidate"
 _VERSION: Final = 1
 _BATCH: Final = 32  # images in the largest warm-up request
-_WARM_UP_REQUESTS: Final = 3  # that are asked, and not measured
+_UNTIMED_REQUESTS: Final = 3  # sent first, and not measured
 _READY_TIMEOUT_S: Final = 180.0
 _BLESSED_FILE, _NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 
@@ -68,20 +60,20 @@ def ServerValidator(
     server: Parameter[str],
     code_digest: Parameter[str],
 ) -> None:
-    """Blesses the model, or says why not.
+    """Blesses the model, or records why not.
 
     Args:
       model: the candidate.
-      examples: as ingested; the split `test` is asked about.
+      examples: as ingested; images of the split `test` are sent.
       blessing: whether a server answers as the model does, and a copy of the model with a
         warm-up file.
-      requests: how many images are asked about, one a request.
-      max_latency_ms: how long 99 of 100 of these may take at most.
+      requests: the number of images to send, one in each request.
+      max_latency_ms: the maximum of the 99th percentile of their latencies.
       server: a launcher.ServerKind, or ANY_SERVER.
-      code_digest: identifies the code, see `IdxExampleGen`.
+      code_digest: the digest of this component's code.
     """
     source = path_utils.serving_model_path(model.uri)
-    sample = choose(ingested.read(examples, _TEST), requests)
+    sample = choose(example_split.read(examples, TEST), requests)
     with tempfile.TemporaryDirectory(prefix="server-validator-") as scratch:
         base_path = Path(scratch) / _MODEL
         version = base_path / str(_VERSION)
@@ -106,14 +98,14 @@ def ServerValidator(
     logging.info("The model is %s", f"not blessed: {reason}" if reason else "blessed.")
 
 
-def choose(split: ingested.Split, count: int) -> ingested.Split:
+def choose(split: ExampleSplit, count: int) -> ExampleSplit:
     """`count` examples, evenly spaced."""
     places = np.linspace(0, len(split.records) - 1, min(count, len(split.records)))
     return split.take(places.astype(int))
 
 
-def evaluate(model: Path, sample: ingested.Split) -> NDArray[np.float32]:
-    """What the model itself says, in the way that the Evaluator asks it; float32 [count, 10]."""
+def evaluate(model: Path, sample: ExampleSplit) -> NDArray[np.float32]:
+    """The model's own probabilities, through the Evaluator's signature; float32 [count, 10]."""
     module = tf.saved_model.load(str(model))
     signature = module.signatures[features.SERVING_DEFAULT]
     outputs = signature(**{features.EXAMPLES: tf.constant(sample.records)})
@@ -123,68 +115,66 @@ def evaluate(model: Path, sample: ingested.Split) -> NDArray[np.float32]:
 
 def check(
     base_path: Path,
-    sample: ingested.Split,
+    sample: ExampleSplit,
     expected: NDArray[np.float32],
     max_latency_ms: float,
     kind: ServerKind | None,
 ) -> None:
-    """Starts a server on the model, and asks it about each image.
+    """Starts a server on the model, and sends it each image.
 
     Args:
       base_path: the folder with the model as its only version.
-      sample: what to ask about.
-      expected: the probabilities that are right, float32 [count, 10].
-      max_latency_ms: how long 99 of 100 requests may take at most.
-      kind: the server to start; None for the one that the machine has.
+      sample: the images to send.
+      expected: the model's own probabilities, float32 [count, 10].
+      max_latency_ms: the maximum of the 99th percentile of the latencies.
+      kind: the server to start; None for the first that the machine has.
 
     Raises:
-      ServingError: it does not start, does not load the model, says something else, or is slow.
+      ServingError: the server does not start, does not load the model, gives other
+        probabilities, or is too slow.
     """
     log = base_path.parent / "server.txt"
     with (
-        # What could not be loaded once is refused; TF Serving would try for minutes.
+        # A model that fails to load is rejected at once; TF Serving would retry for minutes.
         launcher.running(
             _MODEL, base_path, log, flags=["--max_num_load_retries=0"], kind=kind
         ) as server,
         Client(server.address, _MODEL) as client,
     ):
         client.wait_until_ready(_VERSION, _READY_TIMEOUT_S, server.check, fail_fast=True)
-        for image in sample.images[:_WARM_UP_REQUESTS]:
+        for image in sample.images[:_UNTIMED_REQUESTS]:
             client.predict(image[np.newaxis])
         latencies_ms = []
         for image, index, right in zip(sample.images, sample.indices, expected, strict=True):
             answer = client.predict(image[np.newaxis])
             latencies_ms.append(1000 * answer.latency_s)
             _compare(answer.probabilities[0], right, int(index), server.kind)
-        together = client.predict(sample.images)
-        for found, index, right in zip(
-            together.probabilities, sample.indices, expected, strict=True
-        ):
-            _compare(found, right, int(index), server.kind)
+        batch = client.predict(sample.images)
+        for row, index, right in zip(batch.probabilities, sample.indices, expected, strict=True):
+            _compare(row, right, int(index), server.kind)
     p99_ms = float(np.percentile(latencies_ms, 99))
-    logging.info("%s: 99 of 100 requests took %.1f ms at most.", server.kind, p99_ms)
+    logging.info("%s: the 99th percentile of the latency is %.1f ms.", server.kind, p99_ms)
     if p99_ms > max_latency_ms:
         raise ServingError(
-            f"99 of 100 requests to the {server.kind} server took up to {p99_ms:.1f} ms, and "
-            f"{max_latency_ms:g} ms is allowed"
+            f"the 99th percentile of the latency of the {server.kind} server is {p99_ms:.1f} ms; "
+            f"the maximum is {max_latency_ms:g} ms"
         )
 
 
-def warm_up_records(sample: ingested.Split) -> Iterator[prediction_log_pb2.PredictionLog]:
+def warm_up_records(sample: ExampleSplit) -> Iterator[prediction_log_pb2.PredictionLog]:
     """One request for each signature, and one with a batch."""
     images = sample.images
     for batch in (images[:1], images[:1] / features.WHITE, images[:_BATCH]):
         record = prediction_log_pb2.PredictionLog()
-        # The name of the model is not looked at: the file is in the model's own folder.
-        record.predict_log.request.CopyFrom(codec.predict_request(_MODEL, batch))
+        # A server ignores the model's name: the file is in the model's own folder.
+        request = predictions.predict_request(_MODEL, batch)
+        record.predict_log.request.MergeFromString(request.SerializeToString())
         yield record
-    examples = np.array(sample.records[:1], object)
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = _MODEL
-    codec.encode(examples, request.inputs[features.EXAMPLES])
-    yield prediction_log_pb2.PredictionLog(
-        predict_log=prediction_log_pb2.PredictLog(request=request)
-    )
+    record = prediction_log_pb2.PredictionLog()
+    record.predict_log.request.model_spec.name = _MODEL
+    examples = tf.make_tensor_proto(sample.records[:1], tf.string)
+    record.predict_log.request.inputs[features.EXAMPLES].CopyFrom(examples)
+    yield record
     given = input_pb2.Input()
     given.example_list.examples.append(tf.train.Example.FromString(sample.records[0]))
     classify = classification_pb2.ClassificationRequest(input=given)
@@ -199,8 +189,8 @@ def _compare(found: NDArray[np.float32], right: NDArray[np.float32], index: int,
     if found.shape == right.shape and np.allclose(found, right, rtol=0, atol=TOLERANCE):
         return
     raise ServingError(
-        f"for test image {index} the {kind} server says {_top(found)}, and the evaluated model "
-        f"says {_top(right)}"
+        f"for test image {index} the {kind} server answers {_top(found)}; the evaluated model "
+        f"answers {_top(right)}"
     )
 
 
@@ -208,4 +198,4 @@ def _top(probabilities: NDArray[np.float32]) -> str:
     if probabilities.shape != (features.NUM_CLASSES,) or not np.isfinite(probabilities).all():
         return f"{probabilities.tolist()}"
     digit = int(probabilities.argmax())
-    return f"{features.CLASS_NAMES[digit]} with {probabilities[digit]:.4f}"
+    return f"{features.CLASS_NAMES[digit]} with probability {probabilities[digit]:.4f}"

@@ -1,1 +1,1 @@
-"""The pipeline: its configuration, its graph, the ways to run it, and the command line."""
+"""The pipeline: settings, graph, ways to run it, and the command line."""

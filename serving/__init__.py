@@ -1,1 +1,1 @@
-"""Everything between a pushed model and an answer: a model server and its client."""
+"""Serving a pushed model: the client, the launcher of a model server, and the embedded server."""

@@ -1,41 +1,42 @@
-"""What can go wrong between a request and an answer.
+"""The errors between a request and its answer.
 
-No status codes: the server has one table that turns these into gRPC's and HTTP's.
+They carry no status codes: the server has one table that maps them to gRPC's and HTTP's
+(`serving/server/request_handler.py`).
 """
 
 from __future__ import annotations
 
 
 class ServingError(Exception):
-    """Says in one sentence what came and what was expected."""
+    """States in one sentence what came and what was expected."""
 
 
 class InvalidRequestError(ServingError):
-    """The request does not fit the model's signature, or names no model."""
+    """The request does not fit the model's signature, or does not name a model."""
 
 
 class PreconditionError(ServingError):
-    """The request could be right, and what it needs is not there: a signature, a version."""
+    """The request is well-formed, but the signature or version that it needs is missing."""
 
 
 class ModelNotFoundError(ServingError):
-    """There is no such model, or it has no such version."""
+    """The model, or that version of it, does not exist."""
 
 
 class NotSupportedError(ServingError):
-    """Nothing here does what was asked for."""
+    """The server does not implement this request."""
 
 
 class OverloadedError(ServingError):
-    """Too many requests are waiting already."""
+    """Too many requests are waiting."""
 
 
 class ModelLoadError(ServingError):
-    """A version's folder does not hold a SavedModel that can be loaded and warmed up."""
+    """A version's folder does not contain a SavedModel that can be loaded and warmed up."""
 
 
 class ServerUnavailableError(ServingError):
-    """The server could not be reached, or did not answer in time."""
+    """The server cannot be reached, or did not answer in time."""
 
 
 class ServerStartError(ServingError):

@@ -1,7 +1,8 @@
-"""Reads images for the client, and makes them look like MNIST's digits.
+"""Reads pictures for the client, and converts them to the form of MNIST's digits.
 
-The network knows white digits on black, 28x28, centred by mass, about 20 pixels
-high. A picture of another size is brought to that; one of 28x28 is taken as it is.
+MNIST's images are 28x28, white on black; the digit fits a box of 20x20 pixels and is centred by
+mass. Source: http://yann.lecun.com/exdb/mnist/. A picture of another size is cropped, scaled and
+centred accordingly; one of 28x28 is used unchanged.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from serving.errors import InvalidRequestError
 from trainer import features
 
-DIGIT_SIZE_PX: Final = 20  # MNIST's digits fit a box of this size, within the 28x28 image
-_INK_THRESHOLD: Final = 0.2  # of the brightest pixel
+DIGIT_SIZE_PX: Final = 20  # the box that MNIST's digits fit, within the 28x28 image
+_INK_THRESHOLD: Final = 0.2  # as a fraction of the brightest pixel
 
 
 class Polarity(StrEnum):
-    """Which is the ink, and which the paper."""
+    """The colours of ink and paper."""
 
     AUTO = "auto"
-    """The paper is what the edge of the picture shows."""
+    """The colour of the paper is that of the picture's edge."""
 
     WHITE_ON_BLACK = "white-on-black"
     BLACK_ON_WHITE = "black-on-white"
@@ -36,26 +37,26 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
 
     Args:
       path: the file.
-      polarity: how it is drawn. An array is taken to be white on black unless this says
-        otherwise, as it may be what the network was trained on.
+      polarity: the colours of ink and paper. With AUTO an array is used as white on black, since
+        it may contain the images that the network was trained on.
 
     Returns:
-      [count, 28, 28]: uint8 in 0..255, or what the array has. White on black.
+      [count, 28, 28], white on black: uint8 in 0..255, or the type of the array.
 
     Raises:
-      InvalidRequestError: there is no such file, or it holds something else.
+      InvalidRequestError: the file does not exist, or contains something else.
     """
     try:
         if path.suffix == ".npy":
             return _read_array(path, polarity)
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.has_transparency_data:  # what is behind it is paper
+            if upright.has_transparency_data:  # the paper shows through
                 rgba = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
             return normalize(np.asarray(upright.convert("L")), polarity)[np.newaxis]
     except FileNotFoundError as error:
-        raise InvalidRequestError(f"there is no file {path}.") from error
+        raise InvalidRequestError(f"the file {path} does not exist.") from error
     except (
         UnidentifiedImageError,
         Image.DecompressionBombError,
@@ -65,16 +66,16 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
         ValueError,
     ) as error:
         raise InvalidRequestError(
-            f"{path} is neither a picture nor a .npy array of images: {error}."
+            f"{path} is neither a picture nor a .npy array: {error}."
         ) from error
 
 
 def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> NDArray[np.uint8]:
-    """A grey picture of any size and either polarity, as an image of MNIST's kind.
+    """Converts a grey picture of any size and polarity to the form of MNIST's digits.
 
     Args:
       gray: uint8 [height, width].
-      polarity: how it is drawn.
+      polarity: the colours of ink and paper.
 
     Returns:
       uint8 [28, 28], white on black.

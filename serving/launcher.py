@@ -1,7 +1,7 @@
 """Starts and stops a model server on a folder of versions.
 
-`tensorflow_model_server` where it is on PATH, else TF Serving's container where Docker has
-its image, else the embedded server. Imports nothing heavy: the server is a process of its own.
+The server is `tensorflow_model_server` if it is on PATH, else TF Serving's container if Docker has
+its image, else the embedded server. It is a separate process; this module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _CONTAINER_PORT: Final = 8500
 
 
 class ServerKind(StrEnum):
-    """The servers that can be started, the most like production first."""
+    """The servers that can be started, in order of preference."""
 
     TENSORFLOW_MODEL_SERVER = "tensorflow_model_server"
-    """TF Serving's own program, on PATH."""
+    """TF Serving's own program."""
 
     DOCKER = "docker"
     """TF Serving's container."""
 
     EMBEDDED = "embedded"
-    """serving/server."""
+    """The server in serving/server/."""
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A model server that was started here."""
+    """A model server that this process started."""
 
     address: str
     kind: ServerKind
@@ -50,14 +50,14 @@ class RunningServer:
     process: subprocess.Popen[bytes]
 
     def check(self) -> None:
-        """Raises ServerStartError where the process has ended."""
+        """Raises ServerStartError if the process has ended."""
         if self.process.poll() is not None:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            if self.kind == ServerKind.DOCKER:  # it says first what is wrong, then how to get help
+            if self.kind == ServerKind.DOCKER:  # the first line is the error, the last is a hint
                 lines = lines[:1]
             raise ServerStartError(
                 f"the model server ended with exit code {self.process.returncode}: "
-                f"{lines[-1] if lines else 'it said nothing'} (log: {self.log})"
+                f"{lines[-1] if lines else 'it printed nothing'} (log: {self.log})"
             )
 
 
@@ -71,30 +71,31 @@ def running(
     flags: Sequence[str] = (),
     kind: ServerKind | None = None,
 ) -> Iterator[RunningServer]:
-    """A model server, from entry to exit.
+    """A context with a running model server.
 
-    It may not be ready yet: see `Client.wait_until_ready`.
+    On entry the server may still be loading; see `Client.wait_until_ready`.
 
     Args:
       name: the model's name.
       base_path: the folder with its versions.
-      log: the file for what the server prints.
-      host: where to listen. `tensorflow_model_server` listens on all interfaces whatever
-        is said here, as it has no flag for that.
+      log: the file for the server's output.
+      host: the interface to listen on. `tensorflow_model_server` has no flag for it, and always
+        listens on all interfaces.
       port: the gRPC port; None for a free one.
-      flags: more of TF Serving's flags.
-      kind: the server to start; None for the first that is there.
+      flags: further flags of TF Serving.
+      kind: the server to start; None for the first available.
 
     Raises:
-      ServerStartError: another program has the port, there is no server of that kind, or it
-        cannot take a flag.
-        Without the check, a server that is there already would be taken for the one that
-        failed to start.
+      ServerStartError: the port is in use, the server is not available, or it does not support a
+        flag. (Without this check the program that uses the port could be mistaken for the server
+        that failed to start.)
     """
     if port is None:
         port = free_port(host)
     elif not _is_free(host, port):
-        raise ServerStartError(f"{host}:{port} is in use by another program: take another --port.")
+        raise ServerStartError(
+            f"{host}:{port} is in use by another program; choose another --port."
+        )
     kind = kind or available()
     container = f"mnist-tfx-{uuid.uuid4().hex[:12]}"
     command = _command(kind, name, base_path.resolve(), host, port, flags, container)
@@ -106,22 +107,22 @@ def running(
         yield RunningServer(f"{host}:{port}", kind, log, process)
     finally:
         stop(process)
-        if kind == ServerKind.DOCKER:  # where its client was killed, the container goes on
+        if kind == ServerKind.DOCKER:  # the container survives its client
             _docker("rm", "--force", container)
 
 
 def available() -> ServerKind:
-    """The kind of server that this machine has, the most like production first."""
+    """The preferred server among those that this machine has."""
     if shutil.which(ServerKind.TENSORFLOW_MODEL_SERVER):
         return ServerKind.TENSORFLOW_MODEL_SERVER
-    # Only where the image is there already: nobody asked for a download of gigabytes.
+    # Only if the image is present: a run must not download gigabytes unasked.
     if shutil.which(ServerKind.DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
         return ServerKind.DOCKER
     return ServerKind.EMBEDDED
 
 
 def stop(process: subprocess.Popen[Any], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Asks a process to end, and ends it when it has not within `timeout_s`."""
+    """Sends SIGTERM to a process, and SIGKILL if it has not ended within `timeout_s`."""
     process.terminate()
     try:
         process.wait(timeout_s)
@@ -131,7 +132,7 @@ def stop(process: subprocess.Popen[Any], timeout_s: float = STOP_TIMEOUT_S) -> N
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on at this moment."""
+    """A port that no program uses at this moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -140,7 +141,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        # As a server does: a port that was in use a moment ago is not in use.
+        # As servers do: connections that have just been closed do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -176,10 +177,10 @@ def _command(
 
 
 def _published(host: str, flags: Sequence[str]) -> list[str]:
-    """The ports that flags name, as Docker's options.
+    """The options of Docker that publish the ports in `flags`.
 
     Raises:
-      ServerStartError: a flag names a file, which a container does not see.
+      ServerStartError: a flag names a file, which a container cannot read.
     """
     options = []
     for flag in flags:
@@ -188,14 +189,14 @@ def _published(host: str, flags: Sequence[str]) -> list[str]:
             options.append(f"--publish={host}:{value}:{value}")
         elif name.endswith("_file"):
             raise ServerStartError(
-                f"{flag}: a container does not see this file; take another server, or the files in "
-                "serving/deploy."
+                f"{flag}: a container cannot read this file; choose another --server, or use "
+                "the files in serving/deploy."
             )
     return options
 
 
 def _docker(*arguments: str) -> bool:
-    """Whether a Docker command worked out; an engine that does not answer does not count."""
+    """Whether a Docker command succeeded; False if the engine does not answer."""
     try:
         done = subprocess.run(
             ["docker", *arguments], capture_output=True, check=False, timeout=_DOCKER_TIMEOUT_S

@@ -1,8 +1,8 @@
 """The layout of a serving folder, which TF Serving defines: one sub-folder for each version.
 
-A version's name is a non-negative number; every other name is ignored, which is what makes
-it safe to prepare a version beside the others, and to set one aside. The largest number is
-the one that is served. Standard library only.
+The name of a version is a non-negative number; every other name is ignored. It is therefore safe
+to prepare a version beside the others, and to set one aside. The largest number is served.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -15,26 +15,34 @@ from typing import Final
 
 _WITHDRAWN: Final = ".withdrawn-"
 _REMOVING: Final = ".removing-"
+_LARGEST: Final = 2**63 - 1  # the protocol's type is int64
+
+
+def parse(name: str) -> int | None:
+    """The version that a folder's name stands for; None for any other name."""
+    if not (name.isascii() and name.isdecimal()) or int(name) > _LARGEST:
+        return None
+    return int(name)
 
 
 def find(base_path: Path) -> dict[int, Path]:
-    """The versions in a folder, oldest first; none where the folder does not exist."""
+    """The versions in a folder, oldest first; none if the folder does not exist."""
     return _find(base_path, "")
 
 
 def find_withdrawn(base_path: Path) -> dict[int, Path]:
-    """The versions that were set aside by `serve`, oldest first."""
+    """The versions that `serve` withdrew, oldest first."""
     return _find(base_path, _WITHDRAWN)
 
 
 def serve(base_path: Path, version: int) -> None:
-    """Makes a version the newest, in one step: newer ones are set aside, it is brought back.
+    """Makes a version the newest one: withdraws newer versions, restores it if it is withdrawn.
 
-    A server sees one version served before and the other after, whatever there is between
-    them: all but the last change are to versions that it does not serve.
+    A server switches from one version to the other in one step: all renames but the last concern
+    versions that it does not serve.
 
     Raises:
-      KeyError: there is no such version.
+      KeyError: the version does not exist.
       OSError: a folder cannot be renamed.
     """
     withdrawn = find_withdrawn(base_path)
@@ -49,12 +57,12 @@ def serve(base_path: Path, version: int) -> None:
 
 
 def prune(base_path: Path, keep: int) -> list[int]:
-    """Removes all but the `keep` newest versions, those that were set aside included.
+    """Removes all but the `keep` newest versions, withdrawn ones included.
 
-    What is served stays. A version disappears in one step, whatever is in it.
+    The served version stays. A version disappears in one step.
 
     Returns:
-      The versions that were removed.
+      The removed versions.
     """
     served = find(base_path)
     every = {**find_withdrawn(base_path), **served}
@@ -67,7 +75,7 @@ def prune(base_path: Path, keep: int) -> list[int]:
 
 
 def flush(folder: Path) -> None:
-    """Returns when the names in a folder are on the disk."""
+    """Writes the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -79,10 +87,10 @@ def _find(base_path: Path, prefix: str) -> dict[int, Path]:
     if not base_path.is_dir():
         return {}
     found = {
-        int(path.name.removeprefix(prefix)): path
+        version: path
         for path in base_path.iterdir()
         if path.name.startswith(prefix)
-        and path.name.removeprefix(prefix).isdecimal()
+        and (version := parse(path.name.removeprefix(prefix))) is not None
         and path.is_dir()
     }
     return dict(sorted(found.items()))

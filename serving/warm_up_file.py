@@ -1,7 +1,7 @@
 """TF Serving's warm-up file: recorded requests that a server runs before it serves a version.
 
-`assets.extra/tf_serving_warmup_requests` in the version's folder, a TFRecord file of
-PredictionLog protos, 1000 at most.
+The file is `assets.extra/tf_serving_warmup_requests` in the version's folder: a TFRecord file of at
+most 1000 PredictionLog protos.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ MAX_RECORDS: Final = 1000
 
 
 def read(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """The records of a file; none where there is no file.
+    """The records of a file; none if the file does not exist.
 
     Raises:
-      InvalidRequestError: it is damaged, or has too many records.
+      InvalidRequestError: the file is damaged, or contains too many records.
     """
     if not path.exists():
         return
     try:
         for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path))):
             if count == MAX_RECORDS:
-                raise InvalidRequestError(f"it has more than {MAX_RECORDS} records.")
+                raise InvalidRequestError(f"it contains more than {MAX_RECORDS} records.")
             yield prediction_log_pb2.PredictionLog.FromString(record)
     except (tf.errors.DataLossError, DecodeError) as error:
         raise InvalidRequestError(f"it is not a TFRecord file of PredictionLog: {error}") from error
 
 
 def write(path: Path, records: Iterable[prediction_log_pb2.PredictionLog]) -> None:
-    """Writes a file anew, and the folder that it is in."""
+    """Writes a file, and creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:

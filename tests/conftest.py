@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from doubles import saved_models
 
-from components import idx_format
+from components.images import idx_format
 
 DATA = Path(__file__).parent / "data"
 DIGITS = DATA / "digits"

@@ -35,7 +35,7 @@ def test_a_local_run_is_followed_without_anything_heavy() -> None:
 
 
 def test_kubeflows_api_is_asked_without_tensorflow() -> None:
-    assert _loaded_after("import pipeline.runners.kubeflow_client") == {"kfp"}
+    assert _loaded_after("import pipeline.kubeflow.client") == {"kfp"}
 
 
 def test_the_client_loads_tensorflow_for_the_stubs_and_no_more() -> None:

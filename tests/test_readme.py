@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from pipeline import config, graph
-from pipeline.errors import ExitCode
+from pipeline.graph import dag
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ExitCode
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -12,8 +13,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_the_picture_is_the_graph() -> None:
     (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
     drawn = set(re.findall(r"^ *(\w+) --> (\w+)$", picture, re.MULTILINE))
-    places = graph.Places("/data", "/artifacts", "/serving")
-    nodes = graph.create_pipeline(config.load(), places).components
+    places = dag.Places("/data", "/artifacts", "/serving")
+    nodes = dag.create_pipeline(pipeline_config.load(), places).components
     assert drawn == {(up.id, node.id) for node in nodes for up in node.upstream_nodes}
 
 
@@ -23,7 +24,7 @@ def test_every_exit_code_is_listed() -> None:
 
 
 def test_every_key_of_the_configuration_is_listed() -> None:
-    for name, field in config.PipelineConfig.model_fields.items():
+    for name, field in pipeline_config.PipelineConfig.model_fields.items():
         section = field.annotation
         if hasattr(section, "model_fields"):
             for key in section.model_fields:

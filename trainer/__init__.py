@@ -1,1 +1,1 @@
-"""The model and its features: what is trained, and what is exported to be served."""
+"""The model: features, preprocessing, network, training, and the signatures it is served with."""

@@ -1,9 +1,8 @@
-"""Transformed examples, from files to batches.
+"""Transformed examples: reads splits from files and makes batches.
 
-A split is held in memory, 3 KiB an image: 180 MiB for all of MNIST. Beam does not
-keep the order of examples, so they are sorted by their index first, and where several spans
-have the same, by the span; whatever order they were written in, the same seed then gives the same
-batches.
+A split is held in memory: 3 KiB for each image, 180 MiB for all of MNIST. Beam does not preserve
+the order of examples, so they are sorted by index, and examples with the same index by span. The
+same seed therefore gives the same batches, whatever order the files have.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ class Split(NamedTuple):
     labels: NDArray[np.int64]
 
     def sample(self, count: int, seed: int) -> Split:
-        """`count` images chosen by `seed`, without repeats; all of them if there are fewer."""
+        """`count` images chosen by `seed`, without replacement; all images if there are fewer."""
         chosen = np.random.default_rng(seed).permutation(len(self.images))[:count]
         return Split(self.images[chosen], self.labels[chosen])
 
 
 def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Split:
-    """Reads a split's gzipped TFRecord files, ordered by index.
+    """Reads a split from gzipped TFRecord files, ordered by index.
 
     Raises:
-      ValueError: there are no examples.
+      ValueError: the files contain no examples.
     """
-    # Not all of them sorted: spans come in their order, wherever they are.
+    # Sorted within a pattern only: the patterns are in the order of the spans.
     files = [path for pattern in file_patterns for path in sorted(tf.io.gfile.glob(pattern))]
     spec = transform.transformed_feature_spec()
     batches = list(
@@ -47,7 +46,7 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
         .as_numpy_iterator()
     )
     if not batches:
-        raise ValueError(f"there are no examples in {', '.join(file_patterns)}")
+        raise ValueError(f"{', '.join(file_patterns)} contain no examples")
     columns = {
         key: np.concatenate([batch[key] for batch in batches])
         for key in (features.INDEX, features.IMAGE, features.LABEL)
@@ -57,7 +56,7 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
 
 
 def training_batches(split: Split, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Batches in an order that is new in every epoch; the last one may be smaller."""
+    """Batches in a new order in every epoch; the last batch may be smaller."""
     return (
         tf.data.Dataset.from_tensor_slices((split.images, split.labels))
         .shuffle(len(split.images), seed=seed, reshuffle_each_iteration=True)
@@ -67,5 +66,5 @@ def training_batches(split: Split, batch_size: int, seed: int) -> tf.data.Datase
 
 
 def evaluation_batches(split: Split) -> tf.data.Dataset:
-    """Batches in order."""
+    """Batches of 256 images in the order of the split."""
     return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(256).prefetch(2)

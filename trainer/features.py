@@ -1,15 +1,17 @@
-"""The data contract: what an example holds, what the model takes and gives, by name.
+"""The data contract: the names of features, of the model's signatures and of their tensors.
 
 Standard library only, so that a client can import it without TensorFlow.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
-# One example, as ingested. Only IMAGE is needed to serve; the summaries are what
-# data validation sees of the pixels (DECISIONS.md, "How an image is stored").
+# One example, as ingested. Serving needs IMAGE only. The summaries (height to maximum) are what
+# data validation sees of the pixels: DECISIONS.md, "How an image is stored".
 IMAGE: Final = "image"  # bytes: the pixels, row by row, one unsigned byte each
 LABEL: Final = "label"  # int64, 0 to NUM_CLASSES - 1
-INDEX: Final = "index"  # int64, the position in the IDX file: a name for the image
+INDEX: Final = "index"  # int64, the position in the IDX file, which identifies the image
 IMAGE_HEIGHT_PX: Final = "image_height_px"  # int64
 IMAGE_WIDTH_PX: Final = "image_width_px"  # int64
 PIXEL_MEAN: Final = "pixel_mean"  # float32, 0 to 255
@@ -26,12 +28,6 @@ WHITE: Final = 255  # the largest pixel value; 0 is black, the background
 # One example, as transformed: IMAGE is float32 [HEIGHT_PX, WIDTH_PX, 1] in [0, 1]; LABEL and
 # INDEX are int64 scalars.
 
-# One example, as evaluated: IMAGE, LABEL and INDEX as ingested, and what was done to the image.
-CORRUPTION: Final = "corruption"  # bytes: IDENTITY, or a name of components/corruptions.py
-STRENGTH: Final = "strength"  # int64: 0 with IDENTITY, else 1 and more
-DIRECTION: Final = "direction"  # bytes: of a translation; empty with others
-IDENTITY: Final = "identity"  # the image as it was ingested; MNIST-C's name for it
-
 # Signatures of the exported model, and the names of their tensors.
 SERVING_DEFAULT: Final = "serving_default"  # EXAMPLES -> PROBABILITIES, PREDICTED_CLASS
 PREDICT_IMAGES: Final = "predict_images"  # IMAGES, uint8 in 0..255 -> the same
@@ -40,12 +36,8 @@ CLASSIFY: Final = "classify"  # INPUTS -> CLASSES, SCORES (TF Serving's Classify
 
 EXAMPLES: Final = "examples"  # string [batch]: serialized tf.Example protos, no label needed
 IMAGES: Final = "images"  # [batch, HEIGHT_PX, WIDTH_PX]
-INPUTS: Final = "inputs"  # string [batch], the name that the Classify API asks for
+INPUTS: Final = "inputs"  # string [batch]: the input name that the Classify API requires
 PROBABILITIES: Final = "probabilities"  # float32 [batch, NUM_CLASSES], rows sum to 1
 PREDICTED_CLASS: Final = "predicted_class"  # int64 [batch]
 CLASSES: Final = "classes"  # string [batch, NUM_CLASSES]
 SCORES: Final = "scores"  # float32 [batch, NUM_CLASSES]
-
-# What a training leaves beside TensorBoard's logs, as JSON: its `seconds`, `steps`, `images`
-# shown, and `images_per_s`.
-COST_FILE: Final = "cost.json"

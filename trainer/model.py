@@ -15,12 +15,12 @@ PARAMETERS = 1_413_834
 def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
     """The network, compiled: images float32 [batch, 28, 28, 1] in [0, 1] to probabilities.
 
-    Convolutions of growing depth, each pair followed by pooling that halves height and
-    width, then two dense layers with dropout, then softmax.
+    Three blocks of convolutions with 64, 128 and 256 filters, each followed by pooling that
+    halves height and width; then two dense layers with dropout; then softmax.
 
     Args:
       hparams: the recipe.
-      steps: over how many batches the model is to be trained; "one_cycle" needs it.
+      steps: the number of training batches, which "one_cycle" needs.
     """
     Conv, Dense = keras.layers.Conv2D, keras.layers.Dense
     Pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[
@@ -47,7 +47,9 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
         name="mnist_cnn",
     )
     if model.count_params() != PARAMETERS:
-        raise AssertionError(f"{model.count_params()} parameters, and {PARAMETERS} are expected")
+        raise AssertionError(
+            f"the model has {model.count_params()} parameters instead of {PARAMETERS}"
+        )
     model.compile(
         optimizer=keras.optimizers.Adam(_learning_rate(hparams, steps)),
         loss=keras.losses.SparseCategoricalCrossentropy(),
@@ -57,7 +59,7 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
 
 
 def layer_table(model: keras.Model) -> str:
-    """The table of layers, as Keras prints it."""
+    """The table of layers in Keras' format."""
     text = io.StringIO()
     model.summary(print_fn=lambda line, **_: text.write(line + "\n"), line_length=72)
     return text.getvalue().rstrip()
@@ -68,7 +70,7 @@ def _learning_rate(
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
     if hparams.schedule == "constant":
         return hparams.learning_rate
-    # One cycle (Smith and Topin, 2018): a short rise, then a long cosine to zero.
+    # One cycle (Smith and Topin, 2018): a short linear warm-up, then a cosine decay to zero.
     warmup_steps = max(1, round(0.3 * steps))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=hparams.learning_rate / 25,

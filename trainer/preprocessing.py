@@ -1,4 +1,4 @@
-"""What happens to an image before the model sees it, in training and in serving alike."""
+"""The preprocessing of an image, shared by training and serving."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 def decode_pixels(images: tf.Tensor) -> tf.Tensor:
     """Bytes, string [batch], to pixels, uint8 [batch, HEIGHT_PX, WIDTH_PX]."""
-    # decode_raw fails on a batch of no strings when the width is not said.
+    # Without `fixed_length`, decode_raw fails on an empty batch.
     pixels = tf.io.decode_raw(images, tf.uint8, fixed_length=features.NUM_PIXELS)
     return tf.reshape(pixels, [-1, features.HEIGHT_PX, features.WIDTH_PX])
 

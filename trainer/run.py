@@ -1,8 +1,7 @@
-"""run_fn: what the Trainer component calls. The only file here that sees TFX's arguments."""
+"""`run_fn`, the entry point of the Trainer component; the only module with TFX's arguments."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import posixpath
@@ -13,8 +12,9 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from trainer import dataset, features, model, signatures
+from trainer import dataset, model, signatures, training_cost
 from trainer.hparams import HyperParameters
+from trainer.training_cost import TrainingCost
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the network and exports it.
 
-    Reads the transformed splits; writes the SavedModel to `serving_model_dir`, and
-    TensorBoard's logs, the layer table and `features.COST_FILE` to `model_run_dir`.
+    Reads the transformed splits. Writes the SavedModel to `serving_model_dir`; TensorBoard's
+    logs, the layer table and `training_cost.FILE` to `model_run_dir`.
 
-    What a person wants to follow is logged to this module's logger; for programs, the
-    record has an attribute `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or
-    TRAINING (with `step`, `steps`, `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
+    Progress is logged to this module's logger. For programs, the log record has an attribute
+    `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or TRAINING (with `step`, `steps`,
+    `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
     transform = tft.TFTransformOutput(fn_args.transform_output)
@@ -50,8 +50,7 @@ def run_fn(fn_args: FnArgs) -> None:
     table = model.layer_table(network)
     _log.info("%s", table, extra={"event": {"kind": LAYER_TABLE, "text": table}})
     tf.io.gfile.makedirs(fn_args.model_run_dir)
-    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, "layers.txt"), "w") as file:
-        file.write(table + "\n")
+    _write(fn_args.model_run_dir, "layers.txt", table + "\n")
 
     start_s = time.monotonic()
     network.fit(
@@ -62,22 +61,26 @@ def run_fn(fn_args: FnArgs) -> None:
             TensorBoard(fn_args.model_run_dir, update_freq=50),
             ProgressLog(hparams, steps_per_epoch),
         ],
-        shuffle=False,  # the dataset does
+        shuffle=False,  # the dataset is shuffled already
         verbose=0,
     )
     seconds = time.monotonic() - start_s
     shown = hparams.epochs * len(train.images)
-    cost = {"seconds": seconds, "steps": steps, "images": shown, "images_per_s": shown / seconds}
-    with tf.io.gfile.GFile(posixpath.join(fn_args.model_run_dir, features.COST_FILE), "w") as file:
-        file.write(json.dumps(cost))
+    cost = TrainingCost(seconds, steps, images=shown, images_per_s=shown / seconds)
+    _write(fn_args.model_run_dir, training_cost.FILE, cost.to_json())
     signatures.ServedModel(network, transform).export(fn_args.serving_model_dir)
 
 
-class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]
-    """Keras' callback, which with `update_freq` forgets most epochs' ends.
+def _write(folder: str, name: str, text: str) -> None:
+    with tf.io.gfile.GFile(posixpath.join(folder, name), "w") as file:
+        file.write(text)
 
-    It writes nothing in steps that are no multiple of it (Keras 3.15, `_push_writer`), and the
-    end of an epoch is in the epoch's last step.
+
+class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]
+    """Keras' callback, corrected: with `update_freq` it omits the metrics of most epochs.
+
+    It writes only in steps that are a multiple of `update_freq` (Keras 3.15, `_push_writer`),
+    and the metrics of an epoch belong to the epoch's last step.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -87,7 +90,7 @@ class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]
 
 
 class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs where the training is, every two seconds and at the end of each epoch."""
+    """Logs the progress every two seconds and at the end of each epoch."""
 
     INTERVAL_S = 2.0
 
@@ -99,12 +102,12 @@ class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
         self._start_s = self._last_s = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock."""
+        """Starts the clock of this epoch."""
         self._epoch = epoch
         self._start_s = self._last_s = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs, if it is time."""
+        """Logs the step if the interval has passed."""
         now_s = time.monotonic()
         if now_s - self._last_s < self.INTERVAL_S and batch + 1 < self._steps_per_epoch:
             return
@@ -127,7 +130,7 @@ class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs how the held-out images fare."""
+        """Logs loss and accuracy on the held-out images."""
         logs = logs or {}
         _log.info(
             "epoch %d of %d: held-out loss %.4f, accuracy %.4f",

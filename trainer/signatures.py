@@ -1,13 +1,13 @@
-"""What the exported model answers to.
+"""The signatures of the exported model.
 
-| signature | takes | gives | for |
+| signature | input | output | used by |
 |---|---|---|---|
 | serving_default | serialized tf.Example | probabilities, predicted_class | Predict, Evaluator |
-| predict_images | uint8 images | the same | Predict, least bytes |
+| predict_images | uint8 images | the same | Predict, smallest request |
 | predict_float_images | float32 images in [0, 1] | the same | Predict |
 | classify | serialized tf.Example | classes, scores | Classify |
 
-All go through the same scaling and the same network. An example needs no label.
+All share the same scaling and the same network. An example needs no label.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     """The network with its preprocessing, as a SavedModel.
 
     Args:
-      network: the trained layers, one after the other; images float32 [batch, 28, 28, 1]
-        in [0, 1] to probabilities [batch, 10].
-      transform: the transform graph that the network was trained behind.
+      network: the trained network: images float32 [batch, 28, 28, 1] in [0, 1] to
+        probabilities float32 [batch, 10].
+      transform: the transform graph that produced the training data.
     """
 
     def __init__(self, network: keras.Model, transform: tft.TFTransformOutput):
         super().__init__()
-        # TensorFlow's own variables, not Keras' around them: of those a SavedModel gets a second
-        # set, which is restored in the place of the one that the signatures read, and TF
-        # Serving answers nothing but FAILED_PRECONDITION. And not the optimizer, whose state is
-        # twice the network's size.
+        # Track TensorFlow's variables, not the Keras variables that wrap them. With Keras'
+        # variables the SavedModel contains a second set; TF Serving restores that set, the
+        # signatures read the first, and every request fails with FAILED_PRECONDITION.
+        # The optimizer is not tracked either: its state is twice the size of the network.
         self.weights = [weight.value for weight in network.weights]
         self._infer = functools.partial(network, training=False)
         self.transform_layer = transform.transform_features_layer()
         self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
 
     def export(self, folder: str) -> None:
-        """Writes the SavedModel with its signatures."""
+        """Writes the SavedModel with all signatures into `folder`."""
         examples = tf.TensorSpec([None], tf.string, features.EXAMPLES)
         inputs = tf.TensorSpec([None], tf.string, features.INPUTS)
         shape = [None, features.HEIGHT_PX, features.WIDTH_PX]
@@ -57,8 +57,8 @@ class ServedModel(tf.Module):  # type: ignore[misc]
             features.CLASSIFY: self.classify_examples.get_concrete_function(inputs),
         }
         tf.saved_model.save(self, folder, signatures)
-        # TensorFlow 2 marks every signature as one for Predict, and TF Serving's Classify
-        # refuses those.
+        # TensorFlow 2 sets every signature's method name to Predict, and TF Serving's Classify
+        # rejects that with `--enable_signature_method_name_check`.
         updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
         updater.replace_method_name(
             features.CLASSIFY, tf.saved_model.CLASSIFY_METHOD_NAME, tags=[tf.saved_model.SERVING]
@@ -78,13 +78,13 @@ class ServedModel(tf.Module):  # type: ignore[misc]
     @tf.function
     def predict_float_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scaled pixels, float32 [batch, 28, 28] in [0, 1]."""
-        # Without this a NaN would be lost in a layer, and answered like an image.
-        images = tf.debugging.assert_all_finite(images, "a pixel is no number in [0, 1]")
+        # Without this check ReLU would turn NaN into 0, and the answer would look valid.
+        images = tf.debugging.assert_all_finite(images, "a pixel is NaN or infinite")
         return _prediction(self._infer(images[..., tf.newaxis]))
 
     @tf.function
     def classify_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized examples, string [batch]; answers as the Classify API has it."""
+        """Serialized examples, string [batch]; the output has the form of the Classify API."""
         scores = self._probabilities_of_examples(inputs)
         classes = tf.constant([features.CLASS_NAMES])
         return {
@@ -94,11 +94,11 @@ class ServedModel(tf.Module):  # type: ignore[misc]
 
     def _probabilities_of_examples(self, examples: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_example(examples, self._image_spec)
-        # The transform graph would fill up what is short, and cut off what is long.
+        # The transform graph would pad short images and truncate long ones.
         tf.debugging.assert_equal(
             tf.strings.length(parsed[features.IMAGE]),
             features.NUM_PIXELS,
-            f"an image has not {features.NUM_PIXELS} bytes, one for each pixel",
+            f"an image must have {features.NUM_PIXELS} bytes, one for each pixel",
         )
         return self._infer(self.transform_layer(parsed)[features.IMAGE])
 

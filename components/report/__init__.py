@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with everything in it. `page.py` writes it.
+"""The report of a run: one self-contained HTML file. `run_page.py` renders it.
 
-A section's facts are gathered by a module of its own, from the artifacts of the run.
+The facts of a section are gathered by a module of its own, from the artifacts of the run.
 """

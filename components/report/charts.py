@@ -1,7 +1,7 @@
-"""Charts as SVG within a page: Matplotlib's, in colours that follow the page's scheme.
+"""Charts as SVG, drawn by Matplotlib in the colours of the page.
 
-Matplotlib knows only fixed colours. It is given placeholders, which are replaced by the page's
-CSS variables, so that the same chart is right in light and dark mode.
+Matplotlib knows fixed colours only. It draws with placeholders, which are replaced by the page's
+CSS variables, so that the same chart suits light and dark mode.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _VARIABLES: Final = {
     SERIES[2]: "var(--series-3)",
     LIMIT: "var(--limit)",
 }
-_STYLE: Final[dict[Any, Any]] = {  # Matplotlib's own type of a name is a list of them all
-    "svg.fonttype": "none",  # text stays text: it is found, read aloud, and small
-    "svg.hashsalt": "report",  # ids are the same every time
+_STYLE: Final[dict[Any, Any]] = {  # Matplotlib's type of a key is a list of all keys
+    "svg.fonttype": "none",  # text stays text: searchable, readable aloud, and small
+    "svg.hashsalt": "report",  # the same ids in every process
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -53,7 +53,7 @@ _STYLE: Final[dict[Any, Any]] = {  # Matplotlib's own type of a name is a list o
 
 
 class Curve(NamedTuple):
-    """Points, and perhaps an interval about each; all of one length."""
+    """Points, and optionally an interval of each; all of the same length."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -66,18 +66,18 @@ def draw(
     size_in: tuple[float, float] = (4.2, 2.5),
     colours: Mapping[str, str] = _VARIABLES,
 ) -> str:
-    """An `<svg>` element of what `plot` draws; a page gives it its text alternative."""
+    """An `<svg>` element with what `plot` draws; the page adds the text alternative."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size_in, layout="constrained")
         plot(figure.add_subplot())
         file = io.StringIO()
-        # A browser's font may be wider than Matplotlib's.
+        # Padding, since a browser's font may be wider than Matplotlib's.
         plain = {"Date": None, "Creator": None}
         figure.savefig(file, format="svg", metadata=plain, bbox_inches="tight", pad_inches=0.12)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # The page says how wide it is, and what it shows.
+    # The page sets the width and the text alternative.
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
     for placeholder, variable in colours.items():
@@ -96,17 +96,19 @@ def curves(
     """Lines with intervals.
 
     Args:
-      named: the lines, at most three, by what the legend calls them.
-      x_label: what is along the x axis.
-      y_label: and the y axis.
-      limits: marks: what must be reached, by x.
-      y_range: of the y axis.
-      marker: Matplotlib's marker of a point; none where there are many.
+      named: the lines, at most three, by their names in the legend.
+      x_label: the label of the x axis.
+      y_label: the label of the y axis.
+      limits: the minimum at an x, drawn as a mark.
+      y_range: the range of the y axis.
+      marker: Matplotlib's marker of a point; None for many points.
     """
 
     def plot(axes: Axes) -> None:
         for (name, curve), colour in zip(named.items(), SERIES, strict=False):
-            dot = marker or ("o" if len(curve.x) < 10 else None)  # one point is no line
+            dot = marker or (
+                "o" if len(curve.x) < 10 else None
+            )  # a single point would be invisible
             axes.plot(curve.x, curve.y, color=colour, label=name, marker=dot, markersize=3)
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(
@@ -128,7 +130,7 @@ def curves(
 def bars(
     labels: Sequence[str], named: Mapping[str, Sequence[float]], y_label: str, x_label: str
 ) -> str:
-    """Bars side by side, at most three for each label."""
+    """Groups of bars, at most three for each label."""
 
     def plot(axes: Axes) -> None:
         width = 0.8 / len(named)
@@ -138,7 +140,9 @@ def bars(
         axes.set_xticks(range(len(labels)), labels)
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.grid(axis="x", visible=False)
-        axes.set_ylim(top=1.25 * max(max(values) for values in named.values()))  # for the legend
+        axes.set_ylim(
+            top=1.25 * max(max(values) for values in named.values())
+        )  # room for the legend
         axes.legend(ncols=len(named), loc="upper right")
 
     return draw(plot)
@@ -147,11 +151,11 @@ def bars(
 def histograms(
     named: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], x_label: str
 ) -> str:
-    """Outlines of distributions, at most three: the edges of bins, and the share in each."""
+    """Outlines of at most three distributions, each as bin edges and the share in each bin."""
 
     def plot(axes: Axes) -> None:
         for (name, (edges, shares)), colour in zip(named.items(), SERIES, strict=False):
-            density = shares / np.diff(edges)  # each has bins of its own width
+            density = shares / np.diff(edges)  # the widths of bins differ between distributions
             axes.stairs(density, edges, color=colour, label=name, linewidth=1.5)
         axes.set(xlabel=x_label, ylabel="density")
         axes.legend()
@@ -162,7 +166,7 @@ def histograms(
 def reliability(
     confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[float]
 ) -> str:
-    """How often predictions are right, by how sure the model is; larger points are more."""
+    """Accuracy by confidence; larger points stand for more predictions."""
 
     def plot(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=LIMIT, linewidth=1, label="perfect")

@@ -1,47 +1,51 @@
-"""The data of a run: how many images, of what, and what each check of them found."""
+"""The data of a run: the images of each split, and the result of each check."""
 
 from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
-from components import anomaly_gate, image_validator, ingested
+from components import image_validator
 from components.accepted_spans import span
-from components.idx_example_gen import EVAL, TEST, TRAIN
+from components.images import example_split
+from components.images.example_split import ExampleSplit
+from components.names.splits import SPLITS, TRAIN
+from components.validation import anomalies as recorded_anomalies
+from components.validation.anomalies import Check
 from trainer import features
 
 _SAMPLES_EACH: Final = 12  # images of each digit that are shown
+_FEATURE_LABELS: Final = {features.LABEL: "labels", features.PIXEL_MEAN: "brightness"}
 
 
 @dataclass(frozen=True)
-class Check:
-    """One measured value."""
+class Measurement:
+    """One measured value of a check."""
 
-    gate: str
-    what: str
+    check: str
+    title: str
     value: float | None
-    """None where there was nothing to measure."""
+    """None if it is undefined."""
 
     limit: float | None
-    """None where the value is only reported."""
+    """None if the value is only reported."""
 
     is_lower_bound: bool = False
 
     @property
     def shown(self) -> str:
-        """The value; a dash where there is none."""
+        """The value, formatted; a dash if there is none."""
         if self.value is None:
             return "-"
         return str(self.value) if isinstance(self.value, int) else f"{self.value:.4f}"
@@ -56,14 +60,14 @@ class Check:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """One split, as StatisticsGen has it."""
+    """One split, from StatisticsGen."""
 
     images: int
     shares: NDArray[np.float64]
     """[10], of each class."""
 
     brightness: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """The mean pixel of an image, 0 to 255: the edges of bins [n + 1], the share in each [n]."""
+    """The histogram of an image's mean pixel, 0 to 255: bin edges [n + 1], shares [n]."""
 
     mean_brightness: float
     std_brightness: float
@@ -71,55 +75,49 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """All that the report says of the data."""
+    """The facts of the section about data."""
 
     splits: dict[str, SplitFacts]
     samples: NDArray[np.uint8]
-    """Images of the training data: [10, n, 28, 28], a row for each digit; black where missing."""
+    """Training images, [10, n, 28, 28]: a row for each digit; black where there are too few."""
 
-    checks: tuple[Check, ...]
+    measurements: tuple[Measurement, ...]
     anomalies: tuple[str, ...]
     span: int
     trained_spans: tuple[int, ...]
-    compared_with: int | None
-    """The span that drift is measured from; None where the data was compared with itself."""
+    reference_span: int | None
+    """The span that drift is measured from; None if the data was compared with itself."""
 
 
 def gather(
     examples: Artifact,
-    window: list[Artifact],
+    window: Sequence[Artifact],
     reference: Artifact,
     statistics: Artifact,
-    anomalies: Mapping[str, Artifact],
+    anomalies: Mapping[Check, Artifact],
     limits: Mapping[str, Any],
 ) -> DataFacts:
-    """Reads the artifacts.
-
-    Args:
-      examples: this run's.
-      window: all that was trained on.
-      reference: what this run's data was compared with.
-      statistics: of this run's data.
-      anomalies: what each validator found, by its name in words (components/anomaly_gate.py).
-      limits: the section `validation` of the configuration.
-    """
+    """Reads the artifacts (`ReportArtifacts`); `limits` is the configuration's `validation`."""
     names = artifact_utils.decode_split_names(statistics.split_names)
-    order = sorted(names, key=(TRAIN, EVAL, TEST).index)
+    has_reference = reference.id != examples.id
     return DataFacts(
         splits={
             name: _split(stats_artifact_utils.load_statistics(statistics, name).proto())
-            for name in order
+            for name in sorted(names, key=SPLITS.index)
         },
-        samples=_samples(ingested.read(examples, TRAIN)),
-        checks=tuple(_checks(anomalies, limits, has_reference=reference.id != examples.id)),
+        samples=_samples(example_split.read(examples, TRAIN)),
+        measurements=(
+            *_distances(anomalies, limits, has_reference),
+            *_image_measures(anomalies[Check.IMAGES], limits),
+        ),
         anomalies=tuple(
-            str(found)
-            for gate, artifact in anomalies.items()
-            for found in anomaly_gate.read_anomalies(artifact, gate)
+            str(anomaly)
+            for check, artifact in anomalies.items()
+            for anomaly in recorded_anomalies.read(artifact, check)
         ),
         span=span(examples),
         trained_spans=tuple(span(artifact) for artifact in window),
-        compared_with=None if reference.id == examples.id else span(reference),
+        reference_span=span(reference) if has_reference else None,
     )
 
 
@@ -142,7 +140,7 @@ def _split(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> SplitFact
     )
 
 
-def _samples(train: ingested.Split) -> NDArray[np.uint8]:
+def _samples(train: ExampleSplit) -> NDArray[np.uint8]:
     shape = (features.NUM_CLASSES, _SAMPLES_EACH, features.HEIGHT_PX, features.WIDTH_PX)
     samples = np.zeros(shape, np.uint8)
     for digit in range(features.NUM_CLASSES):
@@ -151,41 +149,38 @@ def _samples(train: ingested.Split) -> NDArray[np.uint8]:
     return samples
 
 
-def _checks(
-    anomalies: Mapping[str, Artifact], limits: Mapping[str, Any], has_reference: bool
-) -> Iterator[Check]:
-    for gate, limit in (
-        (anomaly_gate.CLASS_BALANCE, limits["max_share_change"]),
-        (anomaly_gate.SKEW, limits["max_skew"]),
-        (anomaly_gate.DRIFT, limits["max_drift"]),
-    ):
-        if gate == anomaly_gate.DRIFT and not has_reference:
+def _distances(
+    anomalies: Mapping[Check, Artifact], limits: Mapping[str, Any], has_reference: bool
+) -> Iterator[Measurement]:
+    """What DistributionValidator measured."""
+    limit_of = {
+        Check.CLASS_BALANCE: limits["max_share_change"],
+        Check.SKEW: limits["max_skew"],
+        Check.DRIFT: limits["max_drift"],
+    }
+    for check, limit in limit_of.items():
+        if check is Check.DRIFT and not has_reference:
             continue
-        artifact = anomalies[gate]
-        for folder in sorted(name.rstrip("/") for name in fileio.listdir(artifact.uri)):
-            path = posixpath.join(artifact.uri, folder, anomaly_gate.ANOMALIES_FILE)
-            if not fileio.exists(path):
-                continue
-            split, _, base = folder.partition("-")[2].partition("_")
-            compared = split if base == split else f"{split} and {base}"
-            found = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
-            for info in found.drift_skew_info:
+        for split, compared, recorded in recorded_anomalies.read_protos(anomalies[check]):
+            where = split if compared == split else f"{split} and {compared}"
+            for info in recorded.drift_skew_info:
+                feature = info.path.step[0]
                 for measured in info.drift_measurements:
-                    what = f"{_WORDS.get(info.path.step[0], info.path.step[0])}, {compared}"
-                    yield Check(gate, what, measured.value, _limit(limit))
-    artifact = anomalies[anomaly_gate.IMAGES]
-    path = posixpath.join(artifact.uri, image_validator.MEASURES_FILE)
+                    title = f"{_FEATURE_LABELS.get(feature, feature)}, {where}"
+                    yield Measurement(check, title, measured.value, _limit(limit))
+
+
+def _image_measures(anomalies: Artifact, limits: Mapping[str, Any]) -> Iterator[Measurement]:
+    """What ImageValidator measured."""
+    path = posixpath.join(anomalies.uri, image_validator.MEASURES_FILE)
     measures = json.loads(io_utils.read_string_file(path))
     for split, count in measures["duplicates"].items():
-        what = f"images of {split} that are trained on"
-        yield Check(anomaly_gate.IMAGES, what, count, _limit(limits["max_duplicates"]))
+        title = f"duplicates of training images, {split}"
+        yield Measurement(Check.IMAGES, title, count, _limit(limits["max_duplicates"]))
     for split, share in measures["label_agreement"].items():
         limit = _limit(limits["min_label_agreement"])
-        what = f"images that look most like their own class, {split}"
-        yield Check(anomaly_gate.IMAGES, what, share, limit, is_lower_bound=True)
-
-
-_WORDS: Final = {features.LABEL: "labels", features.PIXEL_MEAN: "brightness"}
+        title = f"label agreement, {split}"
+        yield Measurement(Check.IMAGES, title, share, limit, is_lower_bound=True)
 
 
 def _limit(limit: float | str) -> float | None:

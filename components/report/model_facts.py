@@ -1,4 +1,4 @@
-"""What the candidate says about each clean test image: its worst mistakes, and how sure it is."""
+"""The candidate's predictions on the clean test images: worst mistakes and confidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components import calibration, ingested
+from components.evaluation import calibration
+from components.images.example_split import ExampleSplit
 from trainer import features
 
 _BATCH: Final = 256
@@ -17,7 +18,7 @@ _BATCH: Final = 256
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that was taken for another digit."""
+    """A misclassified test image."""
 
     index: int
     """Its position in the IDX file."""
@@ -30,24 +31,24 @@ class Mistake:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the report says of the predictions."""
+    """The facts of the sections about predictions."""
 
     images: int
     mistakes: int
     worst: tuple[Mistake, ...]
-    """Those with the lowest probability for what the image shows, worst first."""
+    """The mistakes with the lowest probability of the true class, worst first."""
 
     bins: NDArray[np.float64]
-    """As `calibration.bin_sums` has them."""
+    """From `calibration.bin_sums`."""
 
 
-def gather(model: str, test: ingested.Split, shown: int = 50) -> ModelFacts:
-    """Asks the model about the test split.
+def gather(model: str, test: ExampleSplit, shown: int = 50) -> ModelFacts:
+    """Runs the model on the test split.
 
     Args:
       model: the SavedModel's folder.
-      test: as ingested.
-      shown: how many mistakes are kept.
+      test: the test split, as ingested.
+      shown: the number of mistakes to keep.
     """
     images = test.images
     found = probabilities(signature(model), images)
@@ -69,12 +70,17 @@ def gather(model: str, test: ingested.Split, shown: int = 50) -> ModelFacts:
 
 
 def signature(model: str) -> Any:
-    """What a SavedModel answers images with."""
+    """The signature of a SavedModel that takes images."""
     return tf.saved_model.load(model).signatures[features.PREDICT_IMAGES]
 
 
 def probabilities(predict: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a `signature` says of images, uint8 [count, 28, 28]; float32 [count, 10]."""
+    """The probabilities, float32 [count, 10], that a `signature` gives for images.
+
+    Args:
+      predict: the signature.
+      images: uint8 [count, 28, 28].
+    """
     return np.concatenate(
         [
             predict(**{features.IMAGES: tf.constant(images[start : start + _BATCH])})[

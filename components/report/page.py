@@ -1,4 +1,4 @@
-"""What every page of this package is made with: tables, charts, and the templates."""
+"""The parts of every page: tables, charts and templates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from components.evaluation_results import Interval
+from components.evaluation.results import Interval
 
 
 class Table(NamedTuple):
-    """Text in rows; the first cell of a row names it."""
+    """Rows of text; the first cell of a row is its heading."""
 
     caption: str
     headings: Sequence[str]
@@ -20,7 +20,7 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart, what it says in a sentence, and its numbers."""
+    """A chart, its content in one sentence, and its numbers."""
 
     title: str
     alternative: str
@@ -29,12 +29,12 @@ class Chart(NamedTuple):
 
 
 def chart(title: str, alternative: str, svg: str, table: Table) -> Chart:
-    """A chart of one of `charts.py`'s drawings, which are put into a page as they are."""
+    """A chart with a drawing of `charts.py`, which is inserted without escaping."""
     return Chart(title, alternative, Markup(svg), table)  # noqa: S704
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of this package."""
+    """Renders a template of this package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("components.report", package_path=""),
         autoescape=True,
@@ -46,5 +46,5 @@ def render(template: str, **values: Any) -> str:
 
 
 def interval(found: Interval | None, form: str = "%.4f") -> str:
-    """An interval in brackets; a dash where there is none."""
+    """An interval in brackets; a dash if there is none."""
     return f"[{form % found.low}, {form % found.high}]" if found else "-"

@@ -1,18 +1,18 @@
-"""Accuracy against the strength of a corruption: a line for each model, with its interval."""
+"""Accuracy by strength of a corruption: a line for each model, with its interval."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from components import corruptions
-from components.evaluation_results import Interval, wilson
+from components.evaluation.results import Interval, wilson
+from components.images import corruptions
 from components.report import charts
 from components.report.page import Chart, Table, chart, interval
 
 
 class Point(NamedTuple):
-    """One model under a corruption of one strength; 0 is the clean images."""
+    """One model under a corruption of one strength; strength 0 is the clean images."""
 
     strength: int
     accuracy: float
@@ -20,7 +20,7 @@ class Point(NamedTuple):
 
     @property
     def interval(self) -> Interval:
-        """Of the accuracy."""
+        """Wilson's interval of the accuracy."""
         return wilson(self.accuracy, self.images)
 
 
@@ -33,11 +33,11 @@ def draw(
 
     Args:
       corruption: its name.
-      lines: the models, at most three, by what the legend calls them; of the same strengths.
-      limits: what must be reached, by strength.
+      lines: the models, at most three, by their names in the legend; all with the same strengths.
+      limits: the minimum accuracy, by strength.
     """
     unit = "pixels" if corruption == corruptions.TRANSLATE else "strength"
-    said = "; ".join(
+    trend = "; ".join(
         f"{name} from {points[0].accuracy:.3f} at 0 to {points[-1].accuracy:.3f} at "
         f"{points[-1].strength}"
         for name, points in lines.items()
@@ -63,4 +63,4 @@ def draw(
         marker="o",
     )
     table = Table(f"Accuracy under {corruption}", (unit, *lines), rows)
-    return chart(corruption, f"Accuracy by {unit} of {corruption}: {said}.", svg, table)
+    return chart(corruption, f"Accuracy by {unit} of {corruption}: {trend}.", svg, table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluation_results import Evaluation, Scores, SliceScores
+from components.evaluation.results import Evaluation, Scores, SliceScores
 from components.report import charts, robustness_chart
 from components.report.data_facts import DataFacts
 from components.report.model_facts import ModelFacts
@@ -16,7 +16,7 @@ from trainer import features
 
 
 def robustness(evaluation: Evaluation, corruption: str) -> Chart:
-    """Accuracy against the strength of a corruption; the champion too, where there is one."""
+    """Accuracy by strength of a corruption; also the champion's, if there is one."""
     found = evaluation.robustness(corruption)
     clean = evaluation.overall
     lines = {"candidate": [_point(0, clean.candidate)]}
@@ -60,16 +60,16 @@ def balance(facts: RunFacts) -> Chart:
     ]
     return chart(
         "Share of each digit",
-        f"The share of each digit in {', '.join(splits)}: at most {largest:.4f} from the expected.",
+        f"The share of each digit in {', '.join(splits)}: at most {largest:.4f} from expected.",
         charts.bars(features.CLASS_NAMES, named, "share", "digit"),
         Table("Share of each digit", ("digit", "expected", *splits), rows),
     )
 
 
 def brightness(data: DataFacts) -> Chart:
-    """How bright the images of each split are."""
+    """The distribution of the images' brightness, by split."""
     named = {name: split.brightness for name, split in data.splits.items()}
-    said = ", ".join(
+    means = ", ".join(
         f"{split.mean_brightness:.1f} in {name}" for name, split in data.splits.items()
     )
     rows = [
@@ -79,15 +79,15 @@ def brightness(data: DataFacts) -> Chart:
     ]
     return chart(
         "Brightness: the mean pixel of an image, 0 to 255",
-        f"How bright the images are, by split: the mean is {said}.",
+        f"Brightness of the images by split; the mean is {means}.",
         charts.histograms(named, "mean pixel"),
         Table("Brightness", ("split and mean pixel", "share"), rows),
     )
 
 
 def training(training: TrainingFacts) -> list[Chart]:
-    """Loss and accuracy while training; empty without logs."""
-    made = []
+    """Loss and accuracy during training; empty without logs."""
+    drawn = []
     for metric, points in sorted(training.train.items(), reverse=True):
         named = {"train": charts.Curve([s for s, _ in points], [v for _, v in points])}
         held_out = training.held_out.get(metric, [])
@@ -95,24 +95,24 @@ def training(training: TrainingFacts) -> list[Chart]:
             ["train", str(step), f"{value:.4f}"] for step, value in points[:: -(-len(points) // 20)]
         ]
         rows += [["held out", str(step), f"{value:.4f}"] for step, value in held_out]
-        said = f"from {points[0][1]:.4f} to {points[-1][1]:.4f} over {points[-1][0]} steps"
+        trend = f"from {points[0][1]:.4f} to {points[-1][1]:.4f} over {points[-1][0]} steps"
         if held_out:
             named["held out"] = charts.Curve([s for s, _ in held_out], [v for _, v in held_out])
-            said += f"; {held_out[-1][1]:.4f} on held-out images at the end"
+            trend += f"; {held_out[-1][1]:.4f} on held-out images at the end"
         svg = charts.curves(named, "step", metric)
-        made.append(
+        drawn.append(
             chart(
-                f"{metric.capitalize()} while training",
-                f"The {metric} goes {said}.",
+                f"{metric.capitalize()} during training",
+                f"The {metric} changes {trend}.",
                 svg,
-                Table(f"{metric} while training", ("images", "step", metric), rows),
+                Table(f"{metric} during training", ("images", "step", metric), rows),
             )
         )
-    return made
+    return drawn
 
 
 def reliability(model: ModelFacts) -> Chart:
-    """How often the model is right, by how sure it is."""
+    """Accuracy by confidence."""
     counts, confidence, correct = model.bins
     filled = counts > 0
     x, y = confidence[filled] / counts[filled], correct[filled] / counts[filled]
@@ -122,8 +122,8 @@ def reliability(model: ModelFacts) -> Chart:
     ]
     gap = float(np.average(np.abs(x - y), weights=counts[filled]))
     return chart(
-        "Reliability: how often the model is right, by how sure it is",
-        f"Accuracy by confidence in {len(rows)} bins: on average {gap:.4f} from perfect.",
+        "Reliability: accuracy by confidence",
+        f"Accuracy by confidence in {len(rows)} bins; the mean calibration error is {gap:.4f}.",
         charts.reliability(x, y, counts[filled]),
         Table("Reliability", ("confidence", "accuracy", "images"), rows),
     )

@@ -1,4 +1,4 @@
-"""The report of a run: facts in, one HTML file out, with nothing to load from elsewhere."""
+"""Renders the report of a run: facts in, one self-contained HTML file out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from components import corruptions
-from components.evaluation_gates import ACCURACY, CALIBRATION_ERROR, LABELS, LOSS
-from components.evaluation_results import Evaluation, Scores, SliceScores
-from components.evaluation_slices import Slice
+from components.evaluation.metrics import ACCURACY, CALIBRATION_ERROR, LABELS, LOSS
+from components.evaluation.results import Evaluation, Scores, SliceScores
+from components.evaluation.slice_features import IDENTITY
+from components.evaluation.slices import Slice
+from components.images import corruptions
 from components.report import pictures, run_charts
 from components.report.data_facts import DataFacts
 from components.report.model_facts import Mistake
 from components.report.page import Table, interval, render
 from components.report.run_facts import RunFacts
-from trainer import features
 
 SECTIONS: Final = {
     "data": "Data",
@@ -30,11 +30,11 @@ SECTIONS: Final = {
     "champion": "Champion",
     "provenance": "Provenance",
 }
-_LIKELY: Final = 3  # of a mistake's probabilities that are shown
+_LIKELY: Final = 3  # probabilities that are shown of a mistake
 
 
 def render_run(facts: RunFacts) -> str:
-    """The report of a run."""
+    """The report of a run, as HTML."""
     evaluation = facts.evaluation
     overall = evaluation.overall
     digits = evaluation.digits
@@ -63,7 +63,7 @@ def render_run(facts: RunFacts) -> str:
         confusion=_confusion(facts.confusion),
         mistakes=[_mistake(mistake) for mistake in facts.model.worst],
         robustness_images=facts.robustness_images,
-        has_robustness_gates=any(g.slice.corruption != features.IDENTITY for g in evaluation.gates),
+        has_robustness_gates=any(g.slice.corruption != IDENTITY for g in evaluation.gates),
         direction_table=_direction_table(evaluation),
         champion_table=_champion_table("Accuracy", [overall, *digits]),
         champion_robustness=_champion_table(
@@ -76,7 +76,7 @@ def render_run(facts: RunFacts) -> str:
 
 
 def _reported(evaluation: Evaluation) -> list[tuple[str, float]]:
-    """The metrics on all clean test images that have no threshold."""
+    """The metrics on all clean test images without a threshold."""
     own = evaluation.overall.candidate
     gated = {gate.metric for gate in evaluation.gates if gate.slice == Slice()}
     values = {
@@ -90,7 +90,7 @@ def _reported(evaluation: Evaluation) -> list[tuple[str, float]]:
 def _training_summary(facts: RunFacts) -> str:
     recipe = ", ".join(f"{name} {value}" for name, value in facts.recipe.items())
     cost = facts.training.cost
-    shown = f"{cost['images']:,.0f} images shown in {cost['seconds']:.0f} s. " if cost else ""
+    shown = f"{cost.images:,} images shown in {cost.seconds:.0f} s. " if cost else ""
     return f"{shown}Recipe: {recipe}."
 
 
@@ -146,15 +146,14 @@ def _direction_table(evaluation: Evaluation) -> Table:
 
 
 def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None:
-    """None where there was no champion."""
+    """None without a champion."""
     rows = []
     for found in slices:
         if found.champion is None:
             return None
-        where = str(found.slice).strip().removeprefix("on the ").removeprefix("under ")
         rows.append(
             [
-                where or "all test images",
+                found.slice.name,
                 f"{found.champion.accuracy:.4f}",
                 f"{found.candidate.accuracy:.4f}",
                 f"{found.candidate.accuracy - found.champion.accuracy:+.4f}",
@@ -167,11 +166,11 @@ def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None
 
 class _Cell(NamedTuple):
     images: int
-    shade: float | None  # 0 to 1; None for what is right
+    shade: float | None  # 0 to 1; None on the diagonal
 
 
 def _confusion(matrix: NDArray[np.int64]) -> list[list[_Cell]]:
-    """Mistakes are shaded against the most frequent one: against the diagonal none were seen."""
+    """Mistakes are shaded relative to the most frequent one; the diagonal would outshine them."""
     mistakes = matrix * (1 - np.eye(len(matrix), dtype=int))
     most = max(int(mistakes.max()), 1)
     return [

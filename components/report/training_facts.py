@@ -1,8 +1,7 @@
-"""How the training went, from TensorBoard's logs."""
+"""The course of the training, from TensorBoard's logs."""
 
 from __future__ import annotations
 
-import json
 import posixpath
 from dataclasses import dataclass
 from typing import Final
@@ -10,9 +9,10 @@ from typing import Final
 import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
-from trainer import features
+from trainer import training_cost
+from trainer.training_cost import TrainingCost
 
-# What Keras' TensorBoard callback writes, by the name that the report has for it.
+# The tags that Keras' TensorBoard callback writes, and the metrics that they stand for.
 _TAGS: Final = {
     "train": {"batch_loss": "loss", "batch_accuracy": "accuracy"},
     "validation": {"epoch_loss": "loss", "epoch_accuracy": "accuracy"},
@@ -24,20 +24,20 @@ class TrainingFacts:
     """Points of (step, value), by metric: `loss` and `accuracy`."""
 
     train: dict[str, list[tuple[int, float]]]
-    """Within an epoch it is the mean since the epoch began."""
+    """The running mean since the start of the epoch, with dropout."""
 
     held_out: dict[str, list[tuple[int, float]]]
-    """At the end of each epoch; the step is that of the epoch's end."""
+    """At the end of each epoch, without dropout; the step is that of the epoch's end."""
 
-    cost: dict[str, float]
-    """What the Trainer wrote of its cost: `seconds`, `images`, `steps`; empty where it did not."""
+    cost: TrainingCost | None
+    """None if the Trainer left no record of it."""
 
 
 def gather(model_run: str) -> TrainingFacts:
     """Reads the logs of one training.
 
     Args:
-      model_run: the folder that the Trainer wrote them to.
+      model_run: the folder with the logs.
     """
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
     multiplexer.AddRunsFromDirectory(model_run)
@@ -54,7 +54,7 @@ def gather(model_run: str) -> TrainingFacts:
                 ]
     cost = _cost(model_run)
     written = (step for points in found["train"].values() for step, _ in points)
-    last_step = int(cost.get("steps", max(written, default=0)))
+    last_step = cost.steps if cost else max(written, default=0)
     epochs = max((len(points) for points in found["validation"].values()), default=1)
     held_out = {
         name: [
@@ -65,10 +65,9 @@ def gather(model_run: str) -> TrainingFacts:
     return TrainingFacts(found["train"], held_out, cost)
 
 
-def _cost(model_run: str) -> dict[str, float]:
-    path = posixpath.join(model_run, features.COST_FILE)
+def _cost(model_run: str) -> TrainingCost | None:
+    path = posixpath.join(model_run, training_cost.FILE)
     if not tf.io.gfile.exists(path):
-        return {}
+        return None
     with tf.io.gfile.GFile(path) as file:
-        cost: dict[str, float] = json.loads(file.read())
-    return cost
+        return TrainingCost.from_json(file.read())

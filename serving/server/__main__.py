@@ -1,7 +1,8 @@
 """The server's process.
 
-SIGTERM and SIGINT let requests in flight finish, and end it with exit code 0. A mistake in a
-file or an address that is taken is a sentence and exit code 1, one in the flags 2.
+SIGTERM and SIGINT stop the server after the requests in flight are done, with exit code 0. A
+mistake in a file or an address in use is one sentence and exit code 1; a mistake in the flags is
+exit code 2.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ _log = logging.getLogger("serving.server")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the server; returns the exit code."""
     flags = command_line.parse(arguments)
-    # What takes seconds to import, after the mistakes that need no import to be seen.
+    # These imports take seconds; mistakes in the flags are reported before.
     import tensorflow as tf
 
     from serving.errors import ServerStartError
     from serving.server import lifecycle
 
-    # What was imported stays: Python need not look at it each time that a version is let go.
+    # Imported objects stay: the collector need not look at them whenever a version is unloaded.
     gc.collect()
     gc.freeze()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    tf.get_logger().setLevel(logging.ERROR)  # each load would be called deprecated
+    tf.get_logger().setLevel(logging.ERROR)  # otherwise each load warns of a deprecated function
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with lifecycle.running(flags) as addresses:
-            also = f", and on {addresses.rest} over HTTP" if addresses.rest else ""
-            _log.info("listening on %s%s", addresses.grpc, also)
+            rest = f", REST on {addresses.rest}" if addresses.rest else ""
+            _log.info("listening: gRPC on %s%s", addresses.grpc, rest)
             await stop.wait()
-            _log.info("stopping: no new requests, those in flight are finished")
+            _log.info("stopping: finishing the requests in flight, accepting no new ones")
 
     try:
         asyncio.run(serve())

@@ -1,4 +1,4 @@
-"""The command line: TF Serving's flags, with its names and defaults, and `--host`."""
+"""The command line: TF Serving's flags with its names and defaults, and flags of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Flags:
-    """What was said on the command line; `parser` says what each means."""
+    """The values on the command line; `--help` explains each."""
 
     host: str
     port: int
@@ -30,16 +30,17 @@ class Flags:
     batching_parameters_file: Path | None
     ssl_config_file: Path | None
     monitoring_config_file: Path | None
+    request_slice_rows: int
 
 
 def parse(arguments: Sequence[str] | None = None) -> Flags:
-    """Reads the command line; ends the process with code 2 where it is wrong."""
+    """Parses the command line; a mistake ends the process with exit code 2."""
     parser = _parser()
     flags = Flags(**vars(parser.parse_args(arguments)))
     if bool(flags.model_base_path) == bool(flags.model_config_file):
-        parser.error("either --model_base_path or --model_config_file is expected")
+        parser.error("give either --model_base_path or --model_config_file")
     if flags.batching_parameters_file and not flags.enable_batching:
-        parser.error("--batching_parameters_file goes with --enable_batching")
+        parser.error("--batching_parameters_file requires --enable_batching")
     if flags.rest_api_port and flags.rest_api_port == flags.port:
         parser.error("--rest_api_port cannot be same as --port")
     return flags
@@ -53,52 +54,79 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="interface to listen on; TF Serving takes all")
-    add("--port", type=_port, default=8500, help="gRPC port; 0 takes a free one")
+    add("--host", default="127.0.0.1", help="interface to listen on; TF Serving uses all")
+    add("--port", type=_port, default=8500, help="gRPC port; 0 for a free one")
     add("--rest_api_port", type=_port, default=0, help="HTTP port; 0 for no REST API")
-    add("--rest_api_timeout_in_ms", type=int, default=30_000, help="of a REST request")
-    add("--model_name", default="default", help="with --model_base_path")
-    add("--model_base_path", type=Path, help="the folder with the versions of one model")
-    add("--model_config_file", type=Path, help="several models: a ModelServerConfig, as text")
+    add("--rest_api_timeout_in_ms", type=int, default=30_000, help="time-out of a REST request")
+    add("--model_name", default="default", help="name of the model in --model_base_path")
+    add("--model_base_path", type=Path, help="folder with the versions of one model")
+    add("--model_config_file", type=Path, help="several models: a ModelServerConfig in text format")
     add(
         "--model_config_file_poll_wait_seconds",
         type=float,
         default=0,
-        help="how often that file is read again; 0 for never",
+        help="interval of reading that file again; 0 for never",
     )
     add(
         "--file_system_poll_wait_seconds",
         type=float,
         default=1,
-        help="how often the folders are looked at; 0 for once, negative for never",
+        help="interval of looking for versions; 0 for once, negative for never",
     )
     add(
         "--allow_version_labels_for_unavailable_models",
         **_boolean(False),
-        help="let a label name a version that is not loaded yet",
+        help="allow a label for a version that is not loaded yet",
     )
-    add("--enable_model_warmup", **_boolean(True), help="run a version's warm-up requests")
-    add("--max_num_load_retries", type=int, default=5, help="of a version that fails to load")
-    add("--load_retry_interval_micros", type=int, default=60_000_000, help="between these")
-    add("--enable_batching", **_boolean(False), help="run requests together")
-    add("--batching_parameters_file", type=Path, help="BatchingParameters, as text")
-    add("--ssl_config_file", type=Path, help="TLS for gRPC: an SSLConfig, as text")
-    add("--monitoring_config_file", type=Path, help="metrics: a MonitoringConfig, as text")
+    add(
+        "--enable_model_warmup",
+        **_boolean(True),
+        help="run the warm-up requests of a version before it is served",
+    )
+    add(
+        "--max_num_load_retries",
+        type=int,
+        default=5,
+        help="retries of a version that fails to load",
+    )
+    add(
+        "--load_retry_interval_micros",
+        type=int,
+        default=60_000_000,
+        help="pause between these retries",
+    )
+    add("--enable_batching", **_boolean(False), help="batch requests that wait at the same time")
+    add("--batching_parameters_file", type=Path, help="BatchingParameters in text format")
+    add("--ssl_config_file", type=Path, help="TLS for gRPC: an SSLConfig in text format")
+    add("--monitoring_config_file", type=Path, help="metrics: a MonitoringConfig in text format")
+    add(
+        "--request_slice_rows",
+        type=_count,
+        default=64,
+        help="maximum number of examples of a request that run at once: larger requests run in "
+        "slices, so that they do not hold up others; 0 for no limit; not a flag of TF Serving",
+    )
     return parser
 
 
 def _boolean(default: bool) -> dict[str, Any]:
-    """`--flag`, `--flag=true` and `--flag=false`, as TF Serving takes them."""
+    """`--flag`, `--flag=true` and `--flag=false`, the forms that TF Serving accepts."""
     return {"type": _truth, "nargs": "?", "const": True, "default": default, "metavar": "true"}
 
 
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
-        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+        raise argparse.ArgumentTypeError(f"{text}: expected true or false")
     return text.lower() in ("true", "1")
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: a number from 0 to 65535 is expected")
+        raise argparse.ArgumentTypeError(f"{text}: expected a port, a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: expected a number, 0 or more")
     return int(text)

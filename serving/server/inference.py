@@ -1,7 +1,7 @@
-"""What PredictionService's calls mean, on one version of a model: no gRPC, no HTTP, no threads.
+"""The meaning of PredictionService's calls on one version of a model. No gRPC, HTTP or threads.
 
-Each function turns a request into a `Call`: the signature to run, its inputs, and how its
-outputs become the answer. Who runs it, and when, is not known here.
+Each function turns a request into a `Call`: the signature to run, its inputs, and the conversion
+of its outputs to the answer. The scheduler decides when a call runs.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import codec
 from serving.errors import InvalidRequestError, NotSupportedError, PreconditionError
-from serving.server.saved_model import LoadedModel, Signature
+from serving.server import tensors
+from serving.server.models.saved_model import LoadedModel, Signature
 
-SIGNATURE_DEF: Final = "signature_def"  # the one metadata field that TF Serving has
+SIGNATURE_DEF: Final = "signature_def"  # the only metadata field that TF Serving supports
 _DEFAULT: Final = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _CLASSIFY: Final = tf.saved_model.CLASSIFY_METHOD_NAME
 _REGRESS: Final = tf.saved_model.REGRESS_METHOD_NAME
-_INPUTS: Final = "inputs"  # the name that Classify and Regress ask for
+_INPUTS: Final = "inputs"  # the input name that Classify and Regress require
 _CLASSES, _SCORES, _OUTPUTS = "classes", "scores", "outputs"
 
 Answer = TypeVar("Answer")
@@ -41,23 +41,23 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """A request that fits the model."""
+    """A request that was checked against the model."""
 
     signature: Signature
     inputs: Mapping[str, NDArray[Any]]
     answer: Callable[[Outputs], Answer]
-    """Makes the answer from the signature's outputs; raises InvalidRequestError."""
+    """Converts the signature's outputs to the answer; raises InvalidRequestError."""
 
     def run(self) -> Answer:
-        """Runs it here and now."""
+        """Runs the call in this thread."""
         return self.answer(self.signature.run(self.inputs))
 
 
 def signature(model: LoadedModel, name: str) -> Signature:
-    """The signature of this name, or the default one where the name is empty.
+    """The signature with this name, or the default signature if the name is empty.
 
     Raises:
-      PreconditionError: the model has no such signature.
+      PreconditionError: the model does not have it.
     """
     key = name or _DEFAULT
     if key not in model.signatures:
@@ -68,9 +68,9 @@ def signature(model: LoadedModel, name: str) -> Signature:
 def predict(
     model: LoadedModel, request: predict_pb2.PredictRequest
 ) -> Call[predict_pb2.PredictResponse]:
-    """Any signature on any tensors."""
+    """Any signature on tensors."""
     chosen = signature(model, request.model_spec.signature_name)
-    inputs = {name: codec.decode(name, tensor) for name, tensor in request.inputs.items()}
+    inputs = {name: tensors.decode(name, tensor) for name, tensor in request.inputs.items()}
     chosen.check(inputs)
     wanted = _wanted(chosen, request.output_filter)
 
@@ -78,7 +78,7 @@ def predict(
         response = predict_pb2.PredictResponse()
         _describe(model, request.model_spec.name, chosen.name, response.model_spec)
         for name in wanted:
-            codec.encode(outputs[name], response.outputs[name])
+            tensors.encode(outputs[name], response.outputs[name])
         return response
 
     return Call(chosen, inputs, answer)
@@ -87,7 +87,7 @@ def predict(
 def classify(
     model: LoadedModel, request: classification_pb2.ClassificationRequest
 ) -> Call[classification_pb2.ClassificationResponse]:
-    """A signature that gives classes and scores, on tf.Example protos."""
+    """A signature with classes and scores, on tf.Example protos."""
     call = _on_examples(model, request.model_spec, request.input, _CLASSIFY)
 
     def answer(outputs: Outputs) -> classification_pb2.ClassificationResponse:
@@ -102,7 +102,7 @@ def classify(
 def regress(
     model: LoadedModel, request: regression_pb2.RegressionRequest
 ) -> Call[regression_pb2.RegressionResponse]:
-    """A signature that gives one number for each tf.Example proto."""
+    """A signature with one number for each tf.Example proto."""
     call = _on_examples(model, request.model_spec, request.input, _REGRESS)
 
     def answer(outputs: Outputs) -> regression_pb2.RegressionResponse:
@@ -117,9 +117,9 @@ def regress(
 def multi_inference(
     model: LoadedModel, request: inference_pb2.MultiInferenceRequest
 ) -> list[Call[inference_pb2.InferenceResult]]:
-    """Several such signatures that read the same tensor, on the same examples; a call for each."""
+    """Several signatures with the same input tensor, on the same examples; a call for each."""
     calls: list[Call[inference_pb2.InferenceResult]] = []
-    seen: dict[str, str] = {}  # each signature's input tensor
+    seen: dict[str, str] = {}  # the input tensor of each signature
     for task in request.tasks:
         if task.model_spec.name != request.tasks[0].model_spec.name:
             raise InvalidRequestError(
@@ -215,7 +215,7 @@ def _check_method(definition: meta_graph_pb2.SignatureDef, method: str) -> None:
 
 
 def _serialized(given: input_pb2.Input) -> NDArray[np.object_]:
-    """The examples of a request, string [count]; a context is in each of them."""
+    """The serialized examples of a request, string [count], each merged with the context."""
     if given.WhichOneof("kind") == "example_list_with_context":
         examples = given.example_list_with_context.examples
         context = given.example_list_with_context.context.SerializeToString()
@@ -223,7 +223,7 @@ def _serialized(given: input_pb2.Input) -> NDArray[np.object_]:
         examples, context = given.example_list.examples, b""
     if not examples:
         raise InvalidRequestError("Input is empty.")
-    # Protocol buffers that are written one after the other are merged when they are read.
+    # Concatenated serialized protos are merged when they are parsed.
     return np.array([context + example.SerializeToString() for example in examples], object)
 
 

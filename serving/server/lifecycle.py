@@ -1,7 +1,7 @@
 """Starts the server, and stops it without dropping a request.
 
-gRPC runs in the event loop of the caller, the REST API in a thread with one of its own, so
-that parsing a large JSON document delays no gRPC request.
+gRPC runs in the caller's event loop, the REST API in a thread with a loop of its own, so that
+parsing a large JSON document delays no gRPC request.
 """
 
 from __future__ import annotations
@@ -16,42 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import grpc
-import uvicorn
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-from starlette.applications import Starlette
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-from serving import codec
 from serving.errors import InvalidRequestError, PreconditionError, ServerStartError, ServingError
-from serving.server import (
-    grpc_services,
-    metrics,
-    model_config,
-    rest,
-    service_descriptors,
-    text_protos,
-)
-from serving.server.batching import Batching, BatchingParameters
+from serving.server import config_files, metrics
 from serving.server.flags import Flags
+from serving.server.grpc import server as grpc_server
 from serving.server.metrics import Metrics
-from serving.server.model_config import ServedModel
-from serving.server.models import Models
-from serving.server.requests import Requests
-from serving.server.scheduling import OneByOne, Scheduler
-from serving.server.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
-from serving.server.versions import LoadOptions
+from serving.server.models import model_config
+from serving.server.models.model_config import ServedModel
+from serving.server.models.registry import ModelRegistry
+from serving.server.models.versions import LoadOptions
+from serving.server.request_handler import RequestHandler
+from serving.server.rest import api
+from serving.server.rest import server as rest_server
+from serving.server.scheduling.batching import Batching, BatchingParameters
+from serving.server.scheduling.scheduler import OneByOne, Scheduler
 
 _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
-"""How long requests in flight may take when the server is stopped."""
+"""The time that requests in flight have to finish when the server stops."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a server listens."""
+    """The addresses that a server listens on."""
 
     grpc: str
     rest: str | None
@@ -59,26 +47,25 @@ class Addresses:
 
 @contextlib.asynccontextmanager
 async def running(flags: Flags) -> AsyncIterator[Addresses]:
-    """A server, from entry to exit. Models may still be loading: they are NOT_FOUND until then.
+    """A context with a running server. Models that are still loading are NOT_FOUND.
 
     Raises:
-      ServerStartError: a file says something that is not understood, or an address cannot be
-        listened on.
+      ServerStartError: a file contains a mistake, or an address is not available.
     """
-    _allow_many_connections()
+    _raise_file_limit()
     models = _models(flags)
     scheduler = _scheduler(flags)
     measured = Metrics()
-    requests = Requests(models, scheduler, measured)
-    server, healthy = _grpc_server(requests)
+    handler = RequestHandler(models, scheduler, measured, flags.request_slice_rows)
+    server, healthy = grpc_server.create(handler)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(scheduler.stop)
-        address = _listen(server, f"{flags.host}:{flags.port}", flags.ssl_config_file)
-        await _set_health(healthy, False)
+        address = grpc_server.listen(server, f"{flags.host}:{flags.port}", flags.ssl_config_file)
+        await grpc_server.set_health(healthy, False)
 
         def on_change(is_ready: bool) -> None:
-            asyncio.run_coroutine_threadsafe(_set_health(healthy, is_ready), loop)
+            asyncio.run_coroutine_threadsafe(grpc_server.set_health(healthy, is_ready), loop)
 
         models.start(on_change)
         stack.callback(models.stop)
@@ -89,17 +76,20 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         if flags.rest_api_port:
             rest_address = f"{flags.host}:{flags.rest_api_port}"
             path = _metrics_path(flags.monitoring_config_file)
-            timeout_s = flags.rest_api_timeout_in_ms / 1000
-            api = rest.application(requests, measured, timeout_s, path)
-            await stack.enter_async_context(_rest_server(api, flags.host, flags.rest_api_port))
+            application = api.application(
+                handler, measured, flags.rest_api_timeout_in_ms / 1000, path
+            )
+            await stack.enter_async_context(
+                rest_server.running(application, flags.host, flags.rest_api_port, GRACE_S)
+            )
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             stack.enter_context(_ConfigWatch(models, flags))
         yield Addresses(address, rest_address)
 
 
-def _models(flags: Flags) -> Models:
+def _models(flags: Flags) -> ModelRegistry:
     try:
-        return Models(
+        return ModelRegistry(
             _configured(flags),
             LoadOptions(
                 warm_up=flags.enable_model_warmup,
@@ -113,14 +103,14 @@ def _models(flags: Flags) -> Models:
         raise ServerStartError(f"{flags.model_config_file}: {error}") from error
     except PreconditionError as error:
         raise ServerStartError(
-            f"{flags.model_config_file}: {error}; nothing is, at the start: "
-            "--allow_version_labels_for_unavailable_models=true lets labels wait."
+            f"{flags.model_config_file}: {error}. At the start no version is; set "
+            "--allow_version_labels_for_unavailable_models=true to use labels."
         ) from error
 
 
 def _configured(flags: Flags) -> list[ServedModel]:
     if flags.model_config_file:
-        return model_config.parse(text_protos.model_server_config(flags.model_config_file))
+        return model_config.parse(config_files.model_server_config(flags.model_config_file))
     assert flags.model_base_path is not None
     return [ServedModel(flags.model_name, flags.model_base_path)]
 
@@ -130,105 +120,21 @@ def _scheduler(flags: Flags) -> Scheduler:
         return OneByOne()
     if flags.batching_parameters_file is None:
         return Batching(BatchingParameters())
-    message = text_protos.batching_parameters(flags.batching_parameters_file)
+    message = config_files.batching_parameters(flags.batching_parameters_file)
     return Batching(BatchingParameters.from_message(message))
 
 
 def _metrics_path(file: Path | None) -> str | None:
     if file is None:
         return None
-    config = text_protos.monitoring_config(file).prometheus_config
+    config = config_files.monitoring_config(file).prometheus_config
     return (config.path or metrics.DEFAULT_PATH) if config.enable else None
 
 
-def _grpc_server(requests: Requests) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    server = grpc.aio.server(
-        options=[
-            # Two servers on one port would share its requests without a word.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", codec.MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", codec.MAX_MESSAGE_BYTES),
-        ],
-    )
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        grpc_services.PredictionService(requests), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        grpc_services.ModelService(requests), server
-    )
-    names = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, service_descriptors.pool())
-    return server, healthy
-
-
-def _listen(server: grpc.aio.Server, address: str, ssl_config_file: Path | None) -> str:
-    try:
-        if ssl_config_file is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, _credentials(ssl_config_file))
-    except RuntimeError as error:
-        raise ServerStartError(
-            f"{address} cannot be listened on: another program has it; take another --port."
-        ) from error
-    return f"{address.rpartition(':')[0]}:{port}"
-
-
-def _credentials(file: Path) -> grpc.ServerCredentials:
-    config = text_protos.ssl_config(file)
-    if not config.server_key or not config.server_cert:
-        raise ServerStartError(f"{file}: server_key and server_cert are expected, as PEM texts.")
-    if config.client_verify and not config.custom_ca:
-        raise ServerStartError(f"{file}: client_verify needs custom_ca, whose clients are let in.")
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
-
-
-async def _set_health(healthy: health.aio.HealthServicer, is_ready: bool) -> None:
-    Status = health_pb2.HealthCheckResponse
-    for service in (health.OVERALL_HEALTH, PREDICTION_SERVICE, MODEL_SERVICE):
-        await healthy.set(service, Status.SERVING if is_ready else Status.NOT_SERVING)
-
-
-@contextlib.asynccontextmanager
-async def _rest_server(api: Starlette, host: str, port: int) -> AsyncIterator[None]:
-    """The REST API in a thread of its own, from entry to exit."""
-    config = uvicorn.Config(
-        api,
-        host,
-        port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=int(GRACE_S),
-    )
-    server = uvicorn.Server(config)
-    try:
-        socket = config.bind_socket()
-    except (OSError, SystemExit) as error:
-        raise ServerStartError(
-            f"{host}:{port} cannot be listened on: another program has it; take another "
-            "--rest_api_port."
-        ) from error
-    thread = threading.Thread(target=server.run, args=([socket],), name="rest", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, GRACE_S + 1)
-        socket.close()
-
-
 class _ConfigWatch(contextlib.AbstractContextManager[None]):
-    """Reads `--model_config_file` again and again; one that is not understood changes nothing."""
+    """Reads `--model_config_file` at intervals; a file with a mistake changes nothing."""
 
-    def __init__(self, models: Models, flags: Flags):
+    def __init__(self, models: ModelRegistry, flags: Flags):
         self._models = models
         self._flags = flags
         self._last = _configured(flags)
@@ -250,11 +156,11 @@ class _ConfigWatch(contextlib.AbstractContextManager[None]):
                     self._last = configs
             except ServingError as error:
                 _log.error("%s: %s", self._flags.model_config_file, error)
-            except Exception:  # a watcher that ends would go unnoticed
-                _log.exception("%s cannot be applied", self._flags.model_config_file)
+            except Exception:  # the watcher must not end
+                _log.exception("cannot apply %s", self._flags.model_config_file)
 
 
-def _allow_many_connections() -> None:
-    """Each is an open file, and the usual limit for these is 1,024."""
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and the usual limit is 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What Prometheus reads: TF Serving's metrics, with its names, labels and buckets."""
+"""Prometheus metrics, with TF Serving's names, labels and buckets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BUCKETS_US: Final = [10 * 1.8**power for power in range(33)]  # up to 20 minute
 
 
 class Metrics:
-    """Counts requests. Safe to call from several threads."""
+    """Counts requests. Thread-safe."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -30,7 +30,7 @@ class Metrics:
             buckets=_BUCKETS_US,
             registry=self._registry,
         )
-        # prometheus-client would add _total to the name of a counter.
+        # Not a prometheus_client.Counter, which adds _total to its name.
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
@@ -38,19 +38,19 @@ class Metrics:
         """Counts one request.
 
         Args:
-          model: the model's name; empty for one that is not served, so that nobody can
+          model: the model's name; empty for a model that is not served, so that clients cannot
             fill the memory with names.
           api: Predict, Classify, ...
           entry_point: GRPC or REST.
           status: the name of a gRPC status code, such as OK.
-          seconds: how long it took.
+          seconds: the duration.
         """
         with self._lock:
             self._counts[model, status] += 1
         self._latency.labels(model, api, entry_point).observe(seconds * 1e6)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         lines = [f"# HELP {_COUNT} The total number of requests.", f"# TYPE {_COUNT} counter"]
         with self._lock:
             counts = sorted(self._counts.items())

@@ -17,15 +17,16 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline import config, events, local_session
-from pipeline.config import PipelineConfig
-from pipeline.runners import local
-from pipeline.workspace import Workspace
+from pipeline.local import runner, session
+from pipeline.runs import events
+from pipeline.runs.workspace import Workspace
+from pipeline.settings import pipeline_config
+from pipeline.settings.pipeline_config import PipelineConfig
 
 RECIPE = ("trainer.train_images=2000", "trainer.epochs=1", "serving.sample_requests=0")
 REPORTED = (
     "robustness.min_accuracy={}",
-    *(f"evaluation.{name}=report" for name in config.EvaluationConfig.model_fields),
+    *(f"evaluation.{name}=report" for name in pipeline_config.EvaluationConfig.model_fields),
 )
 CLEAN = ("robustness.strengths={}",)
 RESULT = Path("bench-evaluator.json")
@@ -64,15 +65,15 @@ def _measure(name: str, overrides: list[str], workspace: Workspace) -> dict[str,
 def _run(
     overrides: list[str], workspace: Workspace, until: str | None
 ) -> tuple[PipelineConfig, dict[str, float]]:
-    settings = config.load("local", [*RECIPE, *REPORTED, *overrides])
-    data = local_session.prepare_data(settings.data, None, Console())
+    settings = pipeline_config.load("local", [*RECIPE, *REPORTED, *overrides])
+    data = session.prepare_data(settings.data, None, Console())
     took: dict[str, float] = {}
 
     def on_event(event: events.Event) -> None:
         if isinstance(event, events.NodeChanged) and event.state == "done":
             took[event.node] = event.seconds
 
-    record = local.run(settings, workspace, data, local.new_run_id(), on_event, until=until)
+    record = runner.run(settings, workspace, data, runner.new_run_id(), on_event, until=until)
     if record.exit_code:
         raise SystemExit(f"{record.message}")
     return settings, took

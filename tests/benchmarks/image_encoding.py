@@ -23,10 +23,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 from rich.table import Table
 
-from components import idx_example_gen, idx_format
-from components.idx_format import ImagesAndLabels
-from pipeline import data
-from pipeline.runners.local import BEAM_RUNNER
+from components import idx_example_gen
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
+from pipeline.local import dataset_source
+from pipeline.local.runner import BEAM_RUNNER
 from trainer import features
 
 IMAGES = 20_000
@@ -102,4 +103,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else data.cache_folder())
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else dataset_source.cache_folder())

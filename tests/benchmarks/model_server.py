@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from tensorflow_serving.apis import predict_pb2
 
-from components import atomic_pusher, idx_format
+from components import atomic_pusher
+from components.images import idx_format
 from serving import codec, launcher
 from serving.client import Client
 from serving.launcher import ServerKind

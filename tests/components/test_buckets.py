@@ -16,8 +16,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components import anomaly_gate, curated_schema, idx_example_gen
-from components.idx_format import ImagesAndLabels
-from pipeline.runners.local import BEAM_RUNNER
+from components.images.idx_format import ImagesAndLabels
+from pipeline.local.runner import BEAM_RUNNER
 from trainer import features
 
 

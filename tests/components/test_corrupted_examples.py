@@ -10,9 +10,9 @@ import tensorflow as tf
 from doubles import artifacts
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import corruptions
 from components.corrupted_examples import CorruptedExamples
-from components.idx_format import ImagesAndLabels
+from components.images import corruptions
+from components.images.idx_format import ImagesAndLabels
 from trainer import features
 
 STRENGTHS = {"translate": [1, 2], "shot_noise": [5]}

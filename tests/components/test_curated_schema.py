@@ -5,13 +5,13 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components import curated_schema
-from pipeline import config
+from pipeline.settings import pipeline_config
 from trainer import features
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", pipeline_config.shipped())
 def test_every_shipped_schema_names_what_an_example_holds(name: str) -> None:
-    schema = text_format.Parse(config.load(name).validation.schema_text, schema_pb2.Schema())
+    schema = text_format.Parse(pipeline_config.load(name).validation.schema_text, schema_pb2.Schema())
     assert {feature.name for feature in schema.feature} == {
         features.INDEX,
         features.IMAGE,

@@ -19,11 +19,12 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
-from components import idx_format
 from components.anomaly_gate import AnomaliesFoundError
-from components.idx_format import ImagesAndLabels
-from pipeline import config, graph
-from pipeline.runners.local import BEAM_RUNNER
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
+from pipeline.graph import dag
+from pipeline.local.runner import BEAM_RUNNER
+from pipeline.settings import pipeline_config
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, Pixels], tuple[Pixels, Pixels]]
@@ -31,9 +32,9 @@ Change = Callable[[Pixels, Pixels], tuple[Pixels, Pixels]]
 
 def _validate(folder: Path, digits_config: Path, scratch: Path, *overrides: str) -> None:
     connection = metadata.sqlite_metadata_connection_config(str(scratch / "metadata.sqlite"))
-    places = graph.Places(str(folder), str(scratch / "artifacts"), str(scratch / "serving"))
-    pipeline = graph.create_pipeline(
-        config.load(digits_config, overrides), places, [BEAM_RUNNER], connection
+    places = dag.Places(str(folder), str(scratch / "artifacts"), str(scratch / "serving"))
+    pipeline = dag.create_pipeline(
+        pipeline_config.load(digits_config, overrides), places, [BEAM_RUNNER], connection
     )
     ir = compiler.Compiler().compile(pipeline)
     up_to_the_gate = pipeline_pb2.PartialRun(to_nodes=["AnomalyGate"])

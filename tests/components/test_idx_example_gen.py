@@ -12,8 +12,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from tfx.components.example_gen import utils
 from tfx.types import standard_component_specs as specs
 
-from components import idx_example_gen, idx_format
-from pipeline.runners.local import BEAM_RUNNER
+from components import idx_example_gen
+from components.images import idx_format
+from pipeline.local.runner import BEAM_RUNNER
 from trainer import features
 
 

@@ -9,8 +9,8 @@ from doubles import artifacts
 from tfx.types import standard_artifacts
 
 from components import anomaly_gate, image_validator
-from components.idx_format import ImagesAndLabels
 from components.image_validator import ImageValidator
+from components.images.idx_format import ImagesAndLabels
 
 Splits = dict[str, ImagesAndLabels]
 

@@ -12,8 +12,9 @@ from doubles import artifacts
 from tensorflow.core.protobuf import saved_model_pb2
 from tfx.types import standard_artifacts
 
-from components import ingested, server_validator
-from components.idx_format import ImagesAndLabels
+from components import server_validator
+from components.images import example_split
+from components.images.idx_format import ImagesAndLabels
 from components.server_validator import ServerValidator
 from serving import launcher, warm_up_file
 from serving.errors import ServingError
@@ -102,8 +103,8 @@ def test_a_model_that_a_server_cannot_load_is_refused(
     assert "Could not find variable" in reason
 
 
-def _sample(examples: standard_artifacts.Examples) -> ingested.Split:
-    return ingested.read(examples, "test").take(np.arange(4))
+def _sample(examples: standard_artifacts.Examples) -> example_split.Split:
+    return example_split.read(examples, "test").take(np.arange(4))
 
 
 def test_other_answers_than_the_evaluated_models_are_refused(
@@ -129,7 +130,7 @@ def test_other_answers_than_the_evaluated_models_are_refused(
 def test_the_sample_is_spread_over_the_split(
     examples: standard_artifacts.Examples, test_digits: ImagesAndLabels
 ) -> None:
-    split = ingested.read(examples, "test")
+    split = example_split.read(examples, "test")
     sample = server_validator.choose(split, 4)
     assert sample.indices.tolist() == [0, 99, 199, 299]
     np.testing.assert_array_equal(sample.images, test_digits.images[[0, 99, 199, 299]])

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components import idx_format
+from components.images import idx_format
 
 HERE = Path(__file__).parent / "digits"
 

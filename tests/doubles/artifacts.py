@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.idx_example_gen import make_examples
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 
 
 def examples(

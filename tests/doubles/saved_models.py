@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from components import idx_format
+from components.images import idx_format
 
 
 def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> None:
@@ -16,10 +16,10 @@ def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> N
     from tensorflow_metadata.proto.v0 import schema_pb2
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-    from pipeline import config
+    from pipeline.settings import pipeline_config
     from trainer import features, preprocessing
 
-    schema = text_format.Parse(config.load().validation.schema_text, schema_pb2.Schema())
+    schema = text_format.Parse(pipeline_config.load().validation.schema_text, schema_pb2.Schema())
     spec = {
         key: value
         for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()

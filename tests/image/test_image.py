@@ -14,8 +14,9 @@ import yaml
 from doubles import mlmd_server
 from kfp import components, local
 
-from pipeline import cluster, config
-from pipeline.runners import kubeflow
+from pipeline.kubeflow import compiler
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.settings import pipeline_config
 from serving import launcher, version_folders
 from serving.client import Client
 
@@ -74,14 +75,14 @@ def test_the_pipeline_runs_in_it(
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)  # the containers' user is another one
     with mlmd_server.running(tmp_path / "metadata.sqlite") as port:
-        settings = cluster.load(
+        settings = cluster_config.load(
             overrides=[
                 f"image={image}",
                 f"storage.root={volume}",
                 f"metadata={{store='grpc', host='127.0.0.1', port={port}}}",
             ]
         )
-        pipeline = kubeflow.compile_pipeline(config.load(digits_config), settings)
+        pipeline = compiler.compile_pipeline(pipeline_config.load(digits_config), settings)
         specification = next(yaml.safe_load_all(pipeline.yaml))
         (container, *_) = specification["deploymentSpec"]["executors"].values()
         mount = docker.types.Mount(str(volume), str(volume), type="bind")

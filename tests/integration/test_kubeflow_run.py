@@ -20,10 +20,11 @@ from doubles.kfp_backend import Task
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from components import idx_format
-from components.idx_format import ImagesAndLabels
-from pipeline import cluster, config
-from pipeline.runners import kubeflow
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
+from pipeline.kubeflow import compiler
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.settings import pipeline_config
 from serving import launcher, version_folders
 from serving.client import Client
 
@@ -71,13 +72,13 @@ class Cluster:
         shutil.copytree(digits, self.volume / "data")
 
     def compile(self, *overrides: str) -> str:
-        settings = cluster.load(
+        settings = cluster_config.load(
             overrides=[
                 f"storage.root={self.volume}",
                 f"metadata={{store='grpc', host='127.0.0.1', port={self.metadata_port}}}",
             ]
         )
-        return kubeflow.compile_pipeline(config.load(self._config, overrides), settings).yaml
+        return compiler.compile_pipeline(pipeline_config.load(self._config, overrides), settings).yaml
 
     def backend(self, pipeline: str, **options: object) -> kfp_backend.Backend:
         volumes = {"mnist-tfx": self.volume}

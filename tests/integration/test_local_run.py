@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from doubles import browser
 
-from components import idx_format
-from components.idx_format import ImagesAndLabels
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
 from components.report import run_page
-from pipeline.workspace import RunRecord, Workspace
+from pipeline.runs.workspace import RunRecord, Workspace
 
 PROJECT = Path(__file__).parents[2]
 TIMEOUT_S = 600

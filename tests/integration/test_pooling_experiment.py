@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from doubles import browser
 
-from components.evaluation_results import Evaluation, Scores, SliceScores
-from components.evaluation_slices import Slice
-from pipeline import pooling_comparison
-from pipeline.pooling_comparison import Trained
-from pipeline.workspace import Workspace
+from components.evaluation.results import Evaluation, Scores, SliceScores
+from components.evaluation.slices import Slice
+from pipeline.experiments import pooling_comparison
+from pipeline.experiments.pooling_comparison import Trained
+from pipeline.runs.workspace import Workspace
 
 TIMEOUT_S = 600
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from components import idx_format
-from components.idx_format import ImagesAndLabels
-from pipeline import config, data, events
-from pipeline.lineage import Lineage
-from pipeline.runners import local
-from pipeline.workspace import RunRecord, Workspace
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
+from pipeline.local import dataset_source, runner
+from pipeline.runs import events
+from pipeline.runs.lineage import Lineage
+from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.settings import pipeline_config
 
 # The spans are of 200 and 100 images: their shares differ by chance.
 OVERRIDES = (
@@ -76,8 +77,8 @@ class Runner:
         self.workspace, self.spans, self._config = workspace, spans, digits_config
 
     def __call__(self, span: int | str, until: str = "Trainer") -> RunRecord:
-        settings = config.load(self._config, [*OVERRIDES, f"data.span={span}"])
-        folder = data.prepare_span(self.spans, settings.data.span_folder, settings.data.span)
+        settings = pipeline_config.load(self._config, [*OVERRIDES, f"data.span={span}"])
+        folder = dataset_source.prepare_span(self.spans, settings.data.span_folder, settings.data.span)
         self.trained_on = 0
 
         def on_event(event: events.Event) -> None:
@@ -85,8 +86,8 @@ class Runner:
                 cost = Path(event.model_run) / "cost.json"
                 self.trained_on = json.loads(cost.read_text())["images"]
 
-        run_id = local.new_run_id()
-        return local.run(settings, self.workspace, folder, run_id, on_event, until=until)
+        run_id = runner.new_run_id()
+        return runner.run(settings, self.workspace, folder, run_id, on_event, until=until)
 
     def count(self, component: str, type_name: str) -> int:
         """How many artifacts of a type a component has made."""
@@ -158,5 +159,5 @@ def test_the_command_runs_a_span_to_its_end(run: Runner, spans: Path, digits_con
 
 
 def test_a_span_that_is_not_there_is_named(spans: Path) -> None:
-    with pytest.raises(data.DataError, match=r"has no span-7: the spans in it are 1, 2, 3, 4\."):
-        data.prepare_span(spans, "span-{SPAN}", 7)
+    with pytest.raises(dataset_source.DataError, match=r"has no span-7: the spans in it are 1, 2, 3, 4\."):
+        dataset_source.prepare_span(spans, "span-{SPAN}", 7)

@@ -10,11 +10,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline import cluster
-from pipeline.settings_file import Section
-from pipeline.task_config import Toleration
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.kubeflow.cluster.task_config import Toleration
+from pipeline.settings.toml_settings import Section
 
-DEPLOY = Path(cluster.__file__).parent / "deploy"
+DEPLOY = Path(pipeline.__file__).parent / "deploy"
 SERVING = "../../serving/deploy/kubernetes"
 KUBERNETES = "1.31"
 
@@ -75,7 +75,7 @@ def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
         "mnist-tfx-model-server"
     }
     (secret,) = (m for m in built if m["kind"] == "Secret")
-    assert secret["metadata"]["name"] == cluster.load().metadata.secret  # type: ignore[union-attr]
+    assert secret["metadata"]["name"] == cluster_config.load().metadata.secret  # type: ignore[union-attr]
     assert set(secret["data"]) == {"username", "password", "root-password"}
     for manifest in built:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
@@ -115,12 +115,12 @@ def test_the_account_may_read_two_objects_and_report_results() -> None:
 
 
 def test_the_shipped_clusters_file_fits_the_manifests() -> None:
-    loaded = cluster.load()
+    loaded = cluster_config.load()
     assert _kustomization()["namespace"] == loaded.namespace
     _named("ServiceAccount", loaded.service_account)
     _named("PersistentVolumeClaim", loaded.storage.pvc)
     store = loaded.metadata
-    assert isinstance(store, cluster.MysqlStoreConfig)
+    assert isinstance(store, cluster_config.MysqlStoreConfig)
     assert [found["name"] for found in _kustomization()["secretGenerator"]] == [store.secret]
     ports = _named("Service", store.host)["spec"]["ports"]
     assert [port["port"] for port in ports] == [store.port]
@@ -153,8 +153,8 @@ def _sections(section: type[Section]) -> set[type[Section]]:
 
 def test_every_key_of_the_clusters_file_is_in_the_documentation() -> None:
     text = (DEPLOY / "README.md").read_text()
-    sections = _sections(cluster.ClusterConfig)
-    assert {Toleration, cluster.GrpcStoreConfig} <= sections
+    sections = _sections(cluster_config.ClusterConfig)
+    assert {Toleration, cluster_config.GrpcStoreConfig} <= sections
     for section in sections:
         for key in section.model_fields:
             assert any(form in text for form in (f"`{key}`", f"`{key}.", f".{key}`")), key

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 from serving import images
 from serving.errors import InvalidRequestError
 from serving.images import Polarity

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from serving import codec
 from serving.client import Client
-from serving.server import json_values
+from serving.server.rest import json_values
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

@@ -27,10 +27,10 @@ from doubles.model_server import (
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from components import atomic_pusher
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 from serving import codec, version_folders
 from serving.client import Client
-from serving.server import text_protos
+from serving.server import config_files
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 
@@ -121,7 +121,7 @@ def _error(server: Server, version: int) -> str:
 def _reload(server: Server, text: str) -> model_management_pb2.ReloadConfigResponse:
     path = server.folder / "reload.config"
     path.write_text(text)
-    config = text_protos.model_server_config(path)
+    config = config_files.model_server_config(path)
     request = model_management_pb2.ReloadConfigRequest(config=config)
     return server.model.HandleReloadConfigRequest(request, timeout=TIMEOUT_S)
 

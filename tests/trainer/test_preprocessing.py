@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 from trainer import features, preprocessing
 
 

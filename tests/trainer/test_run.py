@@ -15,7 +15,7 @@ import tensorflow_transform as tft
 from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 from trainer import dataset, features, model, run
 from trainer.hparams import HyperParameters
 

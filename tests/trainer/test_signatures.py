@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components import idx_example_gen
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 from trainer import features
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from doubles import browser
 
-from components.evaluation_gates import ACCURACY, Gate
-from components.evaluation_results import Evaluation, Interval, Scores, SliceScores
-from components.evaluation_slices import Slice
-from components.idx_format import ImagesAndLabels
+from components.evaluation.gates import ACCURACY, Gate
+from components.evaluation.results import Evaluation, Interval, Scores, SliceScores
+from components.evaluation.slices import Slice
+from components.images.idx_format import ImagesAndLabels
 from components.report import run_page
 from components.report.data_facts import Check, DataFacts, SplitFacts
 from components.report.model_facts import Mistake, ModelFacts

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

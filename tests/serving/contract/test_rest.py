@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from doubles.model_server import Server
 
-from components.idx_format import ImagesAndLabels
+from components.images.idx_format import ImagesAndLabels
 
 DIGITS = "/v1/models/mnist"
 TOY = "/v1/models/toy"

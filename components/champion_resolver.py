@@ -1,0 +1,80 @@
+"""ChampionResolver: the model that a new one is compared with, which is the served one.
+
+TFX's LatestBlessedModelStrategy would pass a model that was blessed in the last run to the
+Evaluator as its own champion: an unchanged second run would evaluate and push the same model
+again. Here the candidate is excluded, so that an unchanged run resolves unchanged inputs and is
+cached. The champion is the model that was *pushed* last, not the one that was trained last; they
+differ after an older recipe has run again. After a roll-back it is the version that is served
+again.
+"""
+
+from __future__ import annotations
+
+import ml_metadata as mlmd
+from tfx.dsl.components.common import resolver
+from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
+from tfx.dsl.io import fileio
+from tfx.types import Channel
+from tfx.types.artifact import Artifact
+from tfx.types.channel import BaseChannel
+from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+
+from components.names import artifact_properties as properties
+from components.names.node_ids import NodeId
+
+MODEL, PUSHED_MODEL, CANDIDATE = "model", "pushed_model", "candidate"
+
+
+def served_model(candidate: BaseChannel) -> resolver.Resolver:
+    """The node that resolves the champion of `candidate`; its output MODEL may be empty."""
+    channels = {
+        MODEL: Channel(type=Model),
+        PUSHED_MODEL: Channel(type=PushedModel),
+        CANDIDATE: candidate,
+    }
+    return resolver.Resolver(strategy_class=ChampionStrategy, **channels).with_id(
+        NodeId.CHAMPION_RESOLVER
+    )
+
+
+def latest_blessed_model(candidate: BaseChannel) -> resolver.Resolver:
+    """TFX's own choice, for Vertex AI, which takes no custom strategy.
+
+    It ignores the candidate, and may choose it.
+    """
+    return resolver.Resolver(
+        strategy_class=latest_blessed_model_strategy.LatestBlessedModelStrategy,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id(NodeId.CHAMPION_RESOLVER)
+
+
+class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
+    """Chooses the newest pushed model that is not the candidate; nothing if there is none.
+
+    A version whose folder is gone was rolled back or removed. The channels are MODEL (all models
+    of the pipeline), PUSHED_MODEL (all results of AtomicPusher) and CANDIDATE (the model of this
+    run).
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[Artifact]]
+    ) -> dict[str, list[Artifact]]:
+        """TFX's entry point: chooses from the artifacts of each channel, newest version first."""
+        candidates = {artifact.id for artifact in input_dict[CANDIDATE]}
+        models = {artifact.id: artifact for artifact in input_dict[MODEL]}
+        pushes = [
+            push
+            for push in input_dict[PUSHED_MODEL]
+            if push.get_int_custom_property(properties.PUSHED)
+        ]
+        pushes.sort(
+            key=lambda push: -int(push.get_string_custom_property(properties.PUSHED_VERSION))
+        )
+        for push in pushes:
+            model_id = push.get_int_custom_property(properties.MODEL_ID)
+            if model_id not in models or model_id in candidates:
+                continue
+            if fileio.exists(push.get_string_custom_property(properties.PUSHED_DESTINATION)):
+                return {MODEL: [models[model_id]], PUSHED_MODEL: [push], CANDIDATE: []}
+        return {MODEL: [], PUSHED_MODEL: [], CANDIDATE: []}

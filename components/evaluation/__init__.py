@@ -1,0 +1,1 @@
+"""The evaluation: slices, metrics, gates, and reading TFMA's results."""

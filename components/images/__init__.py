@@ -1,0 +1,1 @@
+"""Images as data: the IDX format, ingested examples, corruptions."""

@@ -1,0 +1,1 @@
+"""Names that several modules share: nodes, splits, artifact properties. Standard library only."""

@@ -1,0 +1,1 @@
+"""Data validation: the validators' names, the anomalies that they record, checks of images."""

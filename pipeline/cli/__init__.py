@@ -1,0 +1,1 @@
+"""The command line, `mnist-tfx`: commands parse arguments and delegate."""

@@ -1,0 +1,287 @@
+"""`mnist-tfx`: the commands of a single machine, and the translation of errors to exit codes.
+
+Exit codes: `pipeline/settings/errors.py`. Imports that only some commands need are within these
+commands, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli import kubeflow_commands, review_commands
+from pipeline.cli.options import (
+    DEFAULT_ROOT,
+    ConfigOption,
+    DataOption,
+    NameOption,
+    RootOption,
+    SetOption,
+    SpanOption,
+    with_span,
+)
+from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
+from serving.errors import ServingError
+from serving.images import Polarity
+from serving.launcher import ServerKind
+
+app = typer.Typer(
+    help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it, submit it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(kubeflow_commands.app)
+app.add_typer(review_commands.app)
+console = Console()
+
+_CONNECT_TIMEOUT_S = 2.0
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"mnist-tfx {importlib.metadata.version('mnist-tfx')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def run(
+    config: ConfigOption = "local",
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    span: SpanOption = None,
+) -> None:
+    """Run the pipeline, push the model, and send it a few test images."""
+    from pipeline.local import session
+    from pipeline.settings import pipeline_config
+
+    settings = pipeline_config.load(config, with_span(overrides, span))
+    exit_code = session.run(settings, root.resolve(), data_dir, console)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def data(
+    config: ConfigOption = "local",
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    into: Annotated[
+        Path | None, typer.Option(help="The folder to download into, instead of the cache.")
+    ] = None,
+    span: SpanOption = None,
+) -> None:
+    """Download the data set, or check the one in a folder; prints the folder."""
+    from pipeline.local import session
+    from pipeline.settings import pipeline_config
+
+    settings = pipeline_config.load(config, with_span(overrides, span))
+    if data_dir and into:
+        raise ConfigError("--data-dir checks a folder and --into fills one; give only one of them.")
+    folder = session.prepare_data(settings.data, data_dir, console, into)
+    console.print(str(folder), highlight=False, soft_wrap=True)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+    host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The gRPC port; 0 for a free one.")] = 8500,
+    server: Annotated[
+        ServerKind | None,
+        typer.Option(help="The server to start; the default is the first available."),
+    ] = None,
+) -> None:
+    """Serve the newest pushed model until interrupted; new versions are loaded automatically.
+
+    Further flags of TF Serving may follow, such as --rest_api_port=8501 --enable_batching.
+    """
+    from pipeline.local import session
+
+    exit_code = session.serve(root.resolve(), name, host, port, console, context.args, server)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N."),
+    ],
+    address: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8500",
+    name: NameOption = "mnist",
+    data_dir: DataOption = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds.")] = 10.0,
+    polarity: Annotated[
+        Polarity,
+        typer.Option(help="The colours of ink and paper; auto decides by the picture's edge."),
+    ] = Polarity.AUTO,
+    version: Annotated[int | None, typer.Option(min=0, help="The version to ask.")] = None,
+    label: Annotated[str | None, typer.Option(help="The label of the version to ask.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Connect with TLS; the PEM file of the authority.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="The client's own certificate, PEM; requires --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of --certificate, PEM.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a running server which digits these images show."""
+    from pipeline.local import sample_requests
+    from serving.client import Client, Tls
+
+    if bool(certificate) != bool(key) or (certificate and not ca):
+        raise ConfigError(
+            "--certificate requires --key and --ca, and --key requires --certificate."
+        )
+    samples = sample_requests.read(inputs, data_dir, polarity)
+    _check_server(address)
+    tls = Tls(ca, certificate, key) if ca else None
+    with Client(address, name, timeout_s, tls) as client:
+        answers = [
+            answer
+            for sample in samples
+            for answer in sample_requests.send(client, sample, version, label)
+        ]
+    if as_json:
+        print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
+    else:
+        from pipeline.view import run_view
+
+        console.print(run_view.answers_table(answers))
+
+
+def _check_server(address: str) -> None:
+    """Raises PipelineError at once if nothing listens, which a client would retry for long."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise ConfigError(f"--address {address}: expected HOST:PORT.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PipelineError(
+            f"no model server listens at {address} ({reason}); start one with `mnist-tfx serve`, "
+            "or give another --address."
+        ) from error
+
+
+@app.command()
+def status(root: RootOption = DEFAULT_ROOT) -> None:
+    """Show the runs in a workspace, and the versions that they pushed."""
+    from pipeline.runs.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    records = workspace.records()
+    if not records:
+        raise PipelineError(f"{workspace.root} contains no run; start one with `mnist-tfx run`.")
+    table = Table(title=f"runs in {workspace.root}", title_justify="left")
+    for heading in ("run", "pipeline", "result", "accuracy", "version", "took"):
+        table.add_column(heading)
+    for record in records:
+        outcome = record.outcome
+        pushed = Path(outcome.pushed) if outcome and outcome.pushed else None
+        version = f"{pushed.name}{'' if pushed.is_dir() else ' (removed)'}" if pushed else "-"
+        table.add_row(
+            record.run_id,
+            record.pipeline,
+            record.result,
+            f"{outcome.accuracy:.4f}" if outcome else "-",
+            version,
+            f"{record.seconds:.0f} s",
+        )
+    console.print(table)
+    if records[-1].message:
+        console.print(f"The last run: {records[-1].message}", highlight=False)
+
+
+@app.command()
+def models(
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the pushed versions: their results, and their origin."""
+    from pipeline.runs import releases
+    from pipeline.runs.workspace import Workspace
+    from pipeline.view import run_view
+
+    workspace = Workspace(root.resolve())
+    found = releases.releases(workspace, name)
+    if not found:
+        raise PipelineError(
+            f"{workspace.serving(name)} contains no pushed model; run `mnist-tfx run` first, or "
+            "choose another folder with --root."
+        )
+    if as_json:
+        print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
+    else:
+        console.print(run_view.releases_table(found))
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        int | None,
+        typer.Argument(help="The version to serve; the default is the one before the served one."),
+    ] = None,
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+) -> None:
+    """Serve an earlier version again, at once and without training; or undo a roll-back."""
+    from pipeline.runs import releases
+    from pipeline.runs.workspace import Workspace
+
+    before, after = releases.roll_back(Workspace(root.resolve()), name, version)
+    if before == after:
+        console.print(f"{name}: version {after} is already served", highlight=False)
+    else:
+        console.print(f"{name}: version {after} is served instead of {before}", highlight=False)
+
+
+def main() -> None:
+    """The console script: expected errors become one line and an exit code."""
+    # As for Ctrl-C, so that child processes are stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except (PipelineError, ServingError) as error:
+        exit_code = getattr(error, "exit_code", ExitCode.FAILED)
+        print(f"mnist-tfx: {error}", file=sys.stderr)
+        sys.exit(exit_code)
+    except SystemExit as ended:
+        if ended.code == ExitCode.INTERRUPTED:  # typer converts KeyboardInterrupt to this
+            print("mnist-tfx: interrupted.", file=sys.stderr)
+        raise
+    except Exception as error:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="mnist-tfx-", suffix=".txt", delete=False
+        ) as details:
+            traceback.print_exc(file=details)
+        print(f"mnist-tfx: unexpected error: {error} (details: {details.name})", file=sys.stderr)
+        sys.exit(ExitCode.FAILED)

@@ -1,0 +1,163 @@
+"""The commands for review: report, lineage, schema, experiment."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.cli.options import (
+    DEFAULT_ROOT,
+    ConfigOption,
+    DataOption,
+    NameOption,
+    RootOption,
+    SetOption,
+)
+from pipeline.settings.errors import ConfigError, PipelineError
+from pipeline.view import native_output
+
+if TYPE_CHECKING:
+    from pipeline.runs.schema_review import Review
+
+app = typer.Typer()
+schema = typer.Typer(help="A corrected schema for review, after an intended change of the data.")
+app.add_typer(schema, name="schema", no_args_is_help=True)
+experiment = typer.Typer(help="Compare recipes at equal training cost.")
+app.add_typer(experiment, name="experiment", no_args_is_help=True)
+console = Console()
+
+
+@app.command()
+def report(
+    root: RootOption = DEFAULT_ROOT,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", help="The run; the default is the last run with a report."),
+    ] = None,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report, or open it."""
+    from pipeline.runs.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    found = [
+        record.outcome.report
+        for record in workspace.records()
+        if record.outcome and record.outcome.report and run_id in (None, record.run_id)
+    ]
+    if not found:
+        subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
+        raise PipelineError(
+            f"{subject} contains no report; a run that reaches the Evaluator writes one."
+        )
+    path = Path(found[-1])
+    if not path.exists():
+        raise PipelineError(f"{path} was deleted; run the pipeline again.")
+    console.print(str(path), highlight=False, soft_wrap=True)
+    if is_opened and not webbrowser.open(path.as_uri()):
+        raise PipelineError("no browser was found; open the file above yourself.")
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_VERSION|ARTIFACT",
+            help="A pushed version, or the id or path of an artifact.",
+        ),
+    ],
+    root: RootOption = DEFAULT_ROOT,
+    name: NameOption = "mnist",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_dot: Annotated[bool, typer.Option("--dot", help="Print Graphviz' DOT language.")] = False,
+) -> None:
+    """Show the lineage of a pushed version or an artifact, back to the data files."""
+    from pipeline.runs import lineage_tree
+    from pipeline.runs.workspace import Workspace
+
+    if as_json and as_dot:
+        raise ConfigError("--json and --dot exclude each other; give only one of them.")
+    graph = lineage_tree.find(Workspace(root.resolve()), name, what)
+    if as_json:
+        print(json.dumps(graph.to_json(), indent=1))
+    elif as_dot:
+        print(graph.to_dot())
+    else:
+        # Wide, so that no path is truncated.
+        Console(width=10_000).print(lineage_tree.tree(graph), highlight=False)
+
+
+@schema.command()
+def diff(
+    config: ConfigOption = "local", overrides: SetOption = None, root: RootOption = DEFAULT_ROOT
+) -> None:
+    """Show how the schema must change for the last run's data to pass."""
+    _review(config, overrides, root)
+
+
+@schema.command()
+def update(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
+    config: ConfigOption = "local",
+    overrides: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    overwrite: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write the corrected schema to a file, for review and for validation.schema."""
+    found = _review(config, overrides, root)
+    if not found.diff:
+        console.print("Nothing was written: the schema fits the data of the last run.")
+        return
+    from pipeline.runs import schema_review
+
+    schema_review.write(found.after, output, overwrite)
+    console.print(
+        f"wrote {output}; review it, and set validation.schema to it in the configuration.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _review(config: str, overrides: list[str] | None, root: Path) -> Review:
+    """Prints the changes."""
+    from pipeline.runs.workspace import Workspace
+    from pipeline.settings import pipeline_config
+
+    settings = pipeline_config.load(config, overrides or ())
+    with native_output.muted():
+        from pipeline.runs import schema_review
+    found = schema_review.review(settings, Workspace(root.resolve()))
+    print(found.diff or f"The schema fits the data ({found.data}).")
+    if found.class_balance:
+        print(
+            "The shares of the classes differ from validation.class_balance by more than "
+            "max_share_change. If the change is intended, set:\n"
+            f"  class_balance = {list(found.class_balance)}"
+        )
+    return found
+
+
+@experiment.command()
+def pooling(
+    config: ConfigOption = "local",
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    seeds: Annotated[str, typer.Option(help="The seeds to train with, such as 1,2,3.")] = "1,2",
+) -> None:
+    """Train with max and with average pooling, and compare accuracy, robustness and cost."""
+    from pipeline.experiments import pooling
+    from pipeline.settings import pipeline_config
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {seeds}: expected numbers, such as 1,2,3.") from None
+    settings = pipeline_config.load(config, overrides or ())
+    pooling.run(settings, root.resolve(), data_dir, numbers, console)

@@ -1,0 +1,1 @@
+"""Experiments that compare recipes at equal training cost."""

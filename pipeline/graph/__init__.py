@@ -1,0 +1,1 @@
+"""The TFX graph: nodes, gates, evaluation configuration, and the digests in cache keys."""

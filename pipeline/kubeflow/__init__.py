@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines and Vertex AI: compile, submit, follow, schedule, run one task."""

@@ -1,0 +1,1 @@
+"""The cluster file: how tasks run on Kubernetes."""

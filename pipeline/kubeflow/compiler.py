@@ -1,0 +1,242 @@
+"""Compiles the graph for open-source Kubeflow Pipelines v2.
+
+Every TFX node becomes one plain container task that runs TFX's own launcher for that node
+(`node.py`). Resolvers, cache and lineage are therefore TFX's. KFP decides when and where a task
+runs, and retries it; KFP's own cache is off.
+"""
+
+# No `from __future__ import annotations`: KFP reads the annotations as objects.
+
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf import json_format
+from kfp import compiler, dsl, kubernetes
+from tfx.dsl.compiler import compiler as tfx_compiler
+from tfx.orchestration.data_types import RuntimeParameter
+
+from components.idx_example_gen import IdxExampleGen
+from pipeline.graph import dag
+from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.code_digest import SourceTree
+from pipeline.kubeflow import node, node_slice, views
+from pipeline.kubeflow.cluster.cluster_config import ClusterConfig, MysqlStoreConfig
+from pipeline.kubeflow.cluster.task_config import TaskConfig
+from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
+from pipeline.settings.errors import ConfigError
+from pipeline.settings.pipeline_config import PipelineConfig
+
+# KFP's driver gets the specification of a task as one argument of a process; this is Linux's limit
+# of an argument (MAX_ARG_STRLEN).
+LARGEST_TASK_BYTES: Final = 131_071
+# The API server's limit of an uploaded pipeline is 32 MiB. The workflow made from it is larger, and
+# etcd's limit of a workflow is about 1.5 MiB.
+LARGEST_PIPELINE_BYTES: Final = 512 * 1024
+RETRY_WINDOW_S: Final = 3600  # from the first start of a task; KFP's maximum
+
+
+def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:
+    """The pipeline as KFP's YAML; the same configuration and code give the same bytes.
+
+    The KFP pipeline has these parameters:
+      pipeline_root: the folder of the artifacts, a path or the URI of a bucket.
+      data: the folder with the four IDX files.
+      recipe: changes of `config.trainer` for this run, such as {"epochs": 2}.
+
+    Raises:
+      ConfigError: the result is too large for KFP.
+    """
+    storage = cluster.storage
+    data = storage.folder(storage.data)
+    pipeline = dag.create_pipeline(
+        config,
+        dag.Folders(
+            data=RuntimeParameter(node.DATA, str, data),
+            artifacts=storage.artifacts,
+            serving=storage.serving(config.name),
+        ),
+        beam_args=[BEAM_RUNNER],
+    )
+    ir = tfx_compiler.Compiler().compile(pipeline)
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    code = SourceTree().digest_of_everything()
+
+    @dsl.pipeline(name=config.name, description=f"The TFX pipeline {config.name}.")
+    def kfp_pipeline(
+        pipeline_root: str = storage.artifacts,
+        data: str = data,
+        recipe: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    ) -> None:
+        given = {"pipeline_root": pipeline_root, "data": data, "recipe": recipe}
+        given["run_id"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        tasks: dict[str, dsl.PipelineTask] = {}
+        for node_id, tfx_node in nodes.items():
+            parameters = _parameters(tfx_node.node_info.type.name)
+            component = _component(
+                node_id,
+                cluster.image,
+                parameters,
+                ["--code-digest", code, "--node", node_slice.encode(ir, node_id)],
+            )
+            task = component(**{name: given[name] for name in parameters})
+            task.set_display_name(node_id)
+            task.after(*(tasks[upstream] for upstream in tfx_node.upstream_nodes))
+            _configure(task, cluster, cluster.task(node_id))
+            tasks[node_id] = task
+
+    text = _to_yaml(kfp_pipeline)
+    _check_sizes(text, kfp_pipeline.pipeline_spec.deployment_spec)
+    return CompiledPipeline(config.name, text, {task_name(node): node for node in nodes})
+
+
+def task_name(node_id: str) -> str:
+    """The name of a TFX node's task in KFP."""
+    return node_id.lower()
+
+
+def _parameters(node_type: str) -> Mapping[str, type]:
+    """The pipeline parameters that a node's task takes, with their types."""
+    taken: dict[str, type] = {"run_id": str, "pipeline_root": str}
+    if node_type == f"{IdxExampleGen.__module__}.{IdxExampleGen.__qualname__}":
+        taken["data"] = str
+    if node_type == node.TRAINER_TYPE:
+        taken["recipe"] = dict
+    return taken
+
+
+def _component(
+    node_id: str, image: str, parameters: Mapping[str, type], arguments: list[str]
+) -> Callable[..., dsl.PipelineTask]:
+    """The KFP component of a node.
+
+    The node's id is among its arguments: KFP merges components with equal containers.
+    """
+    shown = views.VIEWS.get(node_id, ())
+    # KFP reads the inputs and outputs of a component from its function's signature.
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+            for name, annotation in [
+                *parameters.items(),
+                *((view.name, dsl.Output[view.kind]) for view in shown),
+            ]
+        ]
+    )
+
+    def container(*values: Any) -> dsl.ContainerSpec:
+        given = dict(zip(signature.parameters, values, strict=True))
+        options = [
+            word for name in parameters for word in (f"--{name.replace('_', '-')}", given[name])
+        ]
+        for view in shown:
+            options += ["--view", view.name, given[view.name].path]
+        return dsl.ContainerSpec(
+            image=image,
+            command=["python", "-m", node.__name__],
+            args=["--node-id", node_id, *arguments, *options, "--executor-input", "{{$}}"],
+        )
+
+    container.__signature__ = signature  # type: ignore[attr-defined]
+    container.__name__ = node_id
+    component: Callable[..., dsl.PipelineTask] = dsl.container_component(container)
+    return component
+
+
+def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskConfig) -> None:
+    """Sets everything that a task's pod gets."""
+    task.set_caching_options(False)  # TFX's own cache knows what a node depends on
+    for setting, set_it in (
+        (settings.cpu_request, task.set_cpu_request),
+        (settings.cpu_limit, task.set_cpu_limit),
+        (settings.memory_request, task.set_memory_request),
+        (settings.memory_limit, task.set_memory_limit),
+        (settings.accelerator, task.set_accelerator_type),
+    ):
+        if setting is not None:
+            set_it(setting)
+    if settings.accelerator:
+        task.set_accelerator_limit(settings.accelerator_count or 1)
+    if settings.retries:
+        task.set_retry(
+            settings.retries,
+            backoff_duration=f"{settings.retry_pause_s or 0}s",
+            backoff_factor=2,
+            backoff_max_duration=f"{RETRY_WINDOW_S}s",
+        )
+    if settings.timeout_s:
+        kubernetes.set_timeout(task, settings.timeout_s)
+    for key, value in (settings.node_selector or {}).items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in settings.tolerations or ():
+        kubernetes.add_toleration(
+            task,
+            key=toleration.key or None,
+            operator=toleration.operator,
+            value=toleration.value or None,
+            effect=toleration.effect or None,
+            toleration_seconds=toleration.seconds,
+        )
+    for key, value in {**cluster.labels, **(settings.labels or {})}.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
+    if cluster.storage.pvc:
+        kubernetes.mount_pvc(task, cluster.storage.pvc, cluster.storage.root)
+    for secret in cluster.secrets:
+        if secret.env:
+            kubernetes.use_secret_as_env(task, secret.name, secret.env)
+        else:
+            kubernetes.use_secret_as_volume(task, secret.name, secret.mount_path)
+    _connect_to_metadata(task, cluster)
+
+
+def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
+    """Sets the address of ML Metadata; the IR contains no connection and no secret."""
+    store = cluster.metadata
+    variables = {
+        node.METADATA_STORE: store.store,
+        node.METADATA_HOST: store.host,
+        node.METADATA_PORT: str(store.port),
+    }
+    if isinstance(store, MysqlStoreConfig):
+        variables[node.METADATA_DATABASE] = store.database
+        kubernetes.use_secret_as_env(
+            task,
+            store.secret,
+            {
+                "username": node.METADATA_USERNAME,
+                "password": node.METADATA_PASSWORD,
+            },
+        )
+    for name, value in {**cluster.env, **variables}.items():
+        task.set_env_variable(name, value)
+
+
+def _check_sizes(text: str, deployment: Any) -> None:
+    """Raises ConfigError if the result is too large for KFP."""
+    for executor in json_format.MessageToDict(deployment)["executors"].values():
+        size = len(json.dumps(executor))
+        if size > LARGEST_TASK_BYTES:
+            node_id = executor["container"]["args"][1]
+            raise ConfigError(
+                f"the task of {node_id} has {size} bytes; KFP's limit is {LARGEST_TASK_BYTES}. "
+                "Its configuration is too large."
+            )
+    size = len(text.encode())
+    if size > LARGEST_PIPELINE_BYTES:
+        raise ConfigError(
+            f"the compiled pipeline has {size} bytes; the limit for KFP is "
+            f"{LARGEST_PIPELINE_BYTES}. Its configuration is too large."
+        )
+
+
+def _to_yaml(pipeline: Any) -> str:
+    with tempfile.TemporaryDirectory(prefix="compile-") as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,240 @@
+"""The entry point of a Kubeflow task's container: runs one TFX node with TFX's own launcher.
+
+    python -m pipeline.kubeflow.node --node-id ID --node SLICE --run-id RUN ...
+
+The exit codes are the project's: 0 if the node is complete or cached, 3 if a gate refused, 1
+otherwise. TFX's launcher also returns normally if inputs could not be resolved, so the state is
+read from the metadata store. The last line of the log is the reason, in one sentence.
+
+The address and the password of the metadata store come from the environment (`METADATA_*`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from ml_metadata import errors as mlmd_errors
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.utils import json_utils
+
+from components.names.node_ids import NodeId
+from pipeline.graph.code_digest import SourceTree
+from pipeline.kubeflow import node_slice, task_log, views
+from pipeline.kubeflow.task_log import Ending, FailureLine
+from pipeline.runs import cache_exceptions, executions, node_failure, verdict
+from pipeline.settings.errors import (
+    ClusterError,
+    ConfigError,
+    ExitCode,
+    PipelineError,
+    RefusedError,
+)
+from pipeline.settings.pipeline_config import changed_recipe
+from trainer.hparams import HyperParameters
+
+DATA: Final = "data"  # the TFX runtime parameter with the folder of the IDX files
+TRAINER_TYPE: Final = "tfx.components.trainer.component.Trainer"
+
+METADATA_STORE: Final = "METADATA_STORE"  # mysql or grpc
+METADATA_HOST: Final = "METADATA_HOST"
+METADATA_PORT: Final = "METADATA_PORT"
+METADATA_DATABASE: Final = "METADATA_DATABASE"
+METADATA_USERNAME: Final = "METADATA_USERNAME"
+METADATA_PASSWORD: Final = "METADATA_PASSWORD"
+
+ConnectionConfig: TypeAlias = (
+    metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the node; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    try:
+        _check_code(options.code_digest)
+        part = node_slice.decode(options.node)
+        _fill_in(part, options)
+        _run(part, metadata_connection(os.environ), options)
+    except Exception as error:
+        failure = node_failure.describe(error)
+        exit_code = verdict.of_failure(failure.refusals)
+        if exit_code is ExitCode.FAILED and not isinstance(error, PipelineError):
+            logging.exception("the node %s failed", options.node_id)
+        ending = Ending.REFUSED if exit_code is ExitCode.REFUSED else Ending.FAILED
+        _print_last(str(FailureLine(options.node_id, ending, failure.message)))
+        return exit_code
+    return ExitCode.OK
+
+
+def metadata_connection(environment: Mapping[str, str]) -> ConnectionConfig:
+    """The connection to the metadata store, from the variables `METADATA_*`.
+
+    Raises:
+      ConfigError: a variable is missing or invalid.
+    """
+
+    def value(name: str) -> str:
+        if not environment.get(name):
+            raise ConfigError(f"the environment variable {name} is not set in this container.")
+        return environment[name]
+
+    store, port = value(METADATA_STORE), value(METADATA_PORT)
+    if not port.isdecimal():
+        raise ConfigError(f"{METADATA_PORT} is {port!r}; expected the number of a port.")
+    if store == "grpc":
+        return metadata_store_pb2.MetadataStoreClientConfig(
+            host=value(METADATA_HOST), port=int(port)
+        )
+    if store == "mysql":
+        return metadata.mysql_metadata_connection_config(
+            host=value(METADATA_HOST),
+            port=int(port),
+            database=value(METADATA_DATABASE),
+            username=value(METADATA_USERNAME),
+            password=value(METADATA_PASSWORD),
+        )
+    raise ConfigError(f"{METADATA_STORE} is {store!r}; expected mysql or grpc.")
+
+
+def parse_recipe(text: str) -> dict[str, Any]:
+    """Parses the run's parameter `recipe`, JSON. KFP's numbers are doubles: 2 may be 2.0."""
+    changes: dict[str, Any] = json.loads(
+        text, parse_float=lambda digits: int(n) if (n := float(digits)).is_integer() else n
+    )
+    return changes
+
+
+def override_recipe(node: pipeline_pb2.PipelineNode, changes: Mapping[str, Any]) -> None:
+    """Changes hyper-parameters in the parameters of the Trainer.
+
+    Raises:
+      ConfigError: a hyper-parameter is unknown, or its value is invalid.
+    """
+    from trainer import run  # imports Keras
+
+    value = node.parameters.parameters[specs.CUSTOM_CONFIG_KEY].field_value
+    custom_config = json_utils.loads(value.string_value)
+    recipe = HyperParameters.model_validate_json(custom_config[run.HPARAMS])
+    custom_config[run.HPARAMS] = changed_recipe(recipe, changes).model_dump_json()
+    value.string_value = json_utils.dumps(custom_config)
+
+
+def _fill_in(part: pipeline_pb2.Pipeline, options: argparse.Namespace) -> None:
+    """Substitutes the run's values in the IR."""
+    if "{{" in options.run_id:
+        raise ConfigError(
+            f"the run's id is {options.run_id}; this Kubeflow does not substitute it. Version 2 of "
+            "Kubeflow Pipelines is required."
+        )
+    bindings = {
+        constants.PIPELINE_RUN_ID_PARAMETER_NAME: options.run_id,
+        constants.PIPELINE_ROOT_PARAMETER_NAME: options.pipeline_root,
+    }
+    if options.data is not None:
+        bindings[DATA] = options.data
+    runtime_parameter_utils.substitute_runtime_parameter(part, bindings)
+    if options.recipe:
+        override_recipe(part.nodes[0].pipeline_node, options.recipe)
+
+
+def _run(
+    part: pipeline_pb2.Pipeline, connection: ConnectionConfig, options: argparse.Namespace
+) -> None:
+    _check_store(connection)
+    node = part.nodes[0].pipeline_node
+    deployment = runner_utils.extract_local_deployment_config(part)
+    with metadata.Metadata(connection) as handle:
+        cache_exceptions.apply(handle, node)
+    launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(connection),
+        pipeline_info=part.pipeline_info,
+        pipeline_runtime_spec=part.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, options.node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, options.node_id),
+    ).launch()
+    with metadata.Metadata(connection) as handle:
+        state = executions.final_state(handle, node)
+        outputs = executions.outputs(handle, node)
+        if options.node_id == NodeId.ATOMIC_PUSHER:
+            (pushed,) = outputs[specs.PUSHED_MODEL_KEY]
+            if not executions.is_pushed(pushed):
+                reasons = executions.refusals(handle, node) or ("it was not blessed",)
+                raise RefusedError("the model was not pushed", reasons)
+    output_file = Path(options.executor_input["outputs"]["outputFile"])
+    views.write(options.node_id, outputs, dict(options.view), output_file)
+    _print_last(task_log.completed(options.node_id, state))
+
+
+def _check_store(connection: ConnectionConfig) -> None:
+    """Raises ClusterError if the metadata store does not answer; its own messages say little."""
+    try:
+        with metadata.Metadata(connection) as handle:
+            handle.store.get_context_types()
+    except (RuntimeError, mlmd_errors.StatusError) as error:
+        reason = node_failure.one_line(error)
+        if isinstance(connection, metadata_store_pb2.MetadataStoreClientConfig):
+            raise ClusterError(
+                f"the metadata store, ML Metadata's gRPC service at {connection.host}:"
+                f"{connection.port}, does not answer: {reason}"
+            ) from error
+        mysql = connection.mysql
+        raise ClusterError(
+            f"the metadata store, MySQL at {mysql.host}:{mysql.port}, does not answer, or denies "
+            f"{mysql.user} access to the database {mysql.database}; check that it is running, and "
+            f"the username and password in the secret ({reason})."
+        ) from error
+
+
+def _check_code(compiled_from: str) -> None:
+    """Raises ConfigError unless the code is that which the pipeline was compiled from.
+
+    TFX's cache and lineage refer to that code.
+    """
+    own = SourceTree().digest_of_everything()
+    if own != compiled_from:
+        raise ConfigError(
+            f"the code in this image ({own[:12]}) differs from the code that the pipeline was "
+            f"compiled from ({compiled_from[:12]}); build and push the image again, and compile "
+            "with its name."
+        )
+
+
+def _print_last(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
+    parser.add_argument("--node-id", required=True)
+    parser.add_argument("--node", required=True, help="the node's slice of the IR")
+    parser.add_argument(
+        "--code-digest", required=True, help="digest of the code that it was compiled from"
+    )
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--pipeline-root", required=True)
+    parser.add_argument("--data", help="the folder with the IDX files")
+    parser.add_argument("--recipe", type=parse_recipe, default={}, help="JSON: changes")
+    parser.add_argument("--executor-input", type=json.loads, required=True, help="KFP's, as JSON")
+    parser.add_argument(
+        "--view", nargs=2, action="append", default=[], metavar=("NAME", "PATH"), help="KFP output"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

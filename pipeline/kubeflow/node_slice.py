@@ -1,0 +1,47 @@
+"""One node's slice of the pipeline's intermediate representation (IR), as a short text.
+
+It is an argument of the node's container, 1 to 5 KB long. The container therefore builds no graph,
+and cannot run another graph than the one that was compiled.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+
+from google.protobuf import any_pb2, json_format
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
+
+# The types that the executor and driver specs in the IR are packed from; JSON needs them.
+_PACKED = (executable_spec_pb2.PythonClassExecutableSpec, executable_spec_pb2.BeamExecutableSpec)
+
+
+def encode(ir: pipeline_pb2.Pipeline, node_id: str) -> str:
+    """The part of the IR that is needed to launch this node.
+
+    The same IR gives the same text in every process: JSON with sorted keys, since the order of a
+    map is not deterministic in the binary form.
+    """
+    whole = pipeline_pb2.IntermediateDeploymentConfig()
+    ir.deployment_config.Unpack(whole)
+    own = pipeline_pb2.IntermediateDeploymentConfig()
+    for name in ("executor_specs", "custom_driver_specs"):
+        specs: dict[str, any_pb2.Any] = getattr(whole, name)
+        if node_id in specs:
+            getattr(own, name)[node_id].CopyFrom(specs[node_id])
+    part = pipeline_pb2.Pipeline(
+        pipeline_info=ir.pipeline_info,
+        runtime_spec=ir.runtime_spec,
+        execution_mode=ir.execution_mode,
+        nodes=[node for node in ir.nodes if node.pipeline_node.node_info.id == node_id],
+    )
+    part.deployment_config.Pack(own)
+    text = json_format.MessageToJson(part, sort_keys=True, indent=None)
+    return base64.b64encode(zlib.compress(text.encode(), level=9)).decode()
+
+
+def decode(text: str) -> pipeline_pb2.Pipeline:
+    """The IR with that node only."""
+    part = pipeline_pb2.Pipeline()
+    json_format.Parse(zlib.decompress(base64.b64decode(text)), part)
+    return part

@@ -1,0 +1,1 @@
+"""Local runs with `BeamDagRunner`: data sources, the session, the worker process."""

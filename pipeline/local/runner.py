@@ -1,0 +1,141 @@
+"""Runs the pipeline on this machine: BeamDagRunner, in a process of its own.
+
+The process keeps the output of the libraries off the screen: it goes to the run's log. Events come
+back through a pipe of their own (`pipeline/runs/events.py`). This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+
+from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.runs import events, verdict
+from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.settings.pipeline_config import PipelineConfig
+from serving import launcher
+
+LOG: Final = "log.txt"
+WORKER: Final = "pipeline.local.worker"
+
+
+class Job(BaseModel):
+    """The job of the process, on its standard input."""
+
+    config: PipelineConfig
+    root: Path
+    data: Path
+    run_id: str
+    server: str | None
+    until: str | None
+    events_fd: int
+    """The file descriptor to write events to."""
+
+
+def run(
+    config: PipelineConfig,
+    workspace: Workspace,
+    data: Path,
+    run_id: str,
+    on_event: Callable[[events.Event], None],
+    server: str | None = None,
+    until: str | None = None,
+) -> RunRecord:
+    """Runs the pipeline.
+
+    Args:
+      config: the configuration.
+      workspace: where to write.
+      data: the folder with the four IDX files, or with the spans.
+      run_id: the name of the run; see `new_run_id`.
+      on_event: called with each event when it arrives.
+      server: the address of a model server on the workspace's serving folder; the run sends it a
+        few test images after the push.
+      until: the node to stop after; None for the whole pipeline.
+
+    Returns:
+      The record of the run, also of one that failed; the workspace keeps it.
+
+    Raises:
+      WorkspaceBusyError: another run is using the workspace.
+    """
+    start_s = time.monotonic()
+    nodes: dict[str, events.NodeChanged] = {}
+    outcome: events.Outcome | None = None
+    not_answered: events.NotAnswered | None = None
+    with workspace.exclusively():
+        log = workspace.run_folder(run_id) / LOG
+        read_fd, write_fd = os.pipe()
+        job = Job(
+            config=config,
+            root=workspace.root,
+            data=data,
+            run_id=run_id,
+            server=server,
+            until=until,
+            events_fd=write_fd,
+        )
+        with os.fdopen(read_fd, encoding="utf-8") as stream:
+            process = _start(job, log)
+            try:
+                for line in stream:
+                    event = events.parse(line)
+                    if isinstance(event, events.NodeChanged):
+                        nodes[event.node] = event
+                    elif isinstance(event, events.Outcome):
+                        outcome = event
+                    elif isinstance(event, events.NotAnswered):
+                        not_answered = event
+                    on_event(event)
+                return_code = process.wait()
+            except BaseException:
+                launcher.stop(process)
+                raise
+        exit_code, message = verdict.of_local_run(
+            list(nodes.values()), outcome, not_answered, return_code, is_partial=until is not None
+        )
+        record = RunRecord(
+            run_id=run_id,
+            pipeline=config.name,
+            seconds=time.monotonic() - start_s,
+            exit_code=exit_code,
+            message=message,
+            nodes=tuple(nodes.values()),
+            outcome=outcome,
+        )
+        workspace.save(record)
+    return record
+
+
+def _start(job: Job, log: Path) -> subprocess.Popen[str]:
+    """Starts the process, and hands it the job and its end of the pipe."""
+    try:
+        with log.open("wb") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", WORKER, BEAM_RUNNER],
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+                pass_fds=[job.events_fd],
+                text=True,
+            )
+    finally:
+        os.close(job.events_fd)
+    with process.stdin or contextlib.nullcontext(), contextlib.suppress(BrokenPipeError):
+        assert process.stdin is not None
+        process.stdin.write(job.model_dump_json())
+    return process
+
+
+def new_run_id() -> str:
+    """A name that sorts by time."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")

@@ -1,0 +1,102 @@
+"""Requests to a model server: test images, or files; and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.local import dataset_source
+from pipeline.runs.events import Answer
+from serving import images
+from serving.errors import InvalidRequestError
+from serving.images import Polarity
+
+if TYPE_CHECKING:
+    from tfx.types.artifact import Artifact
+
+    from serving.client import Client
+
+IDX_PREFIX = "idx:"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The images of one request."""
+
+    images: NDArray[np.generic]
+    """[batch, 28, 28]"""
+
+    names: Sequence[str]
+    labels: Sequence[int | None]
+    """The true digits, if known."""
+
+
+def of_examples(examples: Artifact, count: int, seed: int) -> Iterator[Sample]:
+    """`count` images of the ingested test split, chosen by `seed`; one in each sample."""
+    from components.images import example_split  # imports TensorFlow and TFX
+    from components.names.splits import TEST
+
+    test = example_split.read(examples, TEST)
+    chosen = test.take(np.random.default_rng(seed).permutation(len(test.labels))[:count])
+    for image, label, index in zip(chosen.images, chosen.labels, chosen.indices, strict=True):
+        yield Sample(image[np.newaxis], [f"{IDX_PREFIX}{index}"], [int(label)])
+
+
+def read(inputs: Sequence[str], data_dir: Path | None, polarity: Polarity) -> list[Sample]:
+    """A sample for each input: a picture, a .npy array of images, or "idx:N".
+
+    Args:
+      inputs: the inputs; "idx:N" is image N of the test split.
+      data_dir: the folder of the IDX files for "idx:N"; None for the cached MNIST.
+      polarity: the colours of ink and paper in pictures.
+
+    Raises:
+      InvalidRequestError: an input is not an image.
+      DataError: an input is "idx:N", but there are no such files.
+    """
+    samples = []
+    for given in inputs:
+        if given.startswith(IDX_PREFIX):
+            pair = dataset_source.read_test_split(data_dir or dataset_source.cache_folder())
+            index = _index(given, len(pair.images))
+            label = int(pair.labels[index])
+            samples.append(Sample(pair.images[index : index + 1], [given], [label]))
+        else:
+            batch = images.read(Path(given), polarity)
+            numbered = [f"{given}[{index}]" for index in range(len(batch))]
+            names = numbered if len(batch) > 1 else [given]
+            samples.append(Sample(batch, names, [None] * len(batch)))
+    return samples
+
+
+def send(
+    client: Client, sample: Sample, version: int | None = None, label: str | None = None
+) -> list[Answer]:
+    """One request; the arguments and errors are those of `Client.predict`."""
+    prediction = client.predict(sample.images, version, label)
+    rows = zip(
+        sample.names, sample.labels, prediction.digits, prediction.probabilities, strict=True
+    )
+    return [
+        Answer(
+            image=name,
+            label=known,
+            prediction=int(digit),
+            probability=float(probabilities[digit]),
+            latency_ms=prediction.latency_s * 1000,
+            version=prediction.version,
+        )
+        for name, known, digit, probabilities in rows
+    ]
+
+
+def _index(given: str, count: int) -> int:
+    text = given.removeprefix(IDX_PREFIX)
+    if not text.isdecimal() or int(text) >= count:
+        raise InvalidRequestError(f"{given}: expected idx:N with N from 0 to {count - 1}.")
+    return int(text)

@@ -1,0 +1,141 @@
+"""The commands of one machine: get the data, run the pipeline, serve the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from pipeline.local import dataset_source, runner
+from pipeline.runs.workspace import Workspace
+from pipeline.settings.errors import ExitCode, PipelineError
+from pipeline.settings.pipeline_config import DataConfig, PipelineConfig
+from pipeline.view.run_view import RunView, answers_table, summary
+from serving import launcher
+from serving.client import Client
+from serving.launcher import ServerKind
+
+READY_TIMEOUT_S = 120.0
+
+
+def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Console) -> ExitCode:
+    """Runs the pipeline, and sends a few images to the pushed model.
+
+    Raises:
+      DataError: the IDX files are not available.
+      WorkspaceBusyError: another run is using `root`.
+    """
+    data = prepare_data(config.data, data_dir, console)
+    workspace = Workspace(root)
+    run_id = runner.new_run_id()
+    folder = workspace.run_folder(run_id)
+    files = dataset_source.folder_of_files(config.data, data)
+    console.print(f"data  {files}\nlog   {folder / runner.LOG}\n", highlight=False, soft_wrap=True)
+    # The server takes seconds to start, so it starts now, beside the pipeline. It finds the pushed
+    # version as TF Serving does, by polling its folder.
+    serving = workspace.serving(config.name)
+    serving.mkdir(parents=True, exist_ok=True)
+    chosen = config.serving.server
+    kind = None if chosen == "auto" else ServerKind(chosen)
+    with (
+        launcher.running(config.name, serving, folder / "server.txt", kind=kind) as server,
+        RunView(console) as view,
+    ):
+        record = runner.run(config, workspace, data, run_id, view.on_event, server.address)
+    if view.answers:
+        version = view.answers[0].version
+        console.print(
+            f"\n{len(view.answers)} test images, answered by version {version} over gRPC "
+            f"({server.kind} server at {server.address}):",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(answers_table(view.answers))
+    console.print(summary(record, folder / runner.LOG), highlight=False, soft_wrap=True)
+    return ExitCode(record.exit_code)
+
+
+def prepare_data(
+    config: DataConfig, data_dir: Path | None, console: Console, into: Path | None = None
+) -> Path:
+    """The folder with the data set's files, or with its spans; downloaded if needed.
+
+    A download is shown on the console.
+
+    Raises:
+      DataError: the files are not available.
+    """
+    if config.chosen_span is not None:
+        return dataset_source.prepare_span(data_dir, config.span_folder, config.chosen_span)
+    columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn())
+    tasks: dict[str, TaskID] = {}
+    progress = Progress(*columns, console=console, transient=True)
+
+    def show(name: str, done: int, total: int | None) -> None:
+        progress.start()
+        if name not in tasks:
+            tasks[name] = progress.add_task(name)
+        progress.update(tasks[name], completed=done, total=total)
+
+    try:
+        return dataset_source.prepare(config.dataset, data_dir, show, into)
+    finally:
+        if tasks:  # stopping a display that was not started prints an empty line
+            progress.stop()
+
+
+def serve(
+    root: Path,
+    name: str,
+    host: str,
+    port: int,
+    console: Console,
+    flags: Sequence[str] = (),
+    kind: ServerKind | None = None,
+) -> ExitCode:
+    """Runs a model server on the newest pushed model until it ends or is interrupted.
+
+    Args:
+      root: the workspace.
+      name: the model's name.
+      host: the interface to listen on.
+      port: the gRPC port; 0 for a free one.
+      console: where to print.
+      flags: further flags of TF Serving.
+      kind: the server to start; None for the first available.
+
+    Raises:
+      PipelineError: no model has been pushed.
+      ServingError: the server did not start.
+    """
+    workspace = Workspace(root)
+    if not workspace.served_versions(name):
+        raise PipelineError(
+            f"{workspace.serving(name)} contains no pushed model; run `mnist-tfx run` first, or "
+            "choose another folder with --root."
+        )
+    log = workspace.root / "server.txt"
+    with launcher.running(
+        name, workspace.serving(name), log, host, port or None, flags, kind
+    ) as server:
+        version = ""
+        if not any(flag.startswith("--ssl_config_file") for flag in flags):
+            with Client(server.address, name) as client:
+                number = client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)
+            version = f" version {number}"
+        rest = next((f.partition("=")[2] for f in flags if f.startswith("--rest_api_port=")), "")
+        rest_url = f", http://{host}:{rest}/v1/models/{name}" if rest else ""
+        console.print(
+            f"serving {name}{version} at {server.address} ({server.kind}){rest_url}, log {log}\n"
+            f"try it: mnist-tfx predict idx:0 --address {server.address} --name {name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        try:
+            server.process.wait()
+        except KeyboardInterrupt:
+            return ExitCode.OK
+        server.check()
+    return ExitCode.OK

@@ -1,0 +1,181 @@
+"""The process that `runner.py` starts: reads a job, runs it with BeamDagRunner, emits events.
+
+    python -m pipeline.local.worker BEAM_OPTION... < JOB
+
+Events go to the file descriptor that the job names. Standard output and standard error, with the
+output of the libraries, are the run's log. BeamDagRunner takes the Beam options of its own job from
+the command line; those of the components' jobs are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+import sys
+import time
+from pathlib import Path
+
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.beam import beam_dag_runner
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.utils import path_utils
+
+from components import run_report
+from components.evaluation import results
+from components.names.artifact_properties import PUSHED_DESTINATION
+from components.names.node_ids import NodeId
+from pipeline.graph import dag
+from pipeline.local import sample_requests
+from pipeline.local.runner import Job
+from pipeline.runs import cache_exceptions, events, executions, node_failure
+from pipeline.runs.workspace import Workspace
+from serving.client import Client
+from serving.errors import ServingError
+
+_log = logging.getLogger("pipeline.run")
+
+SERVER_START_TIMEOUT_S = 120.0
+Nodes = dict[str, pipeline_pb2.PipelineNode]
+
+
+class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
+    """Runs a node as BeamDagRunner does, and emits events at its start and end."""
+
+    def _run_node(self) -> None:
+        start_s = time.monotonic()
+        node = self._node_id
+        events.emit(_log, events.NodeChanged(node=node, state="running"))
+        try:
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                cache_exceptions.apply(handle, self._pipeline_node)
+            super()._run_node()
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                state = executions.final_state(handle, self._pipeline_node)
+        except Exception as error:
+            failure = node_failure.describe(error)
+            failed = events.NodeChanged(
+                node=node,
+                state="failed",
+                seconds=time.monotonic() - start_s,
+                message=failure.message,
+                refusals=failure.refusals,
+            )
+            events.emit(_log, failed)
+            raise
+        seconds = time.monotonic() - start_s
+        events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
+
+
+class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
+    """BeamDagRunner with `ReportingNode`s."""
+
+    _PIPELINE_NODE_DO_FN_CLS = ReportingNode
+
+
+def main() -> None:
+    """Reads the job and runs it; raises what a component raises."""
+    job = Job.model_validate_json(sys.stdin.read())
+    event_stream = os.fdopen(job.events_fd, "w", encoding="utf-8")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    for name in (_log.name, "trainer.run"):
+        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).addHandler(events.JsonLines(event_stream))
+    workspace = Workspace(job.root)
+    connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
+    pipeline = dag.create_pipeline(
+        job.config,
+        dag.Folders(
+            data=str(job.data),
+            artifacts=str(workspace.artifacts),
+            serving=str(workspace.serving(job.config.name)),
+        ),
+        beam_args=sys.argv[1:],
+        metadata=connection,
+    )
+    _run(job, workspace, pipeline)
+
+
+def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
+    ir = compiler.Compiler().compile(pipeline)
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    needed = set(nodes) if job.until is None else _needed(nodes, job.until)
+    planned = tuple(node for node in nodes if node in needed)
+    events.emit(_log, events.Planned(run_id=job.run_id, nodes=planned))
+    # BeamDagRunner would invent a run id; the metadata store and the report should have ours.
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: job.run_id}
+    )
+    options = None
+    if job.until is not None:
+        options = pipeline_pb2.RunOptions(partial_run=pipeline_pb2.PartialRun(to_nodes=[job.until]))
+    ReportingRunner().run_with_ir(ir, options)
+    with metadata.Metadata(pipeline.metadata_connection_config) as handle:
+        if job.until is not None:
+            if NodeId.EVALUATOR in needed:
+                events.emit(_log, _evaluated(handle, nodes))
+            return
+        outcome = _outcome(handle, nodes, workspace)
+        events.emit(_log, outcome)
+        if job.server and outcome.pushed and job.config.serving.sample_requests:
+            _send_samples(job, job.server, int(Path(outcome.pushed).name), handle, nodes)
+
+
+def _needed(nodes: Nodes, node: str) -> set[str]:
+    """A node, and all nodes upstream of it."""
+    return {node}.union(*(_needed(nodes, other) for other in nodes[node].upstream_nodes))
+
+
+def _evaluated(handle: metadata.Metadata, nodes: Nodes) -> events.Evaluated:
+    trainer = nodes[NodeId.TRAINER]
+    return events.Evaluated(
+        evaluation=executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri,
+        model=path_utils.serving_model_path(executions.output(handle, trainer, "model").uri),
+        model_run=executions.output(handle, trainer, "model_run").uri,
+    )
+
+
+def _send_samples(
+    job: Job, server: str, version: int, handle: metadata.Metadata, nodes: Nodes
+) -> None:
+    """Sends a few images of the ingested test split to the server."""
+    examples = executions.output(handle, nodes[NodeId.IDX_EXAMPLE_GEN], "examples")
+    samples = sample_requests.of_examples(
+        examples, job.config.serving.sample_requests, job.config.trainer.seed
+    )
+    try:
+        with Client(server, job.config.name) as client:
+            client.wait_until_ready(version, SERVER_START_TIMEOUT_S)
+            for sample in samples:
+                for answer in sample_requests.send(client, sample):
+                    events.emit(_log, answer)
+    except ServingError as error:
+        events.emit(_log, events.NotAnswered(message=str(error)))
+
+
+def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> events.Outcome:
+    evaluation = results.read(executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri)
+    overall = evaluation.overall.candidate
+    pusher = nodes[NodeId.ATOMIC_PUSHER]
+    pushed = executions.output(handle, pusher, "pushed_model")
+    destination = pushed.get_string_custom_property(PUSHED_DESTINATION)
+    report = executions.output(handle, nodes[NodeId.RUN_REPORT], run_report.REPORT)
+    return events.Outcome(
+        test_images=overall.examples,
+        accuracy=overall.accuracy,
+        loss=overall.loss,
+        calibration_error=overall.calibration_error,
+        digit_accuracy=evaluation.digit_accuracy,
+        refusals=executions.refusals(handle, pusher),
+        pushed=destination if executions.is_pushed(pushed) else None,
+        artifacts=str(workspace.artifacts),
+        tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,
+        report=posixpath.join(report.uri, run_report.FILE),
+    )
+
+
+if __name__ == "__main__":
+    main()

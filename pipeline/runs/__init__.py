@@ -1,0 +1,1 @@
+"""Runs and their results: events, records, metadata queries, lineage, pushed versions."""

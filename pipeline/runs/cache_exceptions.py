@@ -1,0 +1,92 @@
+"""When a node must run although TFX's cache has its result. Called before a node is launched.
+
+TFX's cache does not know two facts: what is in the serving folder, and that a model server that
+was too slow may be faster the next time.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from tfx.components.util import model_utils
+from tfx.orchestration import metadata
+from tfx.proto import pusher_pb2
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.types.standard_artifacts import InfraBlessing, PushedModel
+from tfx.utils import proto_utils
+
+from components import atomic_pusher
+from components.names import artifact_properties as properties
+from components.names.node_ids import NodeId
+from pipeline.runs import executions
+from pipeline.settings.errors import RefusedError
+
+
+def apply(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
+    """Switches the cache off for a node that must run.
+
+    Raises:
+      RefusedError: the node would push a model that was rolled back.
+    """
+    if node.node_info.id == NodeId.ATOMIC_PUSHER:
+        _check_push(handle, node)
+    elif node.node_info.id == NodeId.SERVER_VALIDATOR:
+        _forget_refusal(handle, node)
+
+
+def _forget_refusal(handle: metadata.Metadata, validator: pipeline_pb2.PipelineNode) -> None:
+    """Switches the cache off if the model was refused: a refusal must not be final."""
+    given = executions.inputs(handle, validator) or {}
+    models = {artifact.id for artifact in given.get(specs.MODEL_KEY, ())}
+    for blessing in handle.store.get_artifacts_by_type(InfraBlessing.TYPE_NAME):
+        recorded = blessing.custom_properties
+        is_refusal = bool(recorded[properties.REASON].string_value)
+        if is_refusal and recorded[properties.MODEL_ID].int_value in models:
+            validator.execution_options.caching_options.enable_cache = False
+
+
+def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
+    """Switches the cache off unless the served version is this model with this blessing.
+
+    The serving folder may have been emptied, or another model may have been pushed since. The
+    model of this run is the one to serve; except if it was rolled back, since pushing it again
+    would silently undo that.
+    """
+    given = executions.inputs(handle, pusher)
+    if given is None:  # the launcher reports it
+        return
+    model, blessing = (given[key][0] for key in (specs.MODEL_KEY, specs.MODEL_BLESSING_KEY))
+    (infra_blessing,) = given[specs.INFRA_BLESSING_KEY]
+    if not (
+        model_utils.is_model_blessed(blessing) and model_utils.is_infra_validated(infra_blessing)
+    ):
+        return
+    destination = pusher_pb2.PushDestination()
+    parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
+    proto_utils.json_to_proto(parameter.field_value.string_value, destination)
+    folder = destination.filesystem.base_directory
+    newest = max(atomic_pusher.versions(folder), default=0)
+    if _origin(handle, posixpath.join(folder, str(newest))) == (model.id, blessing.id):
+        return
+    for version in atomic_pusher.withdrawn(folder):
+        origin = _origin(handle, posixpath.join(folder, str(version)))
+        if origin and origin[0] == model.id:
+            raise RefusedError(
+                "the model is not pushed again",
+                [
+                    f"version {version} of it was rolled back; `mnist-tfx rollback {version}` "
+                    "restores it"
+                ],
+            )
+    pusher.execution_options.caching_options.enable_cache = False
+
+
+def _origin(handle: metadata.Metadata, version_folder: str) -> tuple[int, int] | None:
+    """The ids of the model and of the blessing that the version in a folder was made from."""
+    for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME):
+        recorded = pushed.custom_properties
+        if recorded[properties.PUSHED_DESTINATION].string_value == version_folder:
+            model_id = recorded[properties.MODEL_ID].int_value
+            return int(model_id), int(recorded[properties.BLESSING_ID].int_value)
+    return None

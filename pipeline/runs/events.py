@@ -1,0 +1,159 @@
+"""The events of a run: how the process that runs the pipeline informs the one that shows it.
+
+They travel as lines of JSON. In the process that runs the pipeline they are log records with an
+attribute `event`, so that the trainer, which must not import this module, can emit events, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, Literal, TextIO
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+NodeState = Literal["waiting", "running", "cached", "resolved", "done", "failed"]
+"""`resolved` is the end of a resolver, which queries the metadata store in every run and is never
+cached; `done` that of any other node."""
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Planned(_Event):
+    """The nodes of the run, in a possible order of execution."""
+
+    kind: Literal["planned"] = "planned"
+    run_id: str
+    nodes: tuple[str, ...]
+
+
+class NodeChanged(_Event):
+    """A node started or ended."""
+
+    kind: Literal["node"] = "node"
+    node: str
+    state: NodeState
+    seconds: float = 0.0
+    message: str = ""
+    """Why it failed, in one line."""
+
+    refusals: tuple[str, ...] = ()
+    """The findings, if it failed because a gate refused."""
+
+
+class LayerTable(_Event):
+    """The table of layers, in Keras' format."""
+
+    kind: Literal["layer_table"] = "layer_table"
+    text: str
+
+
+class Training(_Event):
+    """The progress of the training."""
+
+    kind: Literal["training"] = "training"
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    images_per_s: float
+
+
+class Evaluated(_Event):
+    """A run that stops after the Evaluator reached its end; the locations of the results."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    evaluation: str
+    model: str
+    """The SavedModel's folder."""
+
+    model_run: str
+    """The folder of the training's logs."""
+
+
+class Outcome(_Event):
+    """The run reached its end: the evaluation, and the push."""
+
+    kind: Literal["outcome"] = "outcome"
+    test_images: int
+    accuracy: float
+    loss: float
+    calibration_error: float | None = None
+    digit_accuracy: dict[str, float]
+    refusals: tuple[str, ...]
+    """Why the model was not blessed; empty if it was."""
+
+    pushed: str | None
+    """The folder of the pushed version, of this run or of the run that it repeats; None if the
+    model was refused."""
+
+    artifacts: str
+    """The folder of all components' artifacts."""
+
+    tensorboard: str
+    """The folder of TensorBoard's logs."""
+
+    report: str | None = None
+    """The report's HTML file."""
+
+    @property
+    def worst_digit(self) -> str:
+        """The digit with the lowest accuracy."""
+        return min(self.digit_accuracy, key=lambda digit: self.digit_accuracy[digit])
+
+
+class Answer(_Event):
+    """The served model's answer for one image."""
+
+    kind: Literal["answer"] = "answer"
+    image: str
+    label: int | None
+    """The true digit, if known."""
+
+    prediction: int
+    probability: float
+    latency_ms: float
+    version: int
+
+
+class NotAnswered(_Event):
+    """The model was pushed, but the model server did not answer."""
+
+    kind: Literal["not_answered"] = "not_answered"
+    message: str
+
+
+Event = Annotated[
+    Planned | NodeChanged | LayerTable | Training | Evaluated | Outcome | Answer | NotAnswered,
+    Field(discriminator="kind"),
+]
+_event: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse(line: str) -> Event:
+    """Parses a line; raises pydantic.ValidationError if it is not an event."""
+    return _event.validate_json(line)
+
+
+def emit(logger: logging.Logger, event: _Event) -> None:
+    """Logs an event."""
+    values = event.model_dump()
+    logger.info("%s", values, extra={"event": values})
+
+
+class JsonLines(logging.Handler):
+    """Writes the events among the log records to a stream, one in each line."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the event of a record, if it has one."""
+        values: dict[str, Any] | None = getattr(record, "event", None)
+        if values is not None:
+            self._stream.write(_event.validate_python(values).model_dump_json() + "\n")
+            self._stream.flush()

@@ -1,0 +1,99 @@
+"""Executions in the metadata store: the state and the artifacts of a node in a run.
+
+For the runners that launch nodes themselves. TFX's launcher returns without an error even if a
+node could not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import inputs_utils
+from tfx.orchestration.portable.mlmd import context_lib, execution_lib
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
+from tfx.types.artifact import Artifact
+
+from components.evaluation import results
+from components.names import artifact_properties as properties
+from pipeline.runs.events import NodeState
+
+State = metadata_store_pb2.Execution.State
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+
+
+class NodeNotCompleteError(Exception):
+    """The launcher returned, but the node is not complete."""
+
+
+def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> NodeState:
+    """The state of the node's newest execution in this run: cached, resolved or done.
+
+    Raises:
+      NodeNotCompleteError: it did not complete, or does not exist.
+    """
+    newest = _newest(handle, node)
+    state = newest.last_known_state if newest else State.UNKNOWN
+    if state == State.CACHED:
+        return "cached"
+    if state != State.COMPLETE:
+        raise NodeNotCompleteError(
+            f"the inputs could not be resolved; the execution's state is {State.Name(state)}"
+        )
+    return "resolved" if node.node_info.type.name == RESOLVER else "done"
+
+
+def inputs(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> Mapping[str, Sequence[Artifact]] | None:
+    """The artifacts that the node gets in this run, by key; None if they cannot be resolved."""
+    resolved: Sequence[Mapping[str, Sequence[Artifact]]] = inputs_utils.resolve_input_artifacts(
+        pipeline_node=node, metadata_handle=handle
+    )
+    return resolved[0] if resolved else None
+
+
+def outputs(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> dict[str, list[Artifact]]:
+    """The artifacts of the node in this run, by key; those of an earlier run if it is cached."""
+    newest = _newest(handle, node)
+    return dict(execution_lib.get_output_artifacts(handle, newest.id)) if newest else {}
+
+
+def output(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode, key: str) -> Artifact:
+    """The single artifact of the node under `key`."""
+    (artifact,) = outputs(handle, node)[key]
+    return artifact
+
+
+def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
+    """Why the model that AtomicPusher got was not blessed: the Evaluator's reasons, then the
+    reason of ServerValidator."""
+    given = inputs(handle, pusher) or {}
+    (blessing,) = given[specs.MODEL_BLESSING_KEY]
+    (infra_blessing,) = given[specs.INFRA_BLESSING_KEY]
+    not_served = infra_blessing.get_string_custom_property(properties.REASON)
+    events = handle.store.get_events_by_artifact_ids([blessing.id])
+    evaluator = next(
+        event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT
+    )
+    (evaluation,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
+    return (*results.read(evaluation.uri).refusals, *([not_served] if not_served else []))
+
+
+def is_pushed(pushed_model: Artifact) -> bool:
+    """Whether AtomicPusher pushed the model, rather than obeyed a refusal."""
+    return bool(pushed_model.get_int_custom_property(properties.PUSHED))
+
+
+def _newest(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> metadata_store_pb2.Execution | None:
+    contexts = context_lib.prepare_contexts(handle, node.contexts)
+    found: Sequence[metadata_store_pb2.Execution] = (
+        execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
+    )
+    return next(iter(execution_lib.sort_executions_newest_to_oldest(found)), None)

@@ -1,0 +1,263 @@
+"""The lineage of an artifact in ML Metadata. It uses ML Metadata's own client, not TFX.
+
+ML Metadata's `get_lineage_subgraph` needs queries that version 1.21 no longer supports ("ZetaSQL
+dependency removed"); the graph is therefore walked here, event by event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import ml_metadata as mlmd
+from ml_metadata import errors as mlmd_errors
+from ml_metadata.proto import metadata_store_pb2
+from pydantic import BaseModel, ConfigDict
+
+from components.names import artifact_properties as properties
+
+_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+
+PRODUCED, READ = "produced", "read"  # the names of edges that are not inputs
+# Inputs that are only compared with: their own lineage is not followed.
+COMPARED: Final = frozenset({"baseline_model", "baseline_statistics", "reference"})
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ArtifactNode(_Node):
+    """An artifact."""
+
+    kind: Literal["artifact"] = "artifact"
+    id: int
+    type: str
+    uri: str
+    properties: dict[str, Any]
+
+
+class ExecutionNode(_Node):
+    """An execution of a component."""
+
+    kind: Literal["execution"] = "execution"
+    id: int
+    component: str
+    run_id: str
+    ended_at_ms: int
+    """Milliseconds since 1970, UTC."""
+
+
+class FileNode(_Node):
+    """An ingested data file."""
+
+    kind: Literal["file"] = "file"
+    id: str
+    """Its path at the time of ingestion."""
+
+    sha256: str
+
+
+class Edge(_Node):
+    """`source` is an input of `target`, or produced it: "artifact:3", "execution:2", "file:X"."""
+
+    source: str
+    target: str
+    name: str
+    """The key of the input; PRODUCED or READ for other edges."""
+
+
+@dataclass
+class Graph:
+    """An artifact and everything that it was produced from."""
+
+    root: str
+    nodes: dict[str, ArtifactNode | ExecutionNode | FileNode] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
+
+    def sources(self, node: str) -> list[Edge]:
+        """The edges that end in a node."""
+        return [edge for edge in self.edges if edge.target == node]
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph, for `json.dumps`."""
+        return {
+            "root": self.root,
+            "nodes": [{"key": key, **node.model_dump()} for key, node in self.nodes.items()],
+            "edges": [edge.model_dump() for edge in self.edges],
+        }
+
+    def to_dot(self) -> str:
+        """The graph in Graphviz' language, from the data files at the top to the root."""
+        shapes = {"artifact": "box", "execution": "ellipse", "file": "note"}
+        lines = ["digraph lineage {", '  node [fontname="sans-serif"];']
+        for key, node in self.nodes.items():
+            label = json.dumps(describe(node))  # a JSON string is a DOT string as well
+            lines.append(f"  {json.dumps(key)} [shape={shapes[node.kind]}, label={label}];")
+        for edge in self.edges:
+            ends = f"{json.dumps(edge.source)} -> {json.dumps(edge.target)}"
+            dashed = ", style=dashed" if edge.name in COMPARED else ""
+            lines.append(f"  {ends} [label={json.dumps(edge.name)}{dashed}];")
+        return "\n".join([*lines, "}"])
+
+
+def describe(node: ArtifactNode | ExecutionNode | FileNode) -> str:
+    """A short description of a node."""
+    if isinstance(node, FileNode):
+        return f"{node.id} (sha256 {node.sha256[:12]})"
+    if isinstance(node, ExecutionNode):
+        return f"{node.component} (execution {node.id}, run {node.run_id or 'unknown'})"
+    return f"{node.type} {node.id}"
+
+
+class Lineage:
+    """The artifacts and executions in a store.
+
+    Args:
+      store: a connection to it.
+    """
+
+    def __init__(self, store: mlmd.MetadataStore):
+        self._store = store
+
+    @classmethod
+    def of_file(cls, sqlite: Path) -> Lineage:
+        """Opens a local run's SQLite file, read-only."""
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(sqlite)
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        return cls(mlmd.MetadataStore(config))
+
+    def artifacts(self, type_name: str) -> list[metadata_store_pb2.Artifact]:
+        """All artifacts of a type; none if the store does not know the type."""
+        try:
+            return list(self._store.get_artifacts_by_type(type_name))
+        except mlmd_errors.NotFoundError:
+            return []
+
+    def made_by(
+        self, pipeline: str, component: str, type_name: str
+    ) -> list[metadata_store_pb2.Artifact]:
+        """The output artifacts of a component, of a type that is not an input; the newest last."""
+        context = self._store.get_context_by_type_and_name("node", f"{pipeline}.{component}")
+        # The context also contains the inputs.
+        found = self._store.get_artifacts_by_context(context.id) if context else []
+        return sorted(
+            (artifact for artifact in found if artifact.type == type_name),
+            key=lambda artifact: artifact.id,
+        )
+
+    def artifact(self, artifact_id: int) -> metadata_store_pb2.Artifact:
+        """One artifact.
+
+        Raises:
+          KeyError: no artifact has this id.
+        """
+        found = self._store.get_artifacts_by_id([artifact_id])
+        if not found:
+            raise KeyError(artifact_id)
+        return found[0]
+
+    def artifact_at(self, uri: str) -> metadata_store_pb2.Artifact:
+        """The artifact whose URI is this path, or a folder above it.
+
+        Raises:
+          KeyError: there is no such artifact.
+        """
+        for place in (uri, *map(str, Path(uri).parents)):
+            if found := self._store.get_artifacts_by_uri(place):
+                return found[-1]
+        raise KeyError(uri)
+
+    def producer(self, artifact_id: int) -> int | None:
+        """The id of the execution that produced an artifact; later ones found it in the cache."""
+        events = self._store.get_events_by_artifact_ids([artifact_id])
+        found = [int(event.execution_id) for event in events if event.type in _OUTPUTS]
+        return min(found, default=None)
+
+    def inputs(self, execution_id: int | None) -> dict[str, int]:
+        """The ids of an execution's inputs, by key; of several under one key, the last."""
+        return dict(self._inputs(execution_id)) if execution_id is not None else {}
+
+    def ancestry(self, artifact_id: int) -> Graph:
+        """The graph from an artifact back to the data files.
+
+        It contains the artifacts that were only compared with (COMPARED), but not their lineage:
+        every champion has an earlier champion.
+        """
+        graph = Graph(root=f"artifact:{artifact_id}")
+        waiting = [artifact_id]
+        while waiting:
+            current = waiting.pop(0)
+            key = f"artifact:{current}"
+            if key in graph.nodes and graph.sources(key):
+                continue
+            artifact = self.artifact(current)
+            graph.nodes[key] = _artifact_node(artifact)
+            execution_id = self.producer(current)
+            if execution_id is None:
+                continue
+            execution = f"execution:{execution_id}"
+            graph.edges.append(Edge(source=execution, target=key, name=PRODUCED))
+            if execution in graph.nodes:
+                continue
+            graph.nodes[execution] = self._execution_node(execution_id)
+            for name, given in self._inputs(execution_id):
+                graph.edges.append(Edge(source=f"artifact:{given}", target=execution, name=name))
+                if name in COMPARED:
+                    graph.nodes.setdefault(
+                        f"artifact:{given}", _artifact_node(self.artifact(given))
+                    )
+                else:
+                    waiting.append(given)
+            for file in self._files(artifact, execution_id):
+                graph.nodes[f"file:{file.id}"] = file
+                edge = Edge(source=f"file:{file.id}", target=execution, name=READ)
+                graph.edges.append(edge)
+        return graph
+
+    def _inputs(self, execution_id: int) -> Iterator[tuple[str, int]]:
+        for event in self._store.get_events_by_execution_ids([execution_id]):
+            if event.type not in _OUTPUTS and event.path.steps:
+                yield event.path.steps[0].key, int(event.artifact_id)
+
+    def _execution_node(self, execution_id: int) -> ExecutionNode:
+        (execution,) = self._store.get_executions_by_id([execution_id])
+        names = {
+            context.type: context.name
+            for context in self._store.get_contexts_by_execution(execution_id)
+        }
+        return ExecutionNode(
+            id=execution_id,
+            component=names.get("node", execution.type).rpartition(".")[2],
+            run_id=names.get("pipeline_run", ""),
+            ended_at_ms=execution.last_update_time_since_epoch,
+        )
+
+    def _files(
+        self, artifact: metadata_store_pb2.Artifact, execution_id: int
+    ) -> Iterator[FileNode]:
+        files = artifact.custom_properties[properties.FILES].string_value
+        if not files:
+            return
+        (execution,) = self._store.get_executions_by_id([execution_id])
+        base = execution.custom_properties[properties.INPUT_BASE].string_value
+        for path, digest in json.loads(files).items():
+            yield FileNode(id=f"{base.rstrip('/')}/{path}", sha256=digest)
+
+
+def _artifact_node(artifact: metadata_store_pb2.Artifact) -> ArtifactNode:
+    properties = {**artifact.properties, **artifact.custom_properties}
+    return ArtifactNode(
+        id=artifact.id,
+        type=artifact.type,
+        uri=artifact.uri,
+        properties={
+            name: getattr(value, value.WhichOneof("value"))
+            for name, value in sorted(properties.items())
+            if value.WhichOneof("value") in ("int_value", "double_value", "string_value")
+        },
+    )

@@ -1,0 +1,96 @@
+"""From the outcome of a run to its exit code: the one place that decides, for every runner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from components.names.node_ids import NodeId
+from pipeline.runs import events
+from pipeline.settings.errors import ExitCode
+
+GATES: Final = (NodeId.ANOMALY_GATE, NodeId.ATOMIC_PUSHER)
+"""The nodes that fail when a gate refuses."""
+
+
+class Verdict(NamedTuple):
+    """How a run, or one node of it, ended."""
+
+    exit_code: ExitCode
+    message: str
+    """One sentence; empty for a local run that ended well."""
+
+
+def of_failure(refusals: Collection[object]) -> ExitCode:
+    """The exit code of a node that failed: a node that gives refusals was a gate."""
+    return ExitCode.REFUSED if refusals else ExitCode.FAILED
+
+
+def of_failed_nodes(failed: Sequence[events.NodeChanged]) -> Verdict | None:
+    """The verdict on a run whose nodes failed; None without any. A refusal outranks a failure."""
+    for node in failed:
+        if node.refusals:
+            return Verdict(of_failure(node.refusals), f"{node.node} refused: {node.message}")
+    if not failed:
+        return None
+    messages = (
+        f"{node.node} failed: {node.message or 'see its log for the reason'}" for node in failed
+    )
+    return Verdict(ExitCode.FAILED, "; ".join(messages))
+
+
+def of_local_run(
+    nodes: Sequence[events.NodeChanged],
+    outcome: events.Outcome | None,
+    not_answered: events.NotAnswered | None,
+    return_code: int,
+    is_partial: bool,
+) -> Verdict:
+    """The verdict on a local run.
+
+    Args:
+      nodes: the last event of each node.
+      outcome: the outcome, if the run reached its end.
+      not_answered: the reason, if the pushed model was not served.
+      return_code: the return code of the pipeline's process; negative for a signal.
+      is_partial: whether the run was to stop before its end.
+    """
+    failed = of_failed_nodes([node for node in nodes if node.state == "failed"])
+    if failed:
+        return failed
+    if is_partial and return_code == 0:
+        return Verdict(ExitCode.OK, "")
+    if outcome is None or return_code != 0:
+        running = [node.node for node in nodes if node.state == "running"]
+        where = f" in {running[-1]}" if running else ""
+        how = f"by signal {-return_code}" if return_code < 0 else f"with exit code {return_code}"
+        return Verdict(ExitCode.FAILED, f"the pipeline's process ended{where} {how}")
+    if outcome.pushed is None:
+        reasons = "; ".join(outcome.refusals) or "it was not blessed"
+        return Verdict(ExitCode.REFUSED, f"the model was not pushed: {reasons}")
+    if not_answered:
+        message = f"the model was pushed, but is not served: {not_answered.message}"
+        return Verdict(ExitCode.FAILED, message)
+    return Verdict(ExitCode.OK, "")
+
+
+def of_cluster_run(state: str, failed: Sequence[events.NodeChanged]) -> Verdict:
+    """The verdict on a run on Kubeflow Pipelines.
+
+    Args:
+      state: the state of the run in KFP's API.
+      failed: the nodes that failed; without a message if their log could not be read.
+    """
+    if state == "SUCCEEDED":
+        return Verdict(ExitCode.OK, "the run succeeded.")
+    if state == "CANCELED":
+        return Verdict(ExitCode.FAILED, "the run was canceled.")
+    verdict = of_failed_nodes(failed)
+    if verdict and verdict.exit_code is ExitCode.REFUSED:
+        return verdict
+    for node in failed:
+        if not node.message and node.node in GATES:
+            message = f"{node.node} refused or failed; see its log for the reason."
+            return Verdict(ExitCode.REFUSED, message)
+    early = "the run failed before its first component; see its page."
+    return verdict or Verdict(ExitCode.FAILED, early)

@@ -1,0 +1,1 @@
+"""Configuration files: reading TOML, the pipeline's configuration, errors and exit codes."""

@@ -1,0 +1,215 @@
+"""Reads a validated model from a TOML file; every mistake names its file, its key and the cure.
+
+A file may extend another: with `extends = "local"` it starts from that file's values, and states
+only what differs. Sections are merged key by key; a value that is a table of its own, such as
+`robustness.strengths`, replaces the other file's as a whole.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.settings import mistakes
+from pipeline.settings.errors import ConfigError
+
+EXTENDS: Final = "extends"
+
+
+class Section(BaseModel):
+    """A part of a file: frozen, without unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+@dataclass
+class Values:
+    """The values of a file and of the files that it extends, before they are validated."""
+
+    tree: dict[str, Any]
+    sources: dict[str, str] = field(default_factory=dict)
+    """Where each value comes from, by its key such as "trainer.epochs": a file or an option."""
+
+    def source_of(self, key: str, is_unknown: bool = False) -> tuple[str, str]:
+        """Where a value comes from: the key that was set there, and the file or option.
+
+        Args:
+          key: the key of the value.
+          is_unknown: whether the key may be a table that only exists because of what was set
+            within it.
+
+        Returns:
+          Two empty texts if nothing set it.
+        """
+        parts = key.replace("[", ".[").split(".")
+        for length in range(len(parts), 0, -1):
+            name = ".".join(parts[:length])
+            if name in self.sources:
+                return name, self.sources[name]
+        if is_unknown:
+            for name, source in self.sources.items():
+                if name.startswith(f"{key}."):
+                    return name, source
+        return "", ""
+
+
+def read(
+    model: type[Model],
+    file: str | Path,
+    shipped_in: Path,
+    overrides: Iterable[str] = (),
+    prepare: Callable[[dict[str, Any], Path], None] = lambda values, path: None,
+    prefix: str = "",
+) -> Model:
+    """Reads and validates a file.
+
+    Args:
+      model: the content of the file.
+      file: a path, or the name of a shipped file, with or without `.toml`.
+      shipped_in: the folder of the shipped files of this kind.
+      overrides: "section.key=value", the value in TOML's syntax; what is not TOML is a string.
+      prepare: changes the values of one file, or of one override, before they are merged; it
+        gets the path of the file.
+      prefix: the prefix of the keys of `overrides` on the command line, for messages.
+
+    Raises:
+      ConfigError: the file does not exist, is not TOML, or a key or a value is wrong.
+    """
+    path = _find(file, shipped_in)
+    values = _load(model, path, shipped_in, prepare, ())
+    for override in overrides:
+        key, value = parse_override(override)
+        _set(values, key, _prepared(key, value, prepare, path), f"--set {prefix}{key}")
+    try:
+        return model.model_validate(values.tree)
+    except ValidationError as error:
+        found = mistakes.find(error, model)
+        raise ConfigError(
+            mistakes.text(found, lambda mistake: _place(mistake, values, path))
+        ) from error
+
+
+def parse_override(
+    override: str, option: str = "--set", example: str = "trainer.epochs=2"
+) -> tuple[str, Any]:
+    """The key and the value in "key=value".
+
+    Raises:
+      ConfigError: it does not have that form; the message names `option` and `example`.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{option} {override}: expected section.key=value, such as {example}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return key.strip(), value
+
+
+def _load(
+    model: type[BaseModel],
+    path: Path,
+    shipped_in: Path,
+    prepare: Callable[[dict[str, Any], Path], None],
+    extending: tuple[Path, ...],
+) -> Values:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}.") from error
+    extended = tree.pop(EXTENDS, None)
+    prepare(tree, path)
+    values = Values({})
+    if extended is not None:
+        if not isinstance(extended, str):
+            raise ConfigError(f"{path}: {EXTENDS} is {extended!r}; expected the name of a file.")
+        beside = path.parent / extended
+        base = _find(beside if beside.is_file() else extended, shipped_in)
+        chain = (*extending, path.resolve())
+        if base.resolve() in chain:
+            raise ConfigError(f"{path}: {EXTENDS} is {extended!r}, which extends this file.")
+        values = _load(model, base, shipped_in, prepare, chain)
+    _merge(model, values, tree, str(path))
+    return values
+
+
+def _merge(model: type[BaseModel], values: Values, tree: Mapping[str, Any], source: str) -> None:
+    """Puts the values of a file over those of the file that it extends."""
+
+    def merge(annotation: Any, base: dict[str, Any], own: Mapping[str, Any], prefix: str) -> None:
+        for name, value in own.items():
+            key = f"{prefix}{name}"
+            inner = mistakes.inner_type(annotation, name)
+            if isinstance(value, dict) and mistakes.is_section(inner):
+                merge(inner, base.setdefault(name, {}), value, f"{key}.")
+                continue
+            base[name] = value
+            values.sources[key] = source
+
+    merge(model, values.tree, tree, "")
+
+
+def _set(values: Values, key: str, value: Any, source: str) -> None:
+    *sections, last = key.split(".")
+    tree = values.tree
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{source}: {section} is a value, not a section.")
+    tree[last] = value
+    values.sources = {
+        name: named
+        for name, named in values.sources.items()
+        if not name.startswith(f"{key}.")  # what the file had there is replaced
+    }
+    values.sources[key] = source
+
+
+def _prepared(
+    key: str, value: Any, prepare: Callable[[dict[str, Any], Path], None], path: Path
+) -> Any:
+    """The value of an override, after `prepare` has seen it at its place."""
+    *sections, last = key.split(".")
+    tree: dict[str, Any] = {}
+    inner = tree
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[last] = value
+    prepare(tree, path)
+    return inner[last]
+
+
+def _place(mistake: mistakes.Mistake, values: Values, path: Path) -> str:
+    """Where a mistake is: "FILE: KEY", or the option that set the value."""
+    if mistake.is_missing or not mistake.key:  # in no file: name the one that was read
+        return f"{path}: {mistake.key}" if mistake.key else str(path)
+    name, source = values.source_of(mistake.key, mistake.is_unknown)
+    if source.startswith("--set "):
+        is_within = mistake.key.startswith(f"{name}[")
+        return source + (mistake.key.removeprefix(name) if is_within else "")
+    return f"{source or path}: {mistake.key}"
+
+
+def _find(file: str | Path, shipped_in: Path) -> Path:
+    path = Path(file)
+    if path.is_file():
+        return path
+    in_package = shipped_in / path.with_suffix(".toml").name
+    if path.name == str(path) and in_package.is_file():
+        return in_package
+    shipped = ", ".join(sorted(path.name for path in shipped_in.glob("*.toml")))
+    raise ConfigError(
+        f"the configuration {file} does not exist; give the path of a TOML file, or one of "
+        f"{shipped}."
+    )

@@ -1,0 +1,78 @@
+"""The gRPC server: its services, its address, its health."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.errors import ServerStartError
+from serving.limits import MAX_MESSAGE_BYTES
+from serving.server import config_files
+from serving.server.grpc import service_descriptors, services
+from serving.server.grpc.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
+from serving.server.request_handler import RequestHandler
+
+
+def create(handler: RequestHandler) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """A server with TF Serving's services, health and reflection; it does not listen yet."""
+    server = grpc.aio.server(
+        options=[
+            # Otherwise two servers on one port would silently share its requests.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ],
+    )
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        services.PredictionService(handler), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        services.ModelService(handler), server
+    )
+    names = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server, service_descriptors.pool())
+    return server, healthy
+
+
+def listen(server: grpc.aio.Server, address: str, ssl_config_file: Path | None) -> str:
+    """Binds an address; returns it with the port that was chosen for port 0.
+
+    Raises:
+      ServerStartError: the address is not available, or the file contains a mistake.
+    """
+    try:
+        if ssl_config_file is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, _credentials(ssl_config_file))
+    except RuntimeError as error:
+        raise ServerStartError(
+            f"cannot listen on {address}: another program uses it; choose another --port."
+        ) from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+async def set_health(healthy: health.aio.HealthServicer, is_ready: bool) -> None:
+    """Sets the health of the server and of both services."""
+    Status = health_pb2.HealthCheckResponse
+    for service in (health.OVERALL_HEALTH, PREDICTION_SERVICE, MODEL_SERVICE):
+        await healthy.set(service, Status.SERVING if is_ready else Status.NOT_SERVING)
+
+
+def _credentials(file: Path) -> grpc.ServerCredentials:
+    config = config_files.ssl_config(file)
+    if not config.server_key or not config.server_cert:
+        raise ServerStartError(f"{file}: server_key and server_cert are required, as PEM texts.")
+    if config.client_verify and not config.custom_ca:
+        raise ServerStartError(f"{file}: client_verify requires custom_ca, the clients' authority.")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )

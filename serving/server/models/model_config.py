@@ -1,0 +1,91 @@
+"""The list of served models: their folders, version policies and labels.
+
+The list comes from TF Serving's ModelServerConfig, which `--model_config_file` or a
+HandleReloadConfigRequest contains, or from the flags for a single model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.errors import InvalidRequestError
+
+_PLATFORM: Final = "tensorflow"
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which versions in a folder are served. At most one of the two fields is set."""
+
+    latest: int | None = 1
+    """The number of newest versions; None for all."""
+
+    specific: frozenset[int] = frozenset()
+    """Only these versions, if it is not empty."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model of the list."""
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = VersionPolicy()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """The version of each label."""
+
+
+def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
+    """The models of a list.
+
+    Raises:
+      InvalidRequestError: an entry is not supported; with TF Serving's messages.
+    """
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidRequestError(
+            "ServerModelConfig type not supported. Only ModelConfigList is currently supported"
+        )
+    models: dict[str, ServedModel] = {}
+    for entry in config.model_config_list.config:
+        if entry.name in models:
+            raise InvalidRequestError(
+                f"Illegal to list model {entry.name} multiple times in config list"
+            )
+        models[entry.name] = _model(entry)
+    return list(models.values())
+
+
+def _model(entry: model_server_config_pb2.ModelConfig) -> ServedModel:
+    if not entry.name:
+        raise InvalidRequestError("A model in the config list has no name.")
+    # model_type is the predecessor of model_platform: 1 is TensorFlow.
+    if entry.model_platform != _PLATFORM and not (
+        entry.model_type == model_server_config_pb2.TENSORFLOW and not entry.model_platform
+    ):
+        raise InvalidRequestError(
+            f"Model {entry.name} has model_platform '{entry.model_platform}'; expected "
+            f"'{_PLATFORM}'."
+        )
+    base_path = Path(entry.base_path)
+    if not base_path.is_absolute():
+        raise InvalidRequestError(
+            f"Expected model {entry.name} to have an absolute path or URI; got "
+            f"base_path()={entry.base_path}"
+        )
+    return ServedModel(
+        entry.name, base_path, _policy(entry.model_version_policy), dict(entry.version_labels)
+    )
+
+
+def _policy(policy: Any) -> VersionPolicy:
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return VersionPolicy(latest=None)
+    if kind == "specific":
+        return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=policy.latest.num_versions or 1)

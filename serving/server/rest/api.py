@@ -1,0 +1,173 @@
+"""TF Serving's REST API, an ASGI application.
+
+POST /v1/models/MODEL[/versions/N|/labels/L]:predict, :classify, :regress
+GET  /v1/models/MODEL[/versions/N|/labels/L]              the states of the versions
+GET  /v1/models/MODEL[/versions/N|/labels/L]/metadata     the signatures
+GET  /monitoring/prometheus/metrics                       metrics, if enabled
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from typing import Any, Final
+
+import grpc
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving import errors
+from serving.limits import MAX_MESSAGE_BYTES
+from serving.server import inference, metrics
+from serving.server.metrics import REST, Metrics
+from serving.server.request_handler import RequestHandler, status_of
+from serving.server.rest import documents
+
+_log = logging.getLogger(__name__)
+
+_VERSION: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_MODEL: Final = rf"/v1/models/(?P<model>[^/:]+){_VERSION}"
+_ASK: Final = re.compile(rf"(?i){_MODEL}:(?P<method>predict|classify|regress)")
+_LOOK: Final = re.compile(rf"(?i){_MODEL}(?P<metadata>/metadata)?")
+_LARGEST_VERSION: Final = 2**63 - 1
+
+_HTTP_STATUS: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+class _TooLargeError(Exception):
+    """The body exceeds MAX_MESSAGE_BYTES."""
+
+
+def application(
+    handler: RequestHandler, measured: Metrics, timeout_s: float, metrics_path: str | None
+) -> Starlette:
+    """The application.
+
+    Args:
+      handler: answers the requests.
+      measured: the metrics.
+      timeout_s: the time-out of a request.
+      metrics_path: the path of the metrics; None for none.
+    """
+    api = _Api(handler, timeout_s)
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(measured.text(), media_type=metrics.CONTENT_TYPE)
+
+    routes = [Route("/v1/{path:path}", api.answer, methods=["GET", "POST"])]
+    if metrics_path:
+        routes.insert(0, Route(metrics_path, show_metrics))
+    return Starlette(routes=routes)
+
+
+class _Api:
+    def __init__(self, handler: RequestHandler, timeout_s: float):
+        self._handler = handler
+        self._timeout_s = timeout_s
+
+    async def answer(self, request: Request) -> Response:
+        """Answers any request."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return _json(200, await self._dispatch(request))
+        except TimeoutError:
+            return _error(504, f"the request timed out after {self._timeout_s:g} s")
+        except _TooLargeError:
+            return _error(413, f"the body has more than {MAX_MESSAGE_BYTES} bytes")
+        except errors.ServingError as error:
+            return _error(_HTTP_STATUS.get(status_of(error), 500), str(error))
+        except Exception as error:
+            _log.exception("%s %s failed", request.method, request.url.path)
+            return _error(500, repr(error))
+
+    async def _dispatch(self, request: Request) -> dict[str, Any]:
+        path = request.scope["path"]  # decoded, unlike the path of the URL
+        if request.method == "POST" and (asked := _ASK.fullmatch(path)):
+            api = asked["method"].lower()
+            body = await _body(request)
+            method = {
+                "predict": self._predict,
+                "classify": self._classify,
+                "regress": self._regress,
+            }[api]
+            answer = method(_spec(asked), body)
+            return await self._handler.measured(answer, asked["model"], api.capitalize(), REST)
+        if request.method == "GET" and (asked := _LOOK.fullmatch(path)):
+            spec = _spec(asked)
+            if not asked["metadata"]:
+                states = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+                return documents.status_answer(self._handler.status(states))
+            wanted = get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=spec, metadata_field=[inference.SIGNATURE_DEF]
+            )
+            return documents.metadata_answer(self._handler.metadata(wanted))
+        raise errors.InvalidRequestError(f"Malformed request: {request.method} {path}")
+
+    async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
+        parsed = documents.parse_predict(body)
+        spec.signature_name = parsed.signature_name
+        request = predict_pb2.PredictRequest(model_spec=spec)
+        documents.fill_predict(request, parsed, self._handler.inputs_of(spec))
+        return documents.predict_answer(await self._handler.predict(request), parsed.layout)
+
+    async def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
+        request = classification_pb2.ClassificationRequest(model_spec=spec)
+        documents.fill_examples(request, body)
+        return documents.classify_answer(await self._handler.classify(request))
+
+    async def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
+        request = regression_pb2.RegressionRequest(model_spec=spec)
+        documents.fill_examples(request, body)
+        return documents.regress_answer(await self._handler.regress(request))
+
+
+def _spec(asked: re.Match[str]) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=asked["model"])
+    if asked["version"]:
+        version = int(asked["version"])
+        if version > _LARGEST_VERSION:
+            raise errors.InvalidRequestError(
+                f"Failed to convert version: {asked['version']} to numeric."
+            )
+        spec.version.value = version
+    if asked["label"]:
+        spec.version_label = asked["label"]
+    return spec
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise _TooLargeError
+    return bytes(body)
+
+
+def _json(status: int, document: dict[str, Any]) -> Response:
+    content = json.dumps(document, indent=1)  # NaN stays NaN, as in TF Serving
+    return Response(content, status, media_type="application/json")
+
+
+def _error(status: int, message: str) -> Response:
+    return _json(status, {"error": message})

@@ -1,0 +1,1 @@
+"""Who runs a request on a model, and when."""

@@ -1,0 +1,59 @@
+"""The interface of a scheduler, and the one that runs requests one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from serving.server.models.saved_model import Arrays, Signature
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+class Scheduler(Protocol):
+    """Accepts requests, and runs each in a thread of its own."""
+
+    def check(self, inputs: Arrays) -> None:
+        """Checks a whole request, before it is cut into slices.
+
+        Raises:
+          ServingError: the request is rejected.
+        """
+        ...
+
+    def submit(self, signature: Signature, inputs: Arrays) -> Future[Outputs]:
+        """Schedules a request, or a slice of one. A future that is cancelled in time never runs.
+
+        Raises:
+          ServingError: the request is rejected.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Runs everything that was submitted, then stops."""
+        ...
+
+
+class OneByOne:
+    """Runs each request alone, as soon as a thread is free.
+
+    It has more threads than the machine has cores: TensorFlow's threads compute, these wait.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1), "run")
+
+    def check(self, inputs: Arrays) -> None:
+        """Accepts every request."""
+
+    def submit(self, signature: Signature, inputs: Arrays) -> Future[Outputs]:
+        """Schedules a request."""
+        return self._threads.submit(signature.run, inputs)
+
+    def stop(self) -> None:
+        """Runs everything that was submitted, then stops."""
+        self._threads.shutdown()

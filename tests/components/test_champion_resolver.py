@@ -1,0 +1,70 @@
+"""The champion: the model that was pushed last, and never the candidate itself."""
+
+from pathlib import Path
+
+import pytest
+from tfx.types.artifact import Artifact
+from tfx.types.standard_artifacts import Model, PushedModel
+
+from components import atomic_pusher
+from components.champion_resolver import CANDIDATE, MODEL, PUSHED_MODEL, ChampionStrategy
+from serving import version_folders
+
+
+def _model(model_id: int) -> Artifact:
+    artifact = Model()
+    artifact.id = model_id
+    return artifact
+
+
+def _push(folder: Path, version: int, model_id: int, pushed: bool = True) -> Artifact:
+    artifact = PushedModel()
+    artifact.set_int_custom_property(atomic_pusher.PUSHED, int(pushed))
+    if pushed:
+        artifact.set_string_custom_property(atomic_pusher.PUSHED_VERSION, str(version))
+        artifact.set_int_custom_property(atomic_pusher.MODEL_ID, model_id)
+        destination = str(folder / str(version))
+        artifact.set_string_custom_property(atomic_pusher.PUSHED_DESTINATION, destination)
+        (folder / str(version)).mkdir()
+    return artifact
+
+
+def _champion(pushes: list[Artifact], candidate: int) -> int | None:
+    resolved = ChampionStrategy().resolve_artifacts(
+        None,
+        {
+            MODEL: [_model(model_id) for model_id in (1, 2, 3)],
+            PUSHED_MODEL: pushes,
+            CANDIDATE: [_model(candidate)],
+        },
+    )
+    assert len(resolved[PUSHED_MODEL]) == len(resolved[MODEL])
+    return next((model.id for model in resolved[MODEL]), None)
+
+
+@pytest.mark.parametrize(
+    ("pushes", "candidate", "champion"),
+    [
+        pytest.param([], 1, None, id="the first run has none"),
+        pytest.param([(11, 1, True)], 2, 1, id="the one before"),
+        pytest.param([(11, 1, True)], 1, None, id="an unchanged run is not its own champion"),
+        pytest.param([(11, 1, True), (12, 2, True)], 2, 1, id="unchanged, with one before"),
+        pytest.param([(11, 1, True), (12, 2, False)], 3, 1, id="a refused one is passed over"),
+        pytest.param([(9, 2, True), (12, 1, True)], 3, 1, id="an older model that is served again"),
+        pytest.param([(12, 1, True), (9, 2, True)], 3, 1, id="by number, whatever the order"),
+        pytest.param([(11, 9, True)], 2, None, id="a model that is gone"),
+    ],
+)
+def test_which_model_is_the_champion(
+    tmp_path: Path, pushes: list[tuple[int, int, bool]], candidate: int, champion: int | None
+) -> None:
+    assert _champion([_push(tmp_path, *push) for push in pushes], candidate) == champion
+
+
+def test_after_a_roll_back_it_is_what_is_served(tmp_path: Path) -> None:
+    pushes = [_push(tmp_path, 11, 1), _push(tmp_path, 12, 2)]
+    assert _champion(pushes, candidate=3) == 2
+    version_folders.serve(tmp_path, 11)
+    assert _champion(pushes, candidate=3) == 1
+    version_folders.serve(tmp_path, 12)
+    assert _champion(pushes, candidate=3) == 2

@@ -1,0 +1,145 @@
+"""The command line: exit codes, and one line for each mistake."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ExitCode
+
+
+def _call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["mnist-tfx", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "data",
+        "serve",
+        "predict",
+        "status",
+        "report",
+        "lineage",
+        "schema",
+        "experiment",
+        "compile",
+        "submit",
+        "schedule",
+    ],
+)
+def test_every_command_has_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    code, out, _ = _call(capsys, monkeypatch, command, "--help")
+    assert code == 0
+    assert f"mnist-tfx {command}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "--set", "trainer.epoch=1"], ExitCode.USAGE, "did you mean epochs?"),
+        (["run", "--config", "gone.toml"], ExitCode.USAGE, "there is no configuration gone.toml"),
+        (["run", "--data-dir", "/gone"], ExitCode.FAILED, "/gone is not a folder"),
+        (["run", "--nonsense"], ExitCode.USAGE, "--nonsense"),
+        (["data", "--config", "fashion"], ExitCode.FAILED, "has no known source"),
+        (["predict", "gone.png"], ExitCode.FAILED, "there is no file gone.png"),
+        (
+            ["run", "--span", "x"],
+            ExitCode.USAGE,
+            "data.span: 'x': should be a valid integer, or 'none' or 'latest'.",
+        ),
+        (["run", "--span", "3"], ExitCode.FAILED, "no folder was given, and a span is taken from"),
+        (["run", "--set", "data.span_folder=x"], ExitCode.USAGE, "such as span-{SPAN} or"),
+        (
+            ["run", "--set", "evaluation.min_accuracy=2"],
+            ExitCode.USAGE,
+            "min_accuracy: 2: should be less than or equal to 1, or 'report'.",
+        ),
+        (
+            ["run", "--set", "robustness.strengths.translate=[9]"],
+            ExitCode.USAGE,
+            "the strengths of translate are [9], and numbers from 1 to 5 are expected.",
+        ),
+        (
+            ["run", "--set", "robustness.strengths.wobble=[1]"],
+            ExitCode.USAGE,
+            "there is no wobble: known are translate, rotate,",
+        ),
+        (
+            ["run", "--set", "robustness.min_accuracy.rotate.9=0.5"],
+            ExitCode.USAGE,
+            "min_accuracy has rotate at strength 9, and strengths.rotate is [1, 2, 3, 4, 5].",
+        ),
+        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "say one"),
+    ],
+)
+def test_a_mistake_has_its_exit_code_and_says_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: ExitCode,
+    message: str,
+) -> None:
+    found, _, err = _call(capsys, monkeypatch, *arguments)
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("status", "there is no run in"),
+        ("serve", "no model has been pushed into"),
+        ("report", "has a report: a run that reaches the Evaluator makes one"),
+        ("lineage 5", "there is no run in"),
+        ("schema diff", "has looked at data: start one"),
+    ],
+)
+def test_an_empty_workspace_is_named(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+    message: str,
+) -> None:
+    code, _, err = _call(capsys, monkeypatch, *command.split(), "--root", str(tmp_path))
+    assert code == ExitCode.FAILED
+    assert message in err
+    assert str(tmp_path) in err
+
+
+def test_data_checks_a_folder_and_prints_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, digits: Path
+) -> None:
+    arguments = ["data", "--data-dir", str(digits), "--set", "data.dataset=sample"]
+    code, out, _ = _call(capsys, monkeypatch, *arguments)
+    assert code == 0
+    assert out.replace("\n", "") == str(digits)
+
+
+def test_what_nobody_expected_leaves_its_traceback_in_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(pipeline_config, "load", broken)
+    code, _, err = _call(capsys, monkeypatch, "run")
+    assert code == ExitCode.FAILED
+    assert err.startswith("mnist-tfx: ZeroDivisionError: a bug (details: ")
+    details = Path(err.strip().removesuffix(")").rpartition("details: ")[2])
+    assert 'raise ZeroDivisionError("a bug")' in details.read_text()
+    details.unlink()

@@ -1,0 +1,235 @@
+"""The model's gates: where each threshold holds, and how a refusal reads.
+
+TFMA itself evaluates predictions that are made up here, through the Evaluator's own
+configuration and writers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from numpy.typing import NDArray
+
+from components.evaluation import calibration, gates, results
+from components.evaluation.results import Evaluation
+from components.evaluation.slices import Slice
+from pipeline.graph import eval_config
+from pipeline.settings.pipeline_config import EvaluationConfig, RobustnessConfig
+from trainer import features
+
+THRESHOLDS = EvaluationConfig(
+    min_accuracy=0.9,
+    min_digit_accuracy=0.5,
+    max_loss=0.5,
+    max_calibration_error=0.2,
+    max_accuracy_drop=0.01,
+    max_digit_accuracy_drop=0.05,
+)
+ROBUSTNESS = RobustnessConfig(
+    images=100,
+    seed=1,
+    strengths={"translate": (1, 2), "rotate": (3,)},
+    min_accuracy={"translate": {"1": 0.8, "2": 0.6}},
+)
+LABELS = np.arange(1000) % 10
+
+
+class _Lookup(tf.Module):
+    """A "model" whose prediction for an example stands in the example."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.EXAMPLES)])
+    def predict(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {self.key: tf.io.FixedLenFeature([features.NUM_CLASSES], tf.float32)}
+        return {features.PROBABILITIES: tf.io.parse_example(examples, spec)[self.key]}
+
+    def __init__(self, key: str):
+        super().__init__()
+        self.key = key
+
+
+def _evaluate(
+    folder: Path,
+    candidate: NDArray[np.int64],
+    champion: NDArray[np.int64] | None = None,
+    thresholds: EvaluationConfig = THRESHOLDS,
+    wrong_when_moved: tuple[int, int] = (0, 0),
+    robustness: RobustnessConfig = ROBUSTNESS,
+) -> Evaluation:
+    """What is read of TFMA's evaluation of 1,000 examples, 100 of each digit.
+
+    Each of the first 100 is there again, moved by one and by two pixels to the left and to the
+    right, and rotated; of those moved to the left, so many of a hundred are mistaken.
+    """
+    config = eval_config.eval_config(thresholds, robustness)
+    has_champion = champion is not None
+    config = tfma.utils.update_eval_config_with_defaults(
+        config, has_baseline=has_champion, rubber_stamp=True
+    )
+    models = []
+    for spec in config.model_specs:
+        name = "champion" if spec.is_baseline else "candidate"
+        module = _Lookup(name)
+        path = str(folder / name)
+        tf.saved_model.save(module, path, {features.SERVING_DEFAULT: module.predict})
+        models.append(
+            tfma.default_eval_shared_model(path, model_name=spec.name, eval_config=config)
+        )
+    records = str(folder / "examples")
+    other = candidate if champion is None else champion
+
+    def example(index: int, corruption: str, strength: int, direction: str, wrong: bool) -> bytes:
+        made = tf.train.Example()
+        feature = made.features.feature
+        feature[features.LABEL].int64_list.value.append(int(LABELS[index]))
+        feature[features.CORRUPTION].bytes_list.value.append(corruption.encode())
+        feature[features.STRENGTH].int64_list.value.append(strength)
+        feature[features.DIRECTION].bytes_list.value.append(direction.encode())
+        for name, predicted in (("candidate", candidate), ("champion", other)):
+            row = np.full(10, 0.01)
+            row[(predicted[index] + wrong) % 10] = 0.91
+            feature[name].float_list.value.extend(row)
+        return bytes(made.SerializeToString())
+
+    with tf.io.TFRecordWriter(records) as writer:
+        for index in range(1000):
+            writer.write(example(index, "identity", 0, "", False))
+        for index in range(100):
+            writer.write(example(index, "rotate", 3, "", True))
+            for strength, mistakes in zip((1, 2), wrong_when_moved, strict=True):
+                is_wrong = index < mistakes
+                writer.write(example(index, "translate", strength, "left", is_wrong))
+                writer.write(example(index, "translate", strength, "right", False))
+    output = str(folder / "evaluation")
+    tfma.run_model_analysis(
+        eval_shared_model=models if has_champion else models[0],
+        eval_config=config,
+        data_location=records,
+        output_path=output,
+    )
+    return results.read(output)
+
+
+def _with_mistakes(mistakes: dict[int, int]) -> NDArray[np.int64]:
+    """Right predictions, but for this many of each digit, from its last example on."""
+    predicted = LABELS.copy()
+    for digit, count in mistakes.items():
+        wrong = np.flatnonzero(digit == LABELS)[::-1][:count]
+        predicted[wrong] = (digit + 1) % 10
+    return predicted
+
+
+def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
+    found = _evaluate(tmp_path, _with_mistakes({3: 20, 7: 5}), wrong_when_moved=(30, 40))
+    assert found.refusals == ()
+    assert all(gate.passed for gate in found.gates)
+    own = found.overall.candidate
+    assert own.examples == 1000
+    assert own.accuracy == pytest.approx(0.975)
+    assert found.overall.champion is None
+    assert found.digit_accuracy["3"] == pytest.approx(0.8)
+    assert found.digit_accuracy["7"] == pytest.approx(0.95)
+    assert found.digit_accuracy["0"] == 1
+    loss = -(0.975 * np.log(0.91) + 0.025 * np.log(0.01))
+    assert own.loss == pytest.approx(loss, abs=1e-3)
+    probabilities = np.full((1000, 10), 0.01)
+    probabilities[range(1000), _with_mistakes({3: 20, 7: 5})] = 0.91
+    expected = calibration.expected_calibration_error(calibration.bin_sums(probabilities, LABELS))
+    assert own.calibration_error == pytest.approx(expected, abs=1e-5)
+    assert expected == pytest.approx(0.975 - 0.91)
+    low, high = own.intervals[gates.LOSS]
+    assert low < own.loss < high
+    assert own.accuracy_interval == pytest.approx((0.9633, 0.9830), abs=1e-4), "Wilson's"
+    assert found.digits[0].candidate.accuracy_interval == pytest.approx((0.9630, 1), abs=1e-4)
+    matrix = np.diag([100] * 10)
+    matrix[3, 3:5] = 80, 20
+    matrix[7, 7:9] = 95, 5
+    confusion = results.read_confusion_matrix(str(tmp_path / "evaluation"))
+    np.testing.assert_array_equal(confusion, matrix, err_msg="of the clean images")
+
+
+def test_one_bad_digit_is_enough_to_refuse(tmp_path: Path) -> None:
+    found = _evaluate(tmp_path, _with_mistakes({8: 60}))
+    assert found.overall.candidate.accuracy == pytest.approx(0.94)
+    assert found.refusals == ("accuracy on the digit 8 is 0.4000, and at least 0.5 is asked for",)
+    assert [gate.slice for gate in found.gates if not gate.passed] == [Slice(digit=8)]
+
+
+def test_accuracy_and_loss_hold_for_all_digits_together(tmp_path: Path) -> None:
+    found = _evaluate(tmp_path, _with_mistakes(dict.fromkeys(range(10), 11)))
+    assert found.refusals == (
+        "accuracy is 0.8900, and at least 0.9 is asked for",
+        "loss is 0.5905, and at most 0.5 is allowed",
+    )
+
+
+def test_a_model_that_is_surer_than_it_is_right_is_refused(tmp_path: Path) -> None:
+    strict = THRESHOLDS.model_copy(update={"max_calibration_error": 0.03})
+    found = _evaluate(tmp_path, _with_mistakes({3: 50}), thresholds=strict)
+    assert found.refusals == ("calibration error is 0.0400, and at most 0.03 is allowed",)
+
+
+def test_the_champion_may_be_better_by_so_much_only(tmp_path: Path) -> None:
+    champion = _with_mistakes({})
+    close = _evaluate(tmp_path / "close", _with_mistakes({1: 4, 2: 4}), champion)
+    assert close.refusals == ()
+    assert close.overall.candidate.accuracy == pytest.approx(0.992), "not the champion's"
+    assert close.overall.champion is not None
+    assert close.overall.champion.accuracy == 1
+    assert close.overall.accuracy_change is not None
+    low, high = close.overall.accuracy_change
+    assert low < -0.008 < high
+    far = _evaluate(tmp_path / "far", _with_mistakes(dict.fromkeys(range(5), 4)), champion)
+    assert far.refusals == ("accuracy is 0.0200 below the champion's, and 0.01 is allowed",)
+
+
+def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> None:
+    champion = _with_mistakes({0: 20, 1: 20, 4: 2})
+    found = _evaluate(tmp_path, _with_mistakes({4: 12}), champion)
+    assert found.overall.champion is not None
+    assert found.overall.candidate.accuracy > found.overall.champion.accuracy + 0.02
+    assert found.refusals == (
+        "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed",
+    )
+
+
+def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Path) -> None:
+    """All rotated images are mistaken. Of those moved by two pixels to the left, 90 of 100 are."""
+    found = _evaluate(tmp_path, _with_mistakes({}), wrong_when_moved=(30, 90))
+    assert found.refusals == (
+        "accuracy under translate 2 is 0.5500, and at least 0.6 is asked for",
+    )
+    assert found.corruptions == ["rotate", "translate"]
+    (rotated,) = found.robustness("rotate")
+    assert (rotated.slice.strength, rotated.candidate.accuracy) == (3, 0)
+    moved = found.robustness("translate")
+    assert [(one.slice.strength, one.candidate.examples) for one in moved] == [(1, 200), (2, 200)]
+    assert moved[0].candidate.images == 50, "as if each were there in all four directions"
+    low, high = moved[0].candidate.accuracy_interval
+    assert (low, high) == pytest.approx((0.7388, 0.9305), abs=1e-3), "of 50 images, not of 200"
+    left, right = (found.robustness("translate", direction) for direction in ("left", "right"))
+    assert [one.candidate.accuracy for one in left] == pytest.approx([0.7, 0.1])
+    assert [one.candidate.accuracy for one in right] == [1, 1]
+    assert found.overall.candidate.accuracy == 1, "corrupted images are not in it"
+
+
+def test_what_is_reported_only_stops_nothing(tmp_path: Path) -> None:
+    all_reported = EvaluationConfig(
+        min_accuracy="report",
+        min_digit_accuracy="report",
+        max_loss="report",
+        max_calibration_error="report",
+        max_accuracy_drop="report",
+        max_digit_accuracy_drop="report",
+    )
+    found = _evaluate(
+        tmp_path,
+        _with_mistakes(dict.fromkeys(range(10), 90)),
+        thresholds=all_reported,
+        robustness=ROBUSTNESS.model_copy(update={"min_accuracy": {}}),
+    )
+    assert found.overall.candidate.accuracy == pytest.approx(0.1)
+    assert found.refusals == ()
+    (gate,) = found.gates
+    assert (gate.what, gate.shown) == ("test images", "1,000"), "TFX blesses nothing without one"

@@ -1,0 +1,102 @@
+"""The cluster's file: what is shipped is valid, and what a pod would choke on is refused here."""
+
+import pytest
+
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.settings.errors import ConfigError
+
+FILE = r"kubeflow\.toml: "
+
+
+def test_what_is_not_said_of_a_component_is_as_in_the_defaults() -> None:
+    loaded = cluster_config.load(overrides=["components.Trainer.labels={a='b'}"])
+    trainer, evaluator = loaded.task("Trainer"), loaded.task("Evaluator")
+    assert (trainer.cpu_limit, trainer.memory_request, trainer.retries) == ("8", "1G", 2)
+    assert trainer.labels == {"a": "b"}
+    assert (evaluator.cpu_limit, evaluator.labels) == ("2", None)
+    assert loaded.task("AnomalyGate").retries == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("data", "/mnt/mnist-tfx/data"), ("/a/b", "/a/b"), ("gs://b/data", "gs://b/data")],
+)
+def test_a_folder_is_below_the_root_unless_it_is_absolute(name: str, folder: str) -> None:
+    assert cluster_config.load().storage.folder(name) == folder
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["mnist-tfx", "registry.example:5000/team/mnist-tfx:1.0", f"ghcr.io/a/b@sha256:{'0f' * 32}"],
+)
+def test_images(image: str) -> None:
+    assert cluster_config.load(overrides=[f"image='{image}'"]).image == image
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("imge=x", r"--set kubeflow.imge: unknown key; did you mean image\?"),
+        ("image='My Image'", "--set kubeflow.image: 'My Image': should be an image such as"),
+        ("image='a@sha256:12'", "should be an image such as"),
+        ("namespace=Team_A", "--set kubeflow.namespace: 'Team_A': should be a Kubernetes name"),
+        ("service_account='a b'", "--set kubeflow.service_account: 'a b': should be a Kubernetes"),
+        ("labels={'a b'='c'}", "--set kubeflow.labels: 'a b': should be a Kubernetes label's key"),
+        ("labels={a='b c'}", "--set kubeflow.labels: 'b c': should be a Kubernetes label's value"),
+        ("defaults.cpu_limit='two'", "--set kubeflow.defaults.cpu_limit: 'two': should be a numb"),
+        ("defaults.memory_limit=4GB", "'4GB': should be an amount of memory such as"),
+        ("image='a:b:c'", "'a:b:c': should be an image such as"),
+        ("env={METADATA_HOST='x'}", "'METADATA_HOST': should be another name"),
+        ("secrets=[{name='a', env={k='METADATA_PASSWORD'}}]", "should be another name"),
+        (
+            "secrets=[{name='a', mount_path='/mnt'}]",
+            FILE + "the secret a at /mnt would hide the storage",
+        ),
+        (
+            "components.Trainer.cpu_request='16'",
+            FILE + "Trainer: cpu_request is 16, above cpu_limit, 8",
+        ),
+        (
+            "defaults.memory_request='4Gi'",
+            FILE + "defaults: memory_request is 4Gi, above memory_limit, 4G",
+        ),
+        ("storage.root='/app'", FILE + "storage: root is /app, and would hide"),
+        ("storage.data='s3://b/a'", "'s3://b/a': should be a folder, or gs://bucket/path"),
+        ("storage.data='/other'", FILE + "storage: data is /other, which is not below root"),
+        ("storage={root='gs://b', data='/d'}", "data is /d, which is not below root, gs://b"),
+        ("defaults.retry_pause_s=3600", "retry_pause_s: 3600: should be less than or equal"),
+        ("sever.host='http://a'", r"--set kubeflow.sever.host: unknown key; did you mean server\?"),
+        ("components.Trainr.retries=1", "'Trainr': should be a component: IdxExampleGen, "),
+        ("components.Evaluator.accelerator_count=1", "accelerator_count is said, and accelerator"),
+        ("defaults.retries=-1", "--set kubeflow.defaults.retries: -1: should be greater"),
+        ("defaults.timeout_s=0", "--set kubeflow.defaults.timeout_s: 0: should be greater"),
+        ("components.Trainer.accelerator=gpu", "'gpu': should be a resource such as nvidia.com"),
+        ("components.Trainer.gpus=1", "unknown key; known are accelerator, accelerator_count"),
+        (
+            "defaults.tolerations=[{operator='Exists', value='x'}]",
+            FILE + r"defaults.tolerations\[0\]: operator is Exists, which goes without a value",
+        ),
+        ("defaults.tolerations=[{}]", r"tolerations\[0\]: without a key the operator has to be"),
+        ("defaults.tolerations=[{key='a', seconds=3}]", "goes with the effect NoExecute only"),
+        ("defaults.tolerations=[{ky='a'}]", r"tolerations\[0\].ky: unknown key; did you mean key"),
+        ("storage.root='s3://bucket/a'", "'s3://bucket/a': should be /a/path or gs://bucket/path"),
+        ("storage.root='gs://bucket/a'", FILE + "storage: pvc is mnist-tfx, and root is a bucket"),
+        ("storage.pvc=''", FILE + "storage: root is /mnt/mnist-tfx, a path: name the claim"),
+        (
+            "metadata.store=sqlite",
+            "--set kubeflow.metadata.store: 'sqlite': should be 'mysql', 'grpc'",
+        ),
+        ("metadata.hst=db", r"--set kubeflow.metadata.hst: unknown key; did you mean host\?"),
+        ("metadata.port=0", "--set kubeflow.metadata.port: 0: should be greater"),
+        ("secrets=[{name='a'}]", r"secrets\[0\]: the secret a needs either env or mount_path"),
+        ("secrets=[{name='a', env={k='A-B'}}]", "'A-B': should be the name of an environment var"),
+        ("schedule.cron='0 3 * * *'", "'0 3 \\* \\* \\*': should be six fields, seconds first"),
+        ("schedule.max_concurrency=11", "schedule.max_concurrency: 11: should be less than or"),
+        ("server.host='localhost:8080'", "'localhost:8080': should be a URL: http://"),
+        ("server.token_env='my token'", "'my token': should be the name of an environment variab"),
+    ],
+)
+def test_a_mistake_is_one_sentence_on_the_laptop(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        cluster_config.load(overrides=[override])
+    assert len(str(raised.value).splitlines()) == 1

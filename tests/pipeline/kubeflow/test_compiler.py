@@ -1,0 +1,259 @@
+"""The compiled Kubeflow pipeline: what it says, that KFP takes it, and that it stays the same."""
+
+import base64
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import components
+
+from pipeline.graph import code_digest
+from pipeline.kubeflow import compiler, node_slice
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ConfigError
+
+GOLDEN = Path(__file__).parent / "golden" / "kubeflow.yaml"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def _compile(*overrides: str) -> CompiledPipeline:
+    return compiler.compile_pipeline(pipeline_config.load(), cluster_config.load(overrides=overrides))
+
+
+def _documents(compiled: CompiledPipeline) -> tuple[dict[str, Any], dict[str, Any]]:
+    specification, platform = yaml.safe_load_all(compiled.yaml)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return specification, executors
+
+
+def _container(specification: dict[str, Any], task: str) -> dict[str, Any]:
+    container: dict[str, Any] = specification["deploymentSpec"]["executors"][f"exec-{task}"]
+    return container["container"]
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledPipeline:
+    return _compile()
+
+
+def test_what_a_change_of_the_graph_does_to_it(
+    compiled: CompiledPipeline, request: pytest.FixtureRequest
+) -> None:
+    """Compared with a file; `--update-golden` writes it, and the diff is what to review."""
+    documents = list(yaml.safe_load_all(compiled.yaml))
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        arguments = executor["container"]["args"]
+        arguments[arguments.index("--code-digest") + 1] = "<the digest of the code>"
+        place = arguments.index("--node") + 1
+        node = node_slice.decode(arguments[place]).nodes[0].pipeline_node
+        arguments[place] = {
+            "inputs": sorted(node.inputs.inputs),
+            "outputs": sorted(node.outputs.outputs),
+            "parameters": sorted(node.parameters.parameters),
+        }
+    text = yaml.safe_dump_all(documents, sort_keys=True)
+    if request.config.getoption("--update-golden"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+
+
+def test_kfp_itself_loads_it(compiled: CompiledPipeline) -> None:
+    loaded = components.load_component_from_text(compiled.yaml)
+    assert loaded.name == "mnist"
+    spec = loaded.pipeline_spec
+    assert set(spec.root.dag.tasks) == set(compiled.nodes)
+    inputs = spec.root.input_definitions.parameters
+    assert {name: json_format.MessageToDict(p.default_value) for name, p in inputs.items()} == {
+        "data": "/mnt/mnist-tfx/data",
+        "pipeline_root": "/mnt/mnist-tfx/artifacts",
+        "recipe": {},
+    }
+
+
+def test_it_is_small(compiled: CompiledPipeline) -> None:
+    specification, _ = _documents(compiled)
+    sizes = [len(str(e)) for e in specification["deploymentSpec"]["executors"].values()]
+    assert max(sizes) < compiler.LARGEST_TASK_BYTES / 10
+    assert len(compiled.yaml) < compiler.LARGEST_PIPELINE_BYTES / 5
+
+
+def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "LARGEST_TASK_BYTES", 1000)
+    with pytest.raises(ConfigError, match=r"the task of \w+ has \d+ bytes, and KFP takes 1000"):
+        _compile()
+
+
+def test_another_process_compiles_the_same_bytes(compiled: CompiledPipeline) -> None:
+    code = (
+        "from pipeline import cluster, config\n"
+        "from pipeline.runners import kubeflow\n"
+        "print(kubeflow.compile_pipeline(config.load(), cluster.load()).version)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [compiled.version]
+
+
+def test_the_version_follows_the_code_and_the_configuration(
+    compiled: CompiledPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _compile("image=other:1").version != compiled.version
+    monkeypatch.setattr(code_digest, "of_everything", lambda: "other code")
+    assert _compile().version != compiled.version
+
+
+def test_no_secret_and_no_connection_is_in_the_ir(compiled: CompiledPipeline) -> None:
+    specification, _ = _documents(compiled)
+    for task in compiled.nodes:
+        arguments = _container(specification, task)["args"]
+        part = node_slice.decode(arguments[arguments.index("--node") + 1])
+        assert len(part.nodes) == 1
+        text = json_format.MessageToJson(part)
+        assert "connection" not in text.lower()
+        assert "mysql" not in text
+
+
+def test_a_node_is_the_same_text_however_its_maps_are_ordered(compiled: CompiledPipeline) -> None:
+    specification, _ = _documents(compiled)
+    arguments = _container(specification, "trainer")["args"]
+    text = arguments[arguments.index("--node") + 1]
+    part = node_slice.decode(text)
+    assert node_slice.encode(part, "Trainer") == text
+    assert len(base64.b64decode(text)) < 4000
+
+
+@pytest.mark.parametrize(
+    ("override", "task", "expected"),
+    [
+        (
+            "components.Trainer.node_selector={disk='ssd'}",
+            "trainer",
+            {"nodeSelector": {"labels": {"disk": "ssd"}}},
+        ),
+        ("defaults.timeout_s=60", "evaluator", {"activeDeadlineSeconds": "60"}),
+        (
+            "components.Trainer.tolerations=[{key='gpu', operator='Exists', effect='NoSchedule'}]",
+            "trainer",
+            {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]},
+        ),
+        (
+            "components.Trainer.labels={team='a'}",
+            "trainer",
+            {"podMetadata": {"labels": {"app.kubernetes.io/part-of": "mnist-tfx", "team": "a"}}},
+        ),
+        ("image_pull_policy=Always", "transform", {"imagePullPolicy": "Always"}),
+        (
+            "image_pull_secrets=['registry']",
+            "transform",
+            {
+                "imagePullSecret": [
+                    {
+                        "secretName": "registry",
+                        "secretNameParameter": {"runtimeValue": {"constant": "registry"}},
+                    }
+                ]
+            },
+        ),
+        (
+            "secrets=[{name='bucket', mount_path='/etc/bucket'}]",
+            "idxexamplegen",
+            {
+                "secretAsVolume": [
+                    {
+                        "secretName": "bucket",
+                        "mountPath": "/etc/bucket",
+                        "optional": False,
+                        "secretNameParameter": {"runtimeValue": {"constant": "bucket"}},
+                    }
+                ]
+            },
+        ),
+    ],
+)
+def test_a_setting_of_the_cluster_is_in_the_pods_specification(
+    override: str, task: str, expected: dict[str, Any]
+) -> None:
+    _, executors = _documents(_compile(override))
+    found = executors[f"exec-{task}"]
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_resources_accelerators_and_retries() -> None:
+    specification, executors = _documents(
+        _compile(
+            "components.Trainer.accelerator=nvidia.com/gpu",
+            "components.Trainer.cpu_limit='16'",
+            "components.Trainer.retries=5",
+            "components.Trainer.retry_pause_s=10",
+        )
+    )
+    resources = _container(specification, "trainer")["resources"]
+    assert resources["accelerator"] == {
+        "count": "1",
+        "resourceCount": "1",
+        "resourceType": "nvidia.com/gpu",
+        "type": "nvidia.com/gpu",
+    }
+    assert (resources["resourceCpuLimit"], resources["resourceMemoryRequest"]) == ("16", "1G")
+    assert "accelerator" not in _container(specification, "evaluator")["resources"]
+    tasks = specification["root"]["dag"]["tasks"]
+    assert tasks["trainer"]["retryPolicy"] == {
+        "maxRetryCount": 5,
+        "backoffDuration": "10s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    }
+    assert "retryPolicy" not in tasks["anomalygate"]
+    assert all(not task["cachingOptions"] for task in tasks.values()), "KFP's cache is off"
+    assert len(executors) == len(tasks)
+
+
+def test_secrets_come_as_environment_variables_and_metadata_over_grpc_without() -> None:
+    _, executors = _documents(_compile("secrets=[{name='keys', env={a='A_KEY'}}]"))
+    by_name = {s["secretName"]: s["keyToEnv"] for s in executors["exec-trainer"]["secretAsEnv"]}
+    assert by_name == {
+        "keys": [{"secretKey": "a", "envVar": "A_KEY"}],
+        "mnist-tfx-mysql": [
+            {"secretKey": "username", "envVar": "METADATA_USERNAME"},
+            {"secretKey": "password", "envVar": "METADATA_PASSWORD"},
+        ],
+    }
+    store = "metadata={store='grpc', host='metadata-grpc-service.kubeflow'}"
+    specification, executors = _documents(_compile(store))
+    assert "secretAsEnv" not in executors["exec-trainer"]
+    assert {v["name"]: v["value"] for v in _container(specification, "trainer")["env"]} == {
+        "METADATA_STORE": "grpc",
+        "METADATA_HOST": "metadata-grpc-service.kubeflow",
+        "METADATA_PORT": "8080",
+    }
+
+
+def test_an_image_with_a_digest_is_pinned() -> None:
+    image = f"registry.example/team/mnist-tfx@{DIGEST}"
+    specification, _ = _documents(_compile(f"image={image}"))
+    executors = specification["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {image}
+
+
+def test_a_bucket_needs_no_volume() -> None:
+    specification, executors = _documents(_compile("storage={root='gs://bucket/mnist'}"))
+    assert not any("pvcMount" in executor for executor in executors.values())
+    parameters = specification["root"]["inputDefinitions"]["parameters"]
+    assert parameters["pipeline_root"]["defaultValue"] == "gs://bucket/mnist/artifacts"
+    assert parameters["data"]["defaultValue"] == "gs://bucket/mnist/data"
+    arguments = _container(specification, "atomicpusher")["args"]
+    node = node_slice.decode(arguments[arguments.index("--node") + 1]).nodes[0].pipeline_node
+    destination = node.parameters.parameters["push_destination"].field_value.string_value
+    assert re.search(r'"base_directory": "gs://bucket/mnist/serving_model/mnist"', destination)
+
+
+def test_the_components_that_a_clusters_file_may_name_are_the_graphs(
+    compiled: CompiledPipeline,
+) -> None:
+    assert sorted(compiled.nodes.values()) == sorted(cluster_config.COMPONENTS)

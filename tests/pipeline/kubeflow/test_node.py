@@ -1,0 +1,154 @@
+"""The entry point of a task's container: what it refuses before it starts, in one sentence."""
+
+import json
+import logging
+import re
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler
+from tfx.utils import json_utils
+
+from pipeline.graph import code_digest, dag
+from pipeline.kubeflow import node, node_slice
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ConfigError
+
+GRPC = {"METADATA_STORE": "grpc", "METADATA_HOST": "store", "METADATA_PORT": "8080"}
+MYSQL = {
+    "METADATA_STORE": "mysql",
+    "METADATA_HOST": "db",
+    "METADATA_PORT": "3306",
+    "METADATA_DATABASE": "mlmd",
+    "METADATA_USERNAME": "user",
+    "METADATA_PASSWORD": "secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry point sets up its process's log; this process keeps its own."""
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+
+
+@pytest.fixture(scope="module")
+def trainer() -> str:
+    places = dag.Places("/data", "/artifacts", "/serving")
+    ir = compiler.Compiler().compile(dag.create_pipeline(pipeline_config.load(), places))
+    return node_slice.encode(ir, "Trainer")
+
+
+def _arguments(node: str, **changes: str) -> list[str]:
+    options = {
+        "node-id": "Trainer",
+        "node": node,
+        "code-digest": code_digest.of_everything(),
+        "run-id": "run",
+        "pipeline-root": "/artifacts",
+        "executor-input": json.dumps({"outputs": {"outputFile": "/gone/output.json"}}),
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def test_the_metadata_store_is_in_the_environment() -> None:
+    assert node.metadata_connection(GRPC) == metadata_store_pb2.MetadataStoreClientConfig(
+        host="store", port=8080
+    )
+    mysql = metadata_store_pb2.MySQLDatabaseConfig(
+        host="db", port=3306, database="mlmd", user="user", password="secret"
+    )
+    assert node.metadata_connection(MYSQL) == metadata_store_pb2.ConnectionConfig(
+        mysql=mysql
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "METADATA_STORE is not set"),
+        ({**GRPC, "METADATA_HOST": ""}, "METADATA_HOST is not set"),
+        ({**GRPC, "METADATA_PORT": "x"}, "METADATA_PORT is 'x': the number of a port"),
+        ({**GRPC, "METADATA_STORE": "redis"}, "METADATA_STORE is 'redis': mysql or grpc"),
+        ({**MYSQL, "METADATA_PASSWORD": ""}, "METADATA_PASSWORD is not set"),
+    ],
+)
+def test_a_variable_that_is_missing_or_wrong_is_named(
+    environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        node.metadata_connection(environment)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"code_digest": "f" * 64},
+            r"Trainer failed: this image has other code \(\w{12}\) than the pipeline was compiled "
+            r"from \(ffffffffffff\): build and push the image again",
+        ),
+        (
+            {"run_id": "{{$.pipeline_job_uuid}}"},
+            r"Trainer failed: the run's id came as \{\{\$.pipeline_job_uuid\}\}",
+        ),
+        (
+            {"recipe": '{"epoch": 2}'},
+            r"Trainer failed: recipe: epoch: unknown key; did you mean epochs\?",
+        ),
+        ({}, "Trainer failed: the environment variable METADATA_STORE is not set"),
+    ],
+)
+def test_what_is_wrong_is_the_last_line_of_the_log(
+    trainer: str,
+    changes: dict[str, str],
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("METADATA_STORE", raising=False)
+    assert node.main(_arguments(trainer, **changes)) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("mnist-tfx: ")
+    assert re.search(message, last), last
+
+
+def test_a_store_that_cannot_be_reached_is_said(
+    trainer: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**GRPC, "METADATA_HOST": "127.0.0.1", "METADATA_PORT": "9"}.items():
+        monkeypatch.setenv(name, value)
+    assert node.main(_arguments(trainer)) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(
+        "mnist-tfx: Trainer failed: the metadata store, ML Metadata's gRPC service at 127.0.0.1:9, "
+        "does not answer: "
+    )
+
+
+def test_a_run_may_change_the_recipe(trainer: str) -> None:
+    node = node_slice.decode(trainer).nodes[0].pipeline_node
+
+    def custom_config() -> dict[str, str]:
+        value = node.parameters.parameters["custom_config"].field_value.string_value
+        parsed: dict[str, str] = json_utils.loads(value)
+        return parsed
+
+    before = custom_config()
+    node.override_recipe(node, {"epochs": 7, "learning_rate": 0.01})
+    after = custom_config()
+    assert after["code_digest"] == before["code_digest"]
+    assert json.loads(after["hparams"]) == {
+        **json.loads(before["hparams"]),
+        "epochs": 7,
+        "learning_rate": 0.01,
+    }
+
+
+def test_kfps_numbers_are_doubles() -> None:
+    assert node.parse_recipe('{"epochs": 2.0, "dropout": 0.5, "seed": 3}') == {
+        "epochs": 2,
+        "dropout": 0.5,
+        "seed": 3,
+    }

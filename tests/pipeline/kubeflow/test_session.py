@@ -1,0 +1,225 @@
+"""`mnist-tfx submit` and `schedule` as a user has them, and how a run that ended is judged."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from doubles import kfp_api
+from doubles.kfp_api import KfpApi
+from rich.console import Console
+
+from pipeline.cli import kubeflow_commands, main
+from pipeline.kubeflow import session
+from pipeline.kubeflow.cluster import cluster_config
+from pipeline.runs.events import NodeChanged
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ConfigError, ExitCode
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[tuple[KfpApi, Run]]:
+    """A server, and `mnist-tfx` with it as its endpoint, called in this process."""
+    api = KfpApi()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mnist-tfx", *arguments])
+        code: object = 0
+        try:
+            main.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    for module in (kubeflow_commands, main):  # wide, and written to what is captured
+        monkeypatch.setattr(module, "console", Console(width=200))
+    with kfp_api.serving(api.answer) as url:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", url)
+        yield api, run
+
+
+def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpApi, Run]) -> None:
+    """In a process of its own: the libraries' noise is kept away from it."""
+    api, _ = server
+    api.moments = [
+        {"idxexamplegen": "RUNNING"},
+        {"idxexamplegen": "SUCCEEDED", "curatedschema": "SUCCEEDED"},
+    ]
+    command = [sys.executable, "-m", "pipeline.cli", "submit", "--wait", "--run-name", "mine"]
+    done = subprocess.run(
+        [*command, "--param", "recipe.epochs=2"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (made,) = api.runs
+    assert made.display_name == "mine"
+    assert made.runtime_config["parameters"] == {"recipe": {"epochs": 2}}
+    assert api.versions[0].display_name in done.stdout
+    assert re.search(
+        rf"^at    http://127.0.0.1:\d+/#/runs/details/{made.run_id}$", done.stdout, re.M
+    )
+    assert "✓ IdxExampleGen done 7.0 s\n✓ CuratedSchema done 7.0 s\n" in done.stdout
+    assert done.stdout.endswith("\nthe run succeeded.\n")
+
+
+def test_a_gate_that_said_no_ends_with_exit_code_3_and_its_reason(
+    server: tuple[KfpApi, Run],
+) -> None:
+    api, run = server
+    api.moments, api.final_state = [{"anomalygate": "FAILED"}], "FAILED"
+    said = "AnomalyGate refused: the data has 1 anomaly: test, label: Unexpected value 12"
+    api.logs = {"anomalygate": f"mnist-tfx: {said}\n"}
+    done = run("submit", "--wait")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "✗ AnomalyGate failed 7.0 s" in done.stdout
+    assert done.stdout.endswith(f"\n{said}\n")
+
+
+def test_without_wait_it_returns_at_once(server: tuple[KfpApi, Run]) -> None:
+    api, run = server
+    api.final_state = "FAILED"
+    done = run("submit")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert api.looks == 0
+
+
+def test_schedules(server: tuple[KfpApi, Run]) -> None:
+    api, run = server
+    assert run("schedule", "list").stdout == "there are no schedules.\n"
+    done = run("schedule", "create", "--set", "kubeflow.schedule.cron=@daily")
+    assert (done.returncode, done.stderr) == (0, "")
+    (created,) = api.recurring_runs
+    version = api.versions[0].display_name
+    assert (
+        done.stdout
+        == f"schedule mnist ({created.recurring_run_id}), version {version}, at @daily\n"
+    )
+    assert run("schedule", "pause", "mnist").stdout == "paused mnist.\n"
+    listed = run("schedule", "list").stdout
+    assert re.search(
+        rf"mnist +│ @daily │ paused │ 2026-01-01 00:00 │ {created.recurring_run_id}", listed
+    )
+    assert run("schedule", "resume", "mnist").returncode == 0
+    assert created.status == "ENABLED"
+    assert run("schedule", "delete", "mnist").stdout == "deleted mnist.\n"
+    assert api.recurring_runs == []
+    gone = run("schedule", "delete", "mnist")
+    assert gone.returncode == ExitCode.FAILED
+    assert gone.stderr == (
+        "mnist-tfx: there is no schedule mnist: mnist-tfx schedule list shows all.\n"
+    )
+
+
+def test_compile_writes_the_file_and_says_what_does_not_carry_over(
+    server: tuple[KfpApi, Run], tmp_path: Path
+) -> None:
+    _, run = server
+    output = tmp_path / "new" / "pipeline.yaml"
+    done = run("compile", "--to", "kubeflow", "-o", str(output))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert output.read_text().startswith("# PIPELINE DEFINITION\n# Name: mnist\n")
+    assert "note: the image mnist-tfx:latest is not pinned" in done.stdout
+    assert done.stdout.endswith(f"{output}\n")
+    bucket = ["--set", "kubeflow.storage={root='gs://b/p'}"]
+    done = run("compile", "--to", "vertex", "-o", str(output), *bucket)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "note: Vertex takes no resolver of ours" in done.stdout
+    assert "# Name: mnist" in output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compile", "--to", "vertex", "-o", "x.yaml"], "Vertex has no volume to mount"),
+        (["compile", "--to", "kubeflow", "-o", "x.txt"], "the name of a .yaml file is expected"),
+        (
+            ["compile", "--to", "kubeflow", "-o", "/dev/null/x.yaml"],
+            "it cannot be written: File exists",
+        ),
+        (["compile", "--to", "airflow", "-o", "x.yaml"], "'airflow' is not one of"),
+        (["submit", "--cluster", "gone.toml"], "there is no configuration gone.toml"),
+        (["submit", "--param", "epochs=2"], "expected recipe.KEY=VALUE, or data=FOLDER or"),
+        (
+            ["submit", "--param", "recipe.epochs=x"],
+            "recipe: epochs: 'x': should be a valid integer",
+        ),
+        (["schedule", "list", "--set", "trainer.epochs=2"], "kubeflow.KEY=VALUE is expected here"),
+    ],
+)
+def test_a_mistake_has_exit_code_2(
+    server: tuple[KfpApi, Run], arguments: list[str], message: str
+) -> None:
+    _, run = server
+    done = run(*arguments)
+    assert done.returncode == ExitCode.USAGE
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_overrides_are_for_the_cluster_or_for_the_configuration() -> None:
+    said = ["trainer.epochs=2", "kubeflow.image=x:1", "name=kubeflow"]
+    of_config = ["trainer.epochs=2", "name=kubeflow"]
+    assert session.split_overrides(said) == (of_config, ["image=x:1"])
+
+
+def test_parameters() -> None:
+    settings = pipeline_config.load(), cluster_config.load()
+    given = ["data=new", "pipeline_root=gs://b/p", "recipe.seed=3", "recipe.epochs=2"]
+    assert session.parse_parameters(given, *settings) == {
+        "data": "/mnt/mnist-tfx/new",
+        "pipeline_root": "gs://b/p",
+        "recipe": {"seed": 3, "epochs": 2},
+    }
+    for wrong in (
+        *("data=", "data=3", "data=/elsewhere", "data=s3://b/a", "data", "other=x"),
+        *("recipe=3", "recipe=full", 'recipe={"epochs": 2}'),
+    ):
+        with pytest.raises(ConfigError, match="--param"):
+            session.parse_parameters([wrong], *settings)
+
+
+@pytest.mark.parametrize(
+    ("state", "failed", "code", "sentence"),
+    [
+        ("SUCCEEDED", {}, ExitCode.OK, "the run succeeded."),
+        ("CANCELED", {"Trainer": ""}, ExitCode.FAILED, "the run was canceled."),
+        ("FAILED", {}, ExitCode.FAILED, "the run failed before a component did: see its page."),
+        ("FAILED", {"Trainer": ""}, ExitCode.FAILED, "Trainer failed: its log says why"),
+        ("FAILED", {"Trainer": "x"}, ExitCode.FAILED, "Trainer failed: x"),
+        (
+            "FAILED",
+            {"AtomicPusher": "refused: accuracy"},
+            ExitCode.REFUSED,
+            "AtomicPusher refused: accuracy",
+        ),
+        (
+            "FAILED",
+            {"AtomicPusher": "the disk is full"},
+            ExitCode.FAILED,
+            "AtomicPusher failed: the disk is full",
+        ),
+        (
+            "FAILED",
+            {"AtomicPusher": ""},
+            ExitCode.REFUSED,
+            "AtomicPusher said no, or failed: its log says which.",
+        ),
+    ],
+)
+def test_how_a_run_is_judged(
+    state: str, failed: dict[str, str], code: ExitCode, sentence: str
+) -> None:
+    events = []
+    for node, said in failed.items():
+        reason = said.removeprefix("refused: ")
+        refusals = (reason,) if reason != said else ()
+        event = NodeChanged(node=node, state="failed", message=reason, refusals=refusals)
+        events.append(event)
+    assert session.judge(state, events) == (code, sentence)

@@ -1,0 +1,58 @@
+"""Events: through a log record and a line of JSON, and unchanged on the other side."""
+
+import io
+import logging
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.runs import events
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def logger(stream: io.StringIO) -> logging.Logger:
+    logger = logging.Logger("events")
+    logger.addHandler(events.JsonLines(stream))
+    return logger
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.Planned(run_id="r", nodes=("A", "B")),
+        events.NodeChanged(node="A", state="failed", seconds=1.5, message="m", refusals=("x",)),
+        events.LayerTable(text="a\nb"),
+        events.Answer(
+            image="idx:1", label=None, prediction=3, probability=0.5, latency_ms=1, version=2
+        ),
+        events.NotAnswered(message="no"),
+    ],
+)
+def test_an_event_arrives_as_it_was_sent(
+    event: events.Event, logger: logging.Logger, stream: io.StringIO
+) -> None:
+    events.emit(logger, event)
+    (line,) = stream.getvalue().splitlines()
+    assert events.parse(line) == event
+
+
+def test_other_log_records_are_no_events(logger: logging.Logger, stream: io.StringIO) -> None:
+    logger.warning("noise")
+    assert stream.getvalue() == ""
+
+
+def test_what_the_trainer_logs_is_understood(logger: logging.Logger, stream: io.StringIO) -> None:
+    """The trainer may not import this module: its records are plain dicts."""
+    values = dict(step=1, steps=2, epoch=1, epochs=1, loss=0.5, accuracy=0.9, images_per_s=100.0)
+    logger.info("step 1", extra={"event": {"kind": "training", **values}})
+    assert events.parse(stream.getvalue()) == events.Training(**values)
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        events.parse('{"kind": "nonsense"}')

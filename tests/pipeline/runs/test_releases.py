@@ -1,0 +1,51 @@
+"""Which versions there are, and going back to one; where they came from is in the integration."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.runs import releases
+from pipeline.runs.workspace import Workspace
+from pipeline.settings.errors import PipelineError, WorkspaceBusyError
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    for version in (11, 12, 13):
+        (tmp_path / "serving_model" / "mnist" / str(version)).mkdir(parents=True)
+    return Workspace(tmp_path)
+
+
+def _states(workspace: Workspace) -> dict[int, str]:
+    return {found.version: found.state for found in releases.releases(workspace, "mnist")}
+
+
+def test_without_metadata_the_folder_is_what_is_known(workspace: Workspace) -> None:
+    assert _states(workspace) == {13: "served", 12: "kept", 11: "kept"}
+    assert releases.releases(workspace, "other") == []
+    assert not workspace.metadata.exists(), "looking makes no store"
+
+
+def test_back_and_forth(workspace: Workspace) -> None:
+    assert releases.roll_back(workspace, "mnist", None) == (13, 12)
+    assert _states(workspace) == {13: "withdrawn", 12: "served", 11: "kept"}
+    assert releases.roll_back(workspace, "mnist", None) == (12, 11)
+    assert releases.roll_back(workspace, "mnist", 13) == (11, 13)
+    assert _states(workspace) == {13: "served", 12: "withdrawn", 11: "kept"}
+    assert releases.roll_back(workspace, "mnist", 13) == (13, 13)
+
+
+def test_what_cannot_be_is_said(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="no version 5 in .*: one of 11, 12, 13 is expected"):
+        releases.roll_back(workspace, "mnist", 5)
+    releases.roll_back(workspace, "mnist", 11)
+    with pytest.raises(PipelineError, match="there is no version before 11 in"):
+        releases.roll_back(workspace, "mnist", None)
+    with pytest.raises(PipelineError, match="no version is served from"):
+        releases.roll_back(workspace, "other", None)
+
+
+def test_a_run_keeps_it_out(workspace: Workspace) -> None:
+    with workspace.exclusively(), pytest.raises(WorkspaceBusyError):
+        releases.roll_back(workspace, "mnist", None)
+    assert _states(workspace)[13] == "served"

@@ -1,0 +1,86 @@
+"""The corrected schema: what changes, what stays, and what is written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from components.idx_example_gen import make_examples
+from components.images.idx_format import ImagesAndLabels
+from pipeline.runs import schema_review
+from pipeline.runs.workspace import Workspace
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import PipelineError
+
+Statistics = statistics_pb2.DatasetFeatureStatisticsList
+TEXT = pipeline_config.load().validation.schema_text
+
+
+def _statistics(folder: Path, pair: ImagesAndLabels) -> Statistics:
+    path = folder / "examples"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in make_examples(pair):
+            writer.write(example.SerializeToString())
+    schema = text_format.Parse(TEXT, schema_pb2.Schema())
+    options = tfdv.StatsOptions(schema=schema)
+    return tfdv.generate_statistics_from_tfrecord(str(path), stats_options=options)
+
+
+def test_what_fits_is_left_as_it_is(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    assert schema_review.corrected(TEXT, [_statistics(tmp_path, test_digits)]) == TEXT
+
+
+def test_only_what_does_not_fit_is_changed_and_comments_stay(
+    tmp_path: Path, test_digits: ImagesAndLabels
+) -> None:
+    inverted = ImagesAndLabels(255 - test_digits.images, test_digits.labels)
+    statistics = _statistics(tmp_path, inverted)
+    after = schema_review.corrected(TEXT, [_statistics(tmp_path, test_digits), statistics])
+    assert "# Below: blank. Above: inverted (black on white), whose mean is 154 or more." in after
+    assert after.count("#") == TEXT.count("#")
+    before_schema = text_format.Parse(TEXT, schema_pb2.Schema())
+    after_schema = text_format.Parse(after, schema_pb2.Schema())
+    changed = {
+        new.name: (old, new)
+        for old, new in zip(before_schema.feature, after_schema.feature, strict=True)
+        if old != new
+    }
+    assert set(changed) == {"pixel_mean"}
+    old, new = changed["pixel_mean"]
+    assert new.float_domain.min == old.float_domain.min
+    mean = float((255 - test_digits.images).mean(axis=(1, 2)).max())
+    assert new.float_domain.max == pytest.approx(mean, rel=1e-4)
+    (dataset,) = [tfdv.validate_statistics(statistics, after_schema)]
+    assert not dataset.anomaly_info, "what was asked for: it passes"
+
+
+def test_a_diff_shows_the_lines(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    labels = np.where(np.arange(300) == 5, 12, test_digits.labels).astype(np.uint8)
+    statistics = _statistics(tmp_path, ImagesAndLabels(test_digits.images, labels))
+    after = schema_review.corrected(TEXT, [statistics])
+    lines = schema_review.Review(TEXT, after, None, "").diff.splitlines()
+    assert lines[:2] == ["--- reviewed", "+++ corrected"]
+    assert "+    max: 12" in lines
+    assert schema_review.Review(TEXT, TEXT, None, "").diff == ""
+
+
+def test_a_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "new.pbtxt"
+    schema_review.write("first", path, overwrite=False)
+    with pytest.raises(PipelineError, match="is there already: name another file, or say --force"):
+        schema_review.write("second", path, overwrite=False)
+    assert path.read_text() == "first"
+    schema_review.write("second", path, overwrite=True)
+    assert path.read_text() == "second"
+    with pytest.raises(PipelineError, match="gone/x.pbtxt cannot be written: No such file"):
+        schema_review.write("third", tmp_path / "gone" / "x.pbtxt", overwrite=False)
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_without_a_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="no run of mnist in .* has looked at data"):
+        schema_review.review(pipeline_config.load(), Workspace(tmp_path))

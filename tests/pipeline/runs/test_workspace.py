@@ -1,0 +1,86 @@
+"""The workspace: one run at a time, and what is kept of each."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.runs.events import NodeChanged, Outcome
+from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
+
+
+def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
+    nodes = tuple(
+        NodeChanged(node=f"Node{index}", state=state)  # type: ignore[arg-type]
+        for index, state in enumerate(states)
+    )
+    return RunRecord(
+        run_id=run_id,
+        pipeline="mnist",
+        seconds=1.5,
+        exit_code=exit_code,
+        message="",
+        nodes=nodes,
+        outcome=None,
+    )
+
+
+def test_two_runs_at_a_time_are_one_too_many(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    with (
+        workspace.exclusively(),
+        pytest.raises(WorkspaceBusyError, match="another run is using .*workspace"),
+        workspace.exclusively(),
+    ):
+        pass
+    with workspace.exclusively():
+        pass
+
+
+def test_records_are_kept_oldest_first(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    records = [_record("20260102-000000", "done"), _record("20260101-000000", "cached")]
+    for record in records:
+        workspace.save(record)
+    assert workspace.records() == records[::-1]
+
+
+@pytest.mark.parametrize(
+    ("states", "exit_code", "result"),
+    [
+        (("cached", "resolved"), ExitCode.OK, "cached"),
+        (("cached", "done"), ExitCode.OK, "pushed"),
+        (("cached", "done"), ExitCode.REFUSED, "refused"),
+        (("done", "failed"), ExitCode.FAILED, "failed"),
+    ],
+)
+def test_the_result_in_a_word(states: tuple[str, ...], exit_code: int, result: str) -> None:
+    assert _record("x", *states, exit_code=exit_code).result == result
+
+
+def test_versions_are_numbers_in_order(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    assert workspace.served_versions("mnist") == []
+    for name in ("10", "9", ".staging-1", "x"):
+        (workspace.serving("mnist") / name).mkdir(parents=True)
+    assert workspace.served_versions("mnist") == [9, 10]
+
+
+def test_the_worst_digit_is_the_one_with_the_lowest_accuracy() -> None:
+    outcome = Outcome(
+        test_images=10,
+        accuracy=0.9,
+        loss=0.1,
+        digit_accuracy={"0": 0.95, "1": 0.85, "2": 0.9},
+        refusals=(),
+        pushed=None,
+        artifacts="",
+        tensorboard="",
+    )
+    assert outcome.worst_digit == "1"
+
+
+def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PipelineError, match=r"file/runs/1 cannot be made \(Not a directory\)"):
+        Workspace(tmp_path / "file").run_folder("1")

@@ -1,0 +1,93 @@
+"""The configuration: what is shipped is valid, and every mistake names its key and its file."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import pipeline_config
+from pipeline.settings.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["local", "full", "fashion"])
+def test_what_is_shipped_is_valid(name: str) -> None:
+    assert f"{name}.toml" in pipeline_config.shipped()
+    loaded = pipeline_config.load(name)
+    assert sum(loaded.validation.class_balance) == pytest.approx(1, abs=1e-3)
+    assert "image_height_px" in loaded.validation.schema_text
+
+
+def test_full_is_the_reference_recipe() -> None:
+    recipe = pipeline_config.load("full.toml").trainer
+    assert (recipe.learning_rate, recipe.dropout, recipe.batch_size) == (1e-3, 0.5, 32)
+    assert (recipe.epochs, recipe.train_images, recipe.schedule) == (5, "all", "constant")
+
+
+def test_a_value_is_overridden_in_tomls_syntax() -> None:
+    loaded = pipeline_config.load(
+        overrides=["trainer.epochs=2", "trainer.train_images=all", "data.dataset='my-digits'"]
+    )
+    assert loaded.trainer.epochs == 2
+    assert loaded.trainer.train_images == "all"
+    assert loaded.data.dataset == "my-digits"
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        pipeline_config.load().trainer.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
+        ("trainer.x=3", "--set trainer.x: unknown key; known are batch_size, dropout"),
+        ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
+        ("trainer.epochs=0", "--set trainer.epochs: 0: should be greater than or equal to 1"),
+        ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: should be a finite number"),
+        ("trainer.epochs=many", "--set trainer.epochs: 'many': should be a valid integer"),
+        ("trainer.pooling=min", "--set trainer.pooling: 'min': should be 'max' or 'average'"),
+        ("trainer.train_images=0", "--set trainer.train_images: 0: should be"),
+        ("data.eval_fraction=0.9", "--set data.eval_fraction: 0.9: should be less than 0.5"),
+        ("data.eval_fraction", r"--set data.eval_fraction: expected section.key=value"),
+        ("name.x=1", "--set name.x: name is a value, not a section"),
+        ("name='My Model'", "--set name: 'My Model': "),
+        ("validation.schema=x.pbtxt", "validation.schema is x.pbtxt, which is neither beside"),
+        ("validation.schema=3", "validation.schema is 3; the name of a schema file"),
+        ("validation.class_balance=[0.5,0.5]", "--set validation.class_balance: .*2 shares"),
+    ],
+)
+def test_a_mistake_names_its_key_and_what_is_expected(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pipeline_config.load(overrides=[override])
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    text = (pipeline_config.SHIPPED / "local.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("dropout = 0.1", 'dropout = "0.1"'))
+    with pytest.raises(ConfigError, match=r"mine\.toml: trainer\.dropout: '0\.1': should be"):
+        pipeline_config.load(path)
+    path.write_text(text.replace("max_loss = 0.1", ""))
+    with pytest.raises(ConfigError, match=r"mine\.toml: evaluation\.max_loss: is missing"):
+        pipeline_config.load(path)
+    path.write_text("= 1")
+    with pytest.raises(ConfigError, match=r"mine\.toml is not a TOML file: .*line 1"):
+        pipeline_config.load(path)
+
+
+def test_a_file_that_is_not_there_is_named_with_what_is() -> None:
+    with pytest.raises(ConfigError, match="no configuration gone.toml: .* fashion.toml, full.toml"):
+        pipeline_config.load("gone.toml")
+
+
+def test_a_schema_that_does_not_parse_says_where(tmp_path: Path) -> None:
+    (tmp_path / "mnist.pbtxt").write_text('feature {\n  nam: "x"\n}')
+    (tmp_path / "mine.toml").write_text((pipeline_config.SHIPPED / "local.toml").read_text())
+    with pytest.raises(ConfigError, match=r"mine\.toml: validation\.schema: .*2:3.*nam"):
+        pipeline_config.load(tmp_path / "mine.toml")
+
+
+def test_a_schema_beside_the_file_is_taken_first(tmp_path: Path) -> None:
+    (tmp_path / "mnist.pbtxt").write_text("# mine")
+    (tmp_path / "mine.toml").write_text((pipeline_config.SHIPPED / "local.toml").read_text())
+    assert pipeline_config.load(tmp_path / "mine.toml").validation.schema_text == "# mine"

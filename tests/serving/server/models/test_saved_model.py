@@ -1,0 +1,48 @@
+"""One version: what it answers with, and that nothing of it stays."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doubles.model_server import digits_answer
+
+from components.images.idx_format import ImagesAndLabels
+from serving.errors import InvalidRequestError
+from serving.server.models import saved_model
+from trainer import features
+
+
+def test_a_session_says_what_the_model_says(
+    exported_model: Path, test_digits: ImagesAndLabels
+) -> None:
+    model = saved_model.load(exported_model, 3)
+    images = test_digits.images[:8]
+    outputs = model.signatures[features.PREDICT_IMAGES].run({features.IMAGES: images})
+    expected = digits_answer(exported_model, images)
+    np.testing.assert_allclose(outputs[features.PROBABILITIES], expected, rtol=1e-4, atol=1e-6)
+    assert "__saved_model_init_op" not in model.signatures
+    model.close()
+
+
+def test_nothing_of_a_closed_model_is_kept(exported_model: Path) -> None:
+    """Not even until Python looks for what refers to itself: that is too late for a server."""
+    gc.disable()
+    try:
+        model = saved_model.load(exported_model, 3)
+        graph = weakref.ref(model._session.graph)
+        assert graph() is not None
+        model.close()
+        assert graph() is None
+    finally:
+        gc.enable()
+
+
+def test_what_the_model_refuses_is_one_line(exported_model: Path) -> None:
+    model = saved_model.load(exported_model, 3)
+    signature = model.signatures[features.SERVING_DEFAULT]
+    with pytest.raises(InvalidRequestError, match="Feature: image .* is required") as raised:
+        signature.run({features.EXAMPLES: np.array([b""], object)})
+    assert "\n" not in str(raised.value)
+    model.close()

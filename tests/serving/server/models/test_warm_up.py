@@ -1,0 +1,69 @@
+"""The requests that a version brings along are run before it is served."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doubles import artifacts
+from tensorflow_serving.apis import prediction_log_pb2
+
+from components import server_validator
+from components.images import example_split
+from components.images.idx_format import ImagesAndLabels
+from serving import codec, warm_up_file
+from serving.errors import InvalidRequestError, ModelLoadError
+from serving.server.models import warm_up
+from serving.server.models.saved_model import LoadedModel, Signature, load
+
+
+@pytest.fixture(scope="module")
+def model(exported_model: Path) -> LoadedModel:
+    return load(exported_model, 1)
+
+
+def _record(images: np.ndarray) -> prediction_log_pb2.PredictionLog:
+    record = prediction_log_pb2.PredictionLog()
+    record.predict_log.request.CopyFrom(codec.predict_request("mnist", images))
+    return record
+
+
+def test_what_the_validator_writes_runs_every_signature(
+    tmp_path: Path,
+    model: LoadedModel,
+    test_digits: ImagesAndLabels,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran = []
+    run = Signature.run
+    monkeypatch.setattr(
+        Signature, "run", lambda self, inputs: ran.append(self.name) or run(self, inputs)
+    )
+    examples = artifacts.examples(tmp_path / "examples", {"test": test_digits})
+    sample = example_split.read(examples, "test").take(np.arange(40))
+    warm_up_file.write(tmp_path / warm_up_file.PATH, server_validator.warm_up_records(sample))
+    warm_up.run(model, tmp_path)
+    assert set(ran) == set(model.signatures)
+
+
+def test_without_a_file_nothing_is_run(tmp_path: Path, model: LoadedModel) -> None:
+    warm_up.run(model, tmp_path)
+
+
+def test_a_request_that_cannot_be_answered_is_a_load_error(
+    tmp_path: Path, model: LoadedModel
+) -> None:
+    record = _record(np.zeros((1, 28, 28), np.uint8))
+    record.predict_log.request.model_spec.signature_name = "gone"
+    warm_up_file.write(tmp_path / warm_up_file.PATH, [record])
+    with pytest.raises(ModelLoadError, match='Serving signature key "gone" not found'):
+        warm_up.run(model, tmp_path)
+
+
+def test_a_thousand_records_are_allowed_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / warm_up_file.PATH
+    record = _record(np.zeros((1, 28, 28), np.uint8))
+    warm_up_file.write(path, [record] * 1000)
+    assert len(list(warm_up_file.read(path))) == 1000
+    warm_up_file.write(path, [record] * 1001)
+    with pytest.raises(InvalidRequestError, match="more than 1000 records"):
+        list(warm_up_file.read(path))

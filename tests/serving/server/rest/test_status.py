@@ -1,0 +1,50 @@
+"""The REST API's status codes, also of errors that a test cannot bring about from outside."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from serving import errors
+from serving.server.metrics import Metrics
+from serving.server.rest import api
+
+
+class Failing:
+    """Stands for what answers requests."""
+
+    def __init__(self, error: Exception):
+        self._error = error
+
+    def status(self, request: object) -> None:
+        raise self._error
+
+
+async def _get(error: Exception) -> httpx.Response:
+    app = api.application(Failing(error), Metrics(), 30, None)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get("/v1/models/mnist")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.InvalidRequestError("so"), 400),
+        (errors.PreconditionError("so"), 400),
+        (errors.ModelNotFoundError("so"), 404),
+        (errors.NotSupportedError("so"), 501),
+        (errors.OverloadedError("so"), 503),
+        (errors.ServingError("so"), 500),
+    ],
+)
+def test_every_error_has_its_status(error: Exception, status: int) -> None:
+    response = asyncio.run(_get(error))
+    assert response.status_code == status
+    assert response.json() == {"error": "so"}
+
+
+def test_what_nobody_expected_is_500_with_its_name() -> None:
+    response = asyncio.run(_get(RuntimeError("so")))
+    assert response.status_code == 500
+    assert response.json() == {"error": "RuntimeError('so')"}
