@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doubles import saved_models
+from doubles import saved_models, warm_process
 
 from components.images import idx_format
 
@@ -92,6 +95,46 @@ def chromium() -> str:
     if program is None:
         pytest.skip("there is no chromium on PATH to look at a page with")
     return program
+
+
+@pytest.fixture(autouse=True)
+def _warm_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of the project are forked from a warm parent, except in tests marked `cold`."""
+    is_cold = request.node.get_closest_marker("cold") is not None
+    popen = warm_process.RealPopen if is_cold else warm_process.WarmPopen
+    monkeypatch.setattr(subprocess, "Popen", popen)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _warm_processes_of_fixtures() -> Iterator[None]:
+    """The same for processes that fixtures of a wider scope start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", warm_process.WarmPopen)
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the fork server, in the process that starts the workers of pytest-xdist."""
+    config.addinivalue_line("markers", "cold: starts real processes only, as users do")
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="mnist-tfx-tests-")
+    address = os.environ[warm_process.ADDRESS] = f"{folder}/fork-server"
+    path = os.pathsep.join([str(DATA.parent), str(DATA.parents[1])])
+    server = subprocess.Popen(
+        [sys.executable, "-c", f"from doubles import warm_process as w; w.serve({address!r})"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # its children have their own
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def stop() -> None:
+        server.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(stop)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

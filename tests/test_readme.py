@@ -13,7 +13,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_the_picture_is_the_graph() -> None:
     (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
     drawn = set(re.findall(r"^ *(\w+) --> (\w+)$", picture, re.MULTILINE))
-    places = dag.Places("/data", "/artifacts", "/serving")
+    places = dag.Folders("/data", "/artifacts", "/serving")
     nodes = dag.create_pipeline(pipeline_config.load(), places).components
     assert drawn == {(up.id, node.id) for node in nodes for up in node.upstream_nodes}
 

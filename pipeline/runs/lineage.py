@@ -250,14 +250,14 @@ class Lineage:
 
 
 def _artifact_node(artifact: metadata_store_pb2.Artifact) -> ArtifactNode:
-    properties = {**artifact.properties, **artifact.custom_properties}
+    recorded = {**artifact.properties, **artifact.custom_properties}
     return ArtifactNode(
         id=artifact.id,
         type=artifact.type,
         uri=artifact.uri,
         properties={
             name: getattr(value, value.WhichOneof("value"))
-            for name, value in sorted(properties.items())
+            for name, value in sorted(recorded.items())
             if value.WhichOneof("value") in ("int_value", "double_value", "string_value")
         },
     )

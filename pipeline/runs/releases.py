@@ -133,8 +133,8 @@ class _Origins:
             return None
         lineage = self._lineage
         ingested = lineage.inputs(lineage.producer(evaluated)).get("examples", evaluated)
-        properties = lineage.artifact(ingested).custom_properties
-        return properties[properties.FINGERPRINT].string_value or None
+        recorded = lineage.artifact(ingested).custom_properties
+        return recorded[properties.FINGERPRINT].string_value or None
 
     def _champion(
         self, push: metadata_store_pb2.Artifact, baseline_model: int | None

@@ -30,13 +30,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 from doubles import saved_models
+from doubles.model_server import predict_request
 from rich.console import Console
 from rich.table import Table
 from tensorflow_serving.apis import predict_pb2
 
 from components import atomic_pusher
 from components.images import idx_format
-from serving import codec, launcher
+from serving import launcher
 from serving.client import Client
 from serving.launcher import ServerKind
 from trainer import features
@@ -145,7 +146,7 @@ def measure_throughput(
     rows = []
     for size in LATENCY_SIZES:
         request = folder / f"request-{size}"
-        message = codec.predict_request("mnist", models.images[:size])
+        message = predict_request("mnist", models.images[:size])
         request.write_bytes(message.SerializeToString())
         for clients in CLIENTS:
             for name, address in addresses.items():
@@ -176,7 +177,7 @@ def measure_roll_out(models: Models, folder: Path, seconds: float) -> Row:
     base = folder / "roll-out"
     versions = [int(Path(atomic_pusher.push(str(models.folders[0]), str(base))).name)]
     request = folder / "request"
-    request.write_bytes(codec.predict_request("mnist", models.images[:1]).SerializeToString())
+    request.write_bytes(predict_request("mnist", models.images[:1]).SerializeToString())
     result: Row = {}
     memory: list[Row] = []
     with launcher.running("mnist", base, folder / "roll-out.txt", flags=BATCHING) as server:
@@ -213,7 +214,9 @@ def measure_roll_out(models: Models, folder: Path, seconds: float) -> Row:
         version = response.model_spec.version.value
         seen[version] = seen.get(version, 0) + 1
         expected = models.answers[versions.index(version)][:1] if version in versions else np.nan
-        if not np.allclose(codec.probabilities(response), expected, atol=1e-5):
+        if not np.allclose(
+            np.array(response.outputs["probabilities"].float_val), expected, atol=1e-5
+        ):
             wrong += 1
     return {
         "seconds": result["seconds"],

@@ -6,8 +6,9 @@ import pytest
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics
 
-from components import accepted_spans, anomaly_gate
+from components import accepted_spans
 from components.accepted_spans import AcceptedSpansStrategy
+from components.names import artifact_properties as properties
 
 Span = tuple[int, int, bool]  # the id of its examples, the span's number, whether it was accepted
 
@@ -36,10 +37,10 @@ def _resolve(
         if is_accepted:
             acceptance = ExampleAnomalies()
             acceptance.id = artifact_id + 200
-            acceptance.set_int_custom_property(anomaly_gate.EXAMPLES_ID, found.id)
-            acceptance.set_int_custom_property(anomaly_gate.STATISTICS_ID, about.id)
+            acceptance.set_int_custom_property(properties.EXAMPLES_ID, found.id)
+            acceptance.set_int_custom_property(properties.STATISTICS_ID, about.id)
             is_new_normal = int(artifact_id in new_normal)
-            acceptance.set_int_custom_property(anomaly_gate.IS_NEW_NORMAL, is_new_normal)
+            acceptance.set_int_custom_property(properties.IS_NEW_NORMAL, is_new_normal)
             acceptances.append(acceptance)
     resolved = AcceptedSpansStrategy(train_spans).resolve_artifacts(
         None,

@@ -15,9 +15,12 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from components import anomaly_gate, curated_schema, idx_example_gen
+from components import curated_schema, idx_example_gen
+from components.idx_example_gen import Part
 from components.images.idx_format import ImagesAndLabels
-from pipeline.local.runner import BEAM_RUNNER
+from components.validation import anomalies as recorded_anomalies
+from components.validation.anomalies import Check
+from pipeline.graph.beam import BEAM_RUNNER
 from trainer import features
 
 
@@ -36,7 +39,8 @@ def test_idx_files_are_read(data: str, test_digits: ImagesAndLabels) -> None:
         return int(example.features.feature[features.LABEL].int64_list.value[0])
 
     with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
-        labels = pipeline | idx_example_gen.ReadIdxPair(data, "t10k-*") | beam.Map(label)
+        read = pipeline | idx_example_gen.ReadIdxPair(data, "t10k-*", [Part("test")])
+        labels = read["test"] | beam.Map(label)
         assert_that(labels, equal_to(test_digits.labels.tolist()))
 
 
@@ -76,13 +80,17 @@ def test_a_validator_that_recorded_nothing_is_no_good_sign() -> None:
     found = standard_artifacts.ExampleAnomalies()
     found.uri = "ram://bucket/empty"
     fileio.makedirs(found.uri)
-    with pytest.raises(FileNotFoundError, match="has no split with a SchemaDiff.pb"):
-        list(anomaly_gate.read_anomalies(found, anomaly_gate.SCHEMA))
+    with pytest.raises(FileNotFoundError, match="contains no split with a SchemaDiff.pb"):
+        list(recorded_anomalies.read(found, Check.SCHEMA))
 
 
 def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(digits, tmp_path / "run[1]")
-    assert len(idx_example_gen.matching(str(folder), "train-*")) == 2
+    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+        parts = [Part("train")]
+        read = pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*", parts)
+        count = read["train"] | beam.combiners.Count.Globally()
+        assert_that(count, equal_to([600]))
 
 
 @pytest.mark.parametrize("folder", ["ram://bucket/anomalies", "ram://bucket/run[1]"])
@@ -92,9 +100,9 @@ def test_anomalies_are_read(folder: str) -> None:
     text = 'anomaly_info { key: "label" value { reason { description: "value 12" } } }'
     anomalies = text_format.Parse(text, anomalies_pb2.Anomalies())
     for split in ("Split-train", "SplitPair-test_test"):
-        path = f"{found.uri}/{split}/{anomaly_gate.ANOMALIES_FILE}"
+        path = f"{found.uri}/{split}/{recorded_anomalies.FILE}"
         io_utils.write_bytes_file(path, anomalies.SerializeToString())
-    assert [str(anomaly) for anomaly in anomaly_gate.read_anomalies(found, "schema")] == [
+    assert [str(anomaly) for anomaly in recorded_anomalies.read(found, Check.SCHEMA)] == [
         "schema: train, label: value 12",
         "schema: test, label: value 12",
     ]

@@ -6,8 +6,8 @@ import pytest
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Model, PushedModel
 
-from components import atomic_pusher
 from components.champion_resolver import CANDIDATE, MODEL, PUSHED_MODEL, ChampionStrategy
+from components.names import artifact_properties as properties
 from serving import version_folders
 
 
@@ -19,12 +19,12 @@ def _model(model_id: int) -> Artifact:
 
 def _push(folder: Path, version: int, model_id: int, pushed: bool = True) -> Artifact:
     artifact = PushedModel()
-    artifact.set_int_custom_property(atomic_pusher.PUSHED, int(pushed))
+    artifact.set_int_custom_property(properties.PUSHED, int(pushed))
     if pushed:
-        artifact.set_string_custom_property(atomic_pusher.PUSHED_VERSION, str(version))
-        artifact.set_int_custom_property(atomic_pusher.MODEL_ID, model_id)
+        artifact.set_string_custom_property(properties.PUSHED_VERSION, str(version))
+        artifact.set_int_custom_property(properties.MODEL_ID, model_id)
         destination = str(folder / str(version))
-        artifact.set_string_custom_property(atomic_pusher.PUSHED_DESTINATION, destination)
+        artifact.set_string_custom_property(properties.PUSHED_DESTINATION, destination)
         (folder / str(version)).mkdir()
     return artifact
 

@@ -11,6 +11,7 @@ from doubles import artifacts
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.corrupted_examples import CorruptedExamples
+from components.evaluation import slice_features
 from components.images import corruptions
 from components.images.idx_format import ImagesAndLabels
 from trainer import features
@@ -43,9 +44,9 @@ def _read(folder: str) -> list[Row]:
         feature = tf.train.Example.FromString(record).features.feature
         rows.append(
             (
-                feature[features.CORRUPTION].bytes_list.value[0].decode(),
-                feature[features.STRENGTH].int64_list.value[0],
-                feature[features.DIRECTION].bytes_list.value[0].decode(),
+                feature[slice_features.CORRUPTION].bytes_list.value[0].decode(),
+                feature[slice_features.STRENGTH].int64_list.value[0],
+                feature[slice_features.DIRECTION].bytes_list.value[0].decode(),
                 feature[features.INDEX].int64_list.value[0],
                 feature[features.LABEL].int64_list.value[0],
                 feature[features.IMAGE].bytes_list.value[0],

@@ -1,5 +1,7 @@
 """IdxExampleGen: what an example holds, how the splits are cut, what the cache goes by."""
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,8 +15,9 @@ from tfx.components.example_gen import utils
 from tfx.types import standard_component_specs as specs
 
 from components import idx_example_gen
+from components.idx_example_gen import Part
 from components.images import idx_format
-from pipeline.local.runner import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_RUNNER
 from trainer import features
 
 
@@ -43,23 +46,27 @@ def test_train_and_eval_share_a_pair_without_overlap(digits: Path) -> None:
         return int(example.features.feature[features.INDEX].int64_list.value[0])
 
     with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
-        for label, bounds, expected in (
-            ("train", (0.0, 0.75), range(450)),
-            ("eval", (0.75, 1.0), range(450, 600)),
-        ):
-            read = idx_example_gen.ReadIdxPair(str(digits), "train-*", *bounds)
-            found = pipeline | f"read {label}" >> read | f"index {label}" >> beam.Map(index)
-            assert_that(found, equal_to(expected), label=f"check {label}")
+        parts = [Part("train", 0.0, 0.75), Part("eval", 0.75, 1.0)]
+        read = pipeline | idx_example_gen.ReadIdxPair(str(digits), "train-*", parts)
+        for name, expected in (("train", range(450)), ("eval", range(450, 600))):
+            found = read[name] | f"index {name}" >> beam.Map(index)
+            assert_that(found, equal_to(expected), label=f"check {name}")
+        files = [f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+        lines = [
+            json.dumps([name, hashlib.sha256((digits / name).read_bytes()).hexdigest()])
+            for name in files
+        ]
+        assert_that(read["digests"], equal_to(lines), label="check digests")
 
 
 def test_a_damaged_file_ends_the_beam_job_with_the_reason(tmp_path: Path, digits: Path) -> None:
     folder = Path(shutil.copytree(digits, tmp_path / "copy"))
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(idx_format.serialize(np.zeros(5, np.uint8)))
     with (
-        pytest.raises(Exception, match="600 images and .* has 5 labels"),
+        pytest.raises(Exception, match="600 images, but .* contains 5 labels"),
         beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline,
     ):
-        pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*")
+        pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*", [Part("train")])
 
 
 def _fingerprint(folder: Path) -> str:
@@ -107,8 +114,6 @@ def test_a_span_is_read_in_its_newest_version(
     resolved = idx_example_gen.Driver(None).resolve_exec_properties(properties, None, None)
     assert resolved[utils.SPAN_PROPERTY_NAME] == (12 if span == "latest" else span)
     assert resolved[utils.VERSION_PROPERTY_NAME] == version
-    files = idx_example_gen.file_digests(resolved)
-    assert list(files) == sorted(f"{folder}/{path.name}" for path in digits.iterdir())
     first = _fingerprint(digits)
     assert (resolved[utils.FINGERPRINT_PROPERTY_NAME] == first) == (version == 1)
 
@@ -117,5 +122,6 @@ def test_a_span_is_read_in_its_newest_version(
         return int(example.features.feature[features.INDEX].int64_list.value[0])
 
     with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
-        read = pipeline | idx_example_gen.ReadIdxPair(str(spans), f"{folder}/t10k-*")
-        assert_that(read | beam.Map(index), equal_to(range(300)))
+        pattern = f"{folder}/t10k-*"
+        read = pipeline | idx_example_gen.ReadIdxPair(str(spans), pattern, [Part("test")])
+        assert_that(read["test"] | beam.Map(index), equal_to(range(300)))

@@ -8,9 +8,11 @@ import pytest
 from doubles import artifacts
 from tfx.types import standard_artifacts
 
-from components import anomaly_gate, image_validator
+from components import image_validator
 from components.image_validator import ImageValidator
 from components.images.idx_format import ImagesAndLabels
+from components.validation import anomalies as recorded_anomalies
+from components.validation.anomalies import Check
 
 Splits = dict[str, ImagesAndLabels]
 
@@ -42,7 +44,7 @@ def _validate(
         {"anomalies": [anomalies]},
         {"max_duplicates": 0, "min_label_agreement": 0.6, "code_digest": "", **limits},
     )
-    found = [str(anomaly) for anomaly in anomaly_gate.read_anomalies(anomalies, "images")]
+    found = [str(anomaly) for anomaly in recorded_anomalies.read(anomalies, Check.IMAGES)]
     return found, json.loads((folder / "anomalies" / "measures.json").read_text())
 
 
@@ -65,8 +67,8 @@ def test_copies_are_counted_and_named(tmp_path: Path, splits: Splits) -> None:
     examples = artifacts.examples(tmp_path / "examples", _with_copies(splits))
     found, measures = _validate(tmp_path, examples, min_label_agreement=0)
     assert found == [
-        "images: test, image: 3 of 300 images are in the training data, too (number 7, 20, 299), "
-        "and 0 may be"
+        "images and labels: test, image: 3 duplicates of training images (indices 7, 20, 299); "
+        "the limit is 0"
     ]
     assert measures["duplicates"] == {"eval": 0, "test": 3}
     found, _ = _validate(tmp_path / "few", examples, max_duplicates=3, min_label_agreement=0)
@@ -95,8 +97,8 @@ def test_labels_that_are_off_by_one_image_do_not_fit(tmp_path: Path, splits: Spl
     shifted = {**splits, "test": ImagesAndLabels(test.images, np.roll(test.labels, 1))}
     found, measures = _validate(tmp_path, artifacts.examples(tmp_path / "examples", shifted))
     assert len(found) == 1
-    assert found[0].startswith("images: test, label: only 0.1")
-    assert found[0].endswith("at least 0.6 is expected: do the labels belong to these images?")
+    assert found[0].startswith("images and labels: test, label: the label agreement is 0.1")
+    assert "; the minimum is 0.6. Check whether the label file" in found[0]
     assert measures["label_agreement"]["train"] > 0.7
 
 

@@ -154,6 +154,8 @@ class Backend:
         folder = self._scratch / run_id / task.name
         executor_input = self._executor_input(task, spec, component, run_id, parameters, folder)
         command = self._fill_in([*container["command"], *container["args"]], executor_input)
+        assert command[0] == "python", "the image has a Python of that name; here it is this one"
+        command[0] = sys.executable
         environment = self._environment(container, platform)
         for mount in platform.get("pvcMount", []):
             assert self._volumes[mount["constant"]] == Path(mount["mountPath"])
@@ -237,8 +239,7 @@ class Backend:
         self, container: Mapping[str, Any], platform: Mapping[str, Any]
     ) -> dict[str, str]:
         """The image's environment, here this project's, and what the pipeline sets."""
-        python = str(Path(sys.executable).parent)
-        environment = {**os.environ, "PATH": f"{python}{os.pathsep}{os.environ['PATH']}"}
+        environment = dict(os.environ)
         for variable in container.get("env", []):
             environment[variable["name"]] = variable["value"]
         for secret in platform.get("secretAsEnv", []):

@@ -13,9 +13,14 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving import launcher
+from serving.client import predictions
 
 TIMEOUT_S = 30
 START_TIMEOUT_S = 120
@@ -30,6 +35,7 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
     folder: Path
+    is_tf_serving: bool = False
 
     def __post_init__(self) -> None:
         self.channel = grpc.insecure_channel(self.address)
@@ -55,6 +61,7 @@ def started(folder: Path, *flags: str, binary: str | None = None) -> Iterator[Se
     with log.open("wb") as log_file:
         process = subprocess.Popen(command, stdout=log_file, stderr=subprocess.STDOUT)
     server = Server(f"127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", process, log, folder)
+    server.is_tf_serving = binary is not None
     try:
         yield server
     finally:
@@ -79,6 +86,12 @@ def available(server: Server, model: str, version: int) -> bool:
     """Whether a version answers."""
     states = server.get(f"/v1/models/{model}").json().get("model_version_status", [])
     return any((s["version"], s["state"]) == (str(version), "AVAILABLE") for s in states)
+
+
+def predict_request(model: str, images: np.ndarray) -> predict_pb2.PredictRequest:
+    """The client's request for images, as a message of `tensorflow-serving-api`."""
+    request = predictions.predict_request(model, images)
+    return predict_pb2.PredictRequest.FromString(request.SerializeToString())
 
 
 MODELS_CONFIG = """

@@ -1,9 +1,7 @@
 """`mnist-tfx experiment pooling`: both networks trained and compared, on a few hundred digits."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,9 @@ from components.evaluation.slices import Slice
 from pipeline.experiments import pooling_comparison
 from pipeline.experiments.pooling_comparison import Trained
 from pipeline.runs.workspace import Workspace
+from trainer.training_cost import TrainingCost
 
-TIMEOUT_S = 600
+from .conftest import cli
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +24,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(root: Path, digits: Path, digits_config: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", "experiment", "pooling", "--seeds", "3"]
     options = ["--config", digits_config, "--set", "trainer.epochs=2", "--data-dir", digits]
-    return subprocess.run(
-        [*command, *options, "--root", root],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return cli("experiment", "pooling", "--seeds", "3", *options, "--root", root)
 
 
 def test_both_are_trained_at_equal_budget_and_compared(
@@ -50,7 +41,7 @@ def test_both_are_trained_at_equal_budget_and_compared(
     assert len(re.findall(r"│ (?:max|average) +│ +900 │", done.stdout)) == 2, "2 epochs of 450"
     assert done.stdout.count("the translation costs max pooling ") == 2
     assert len(Workspace(root / "experiments" / "pooling").records()) == 2
-    assert Workspace(root).records() == [], "an experiment is no run of the pipeline's"
+    assert Workspace(root).records() == [], "an experiment is not a run of the pipeline"
 
 
 def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: str) -> None:
@@ -62,8 +53,8 @@ def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: s
         assert seen.sections == ["accuracy", "robustness", "cost"]
         assert len(seen.charts) == 2
         assert seen.width_px == size[0]
-    assert "Both were shown 900 training images" in seen.text
-    assert "with the seeds 3, by the same recipe" in seen.text
+    assert "trained with the same recipe on the same 900 training images" in seen.text
+    assert "with seeds 3, and have the same number of parameters" in seen.text
 
 
 def _trained(pooling: str, seed: int, clean: float, moved: float) -> Trained:
@@ -73,7 +64,7 @@ def _trained(pooling: str, seed: int, clean: float, moved: float) -> Trained:
     evaluation = Evaluation(
         (scores(Slice(), clean), scores(Slice(corruption="translate", strength=2), moved)), (), ()
     )
-    return Trained(pooling, seed, evaluation, "", 100, 1.0, 100.0)
+    return Trained(pooling, seed, evaluation, "", TrainingCost(1.0, 4, 100, 100.0))
 
 
 def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
@@ -84,7 +75,7 @@ def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
         _trained("average", 2, 0.98, 0.85),
     ]
     clean, moved = pooling_comparison.conclusions(trained)
-    assert clean.startswith("clean: no difference is shown (+0.0050) (95 % interval -0.00")
+    assert clean.startswith("clean: no significant difference (+0.0050) (95 % interval -0.00")
     assert moved.startswith("translate 2: max pooling is better, by 0.0900 (95 % interval +0.07")
     assert moved.endswith(
         "costs max pooling 0.0450 and average pooling 0.1300 of its accuracy on clean images"
@@ -94,9 +85,6 @@ def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
 
 
 def test_seeds_are_numbers(root: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", "experiment", "pooling", "--seeds", "1,x"]
-    wrong = subprocess.run(
-        [*command, "--root", root], capture_output=True, text=True, timeout=60, check=False
-    )
+    wrong = cli("experiment", "pooling", "--seeds", "1,x", "--root", root)
     assert wrong.returncode == 2
-    assert wrong.stderr == "mnist-tfx: --seeds is 1,x: numbers are expected, such as 1,2,3.\n"
+    assert wrong.stderr == "mnist-tfx: --seeds 1,x: expected numbers, such as 1,2,3.\n"

@@ -1,22 +1,26 @@
-"""Continuous training: data that comes in spans, run after run, in one workspace.
+"""Continuous training: data that arrives in spans, run after run, in one workspace.
 
-The tests build on each other in order. The runs stop after the Trainer or before.
+Each test starts from the state after the first two spans, which is restored before it.
 """
 
-import json
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from doubles.snapshots import Snapshot
 
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
+from components.names.node_ids import NodeId
 from pipeline.local import dataset_source, runner
 from pipeline.runs import events
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings import pipeline_config
+from trainer import training_cost
+from trainer.training_cost import TrainingCost
+
+from .conftest import cli
 
 # The spans are of 200 and 100 images: their shares differ by chance.
 OVERRIDES = (
@@ -43,13 +47,10 @@ def spans(
     train_digits: ImagesAndLabels,
     test_digits: ImagesAndLabels,
 ) -> Path:
-    """Four spans; there is a blank image in the third."""
+    """Four spans; the third contains a blank image, and is otherwise the fourth."""
     folder = tmp_path_factory.mktemp("spans")
-    for number in (1, 2, 3):
-        train, test = (
-            slice(200 * (number - 1), 200 * number),
-            slice(100 * (number - 1), 100 * number),
-        )
+    for number, part in ((1, 0), (2, 1), (3, 2), (4, 2)):
+        train, test = slice(200 * part, 200 * part + 200), slice(100 * part, 100 * part + 100)
         images = train_digits.images[train].copy()
         if number == 3:
             images[11] = 0
@@ -58,46 +59,38 @@ def spans(
             ImagesAndLabels(images, train_digits.labels[train]),
             ImagesAndLabels(test_digits.images[test], test_digits.labels[test]),
         )
-    third = slice(400, 600), slice(200, 300)
-    _write(
-        folder / "span-4",
-        ImagesAndLabels(*(values[third[0]] for values in train_digits)),
-        ImagesAndLabels(*(values[third[1]] for values in test_digits)),
-    )
     return folder
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("workspace"))
+@dataclass
+class SpanRuns:
+    """Runs of spans in one workspace."""
 
+    workspace: Workspace
+    spans: Path
+    config: Path
+    trained_on: int = 0
+    """The number of images that the last run trained on."""
 
-class Runner:
-    def __init__(self, workspace: Workspace, spans: Path, digits_config: Path):
-        self.workspace, self.spans, self._config = workspace, spans, digits_config
-
-    def __call__(self, span: int | str, until: str = "Trainer") -> RunRecord:
-        settings = pipeline_config.load(self._config, [*OVERRIDES, f"data.span={span}"])
-        folder = dataset_source.prepare_span(self.spans, settings.data.span_folder, settings.data.span)
+    def run(self, span: int | str, until: NodeId) -> RunRecord:
+        config = pipeline_config.load(self.config, [*OVERRIDES, f"data.span={span}"])
+        assert config.data.chosen_span is not None
+        folder = dataset_source.prepare_span(
+            self.spans, config.data.span_folder, config.data.chosen_span
+        )
         self.trained_on = 0
 
         def on_event(event: events.Event) -> None:
             if isinstance(event, events.Evaluated):
-                cost = Path(event.model_run) / "cost.json"
-                self.trained_on = json.loads(cost.read_text())["images"]
+                cost = Path(event.model_run) / training_cost.FILE
+                self.trained_on = TrainingCost.from_json(cost.read_text()).images
 
         run_id = runner.new_run_id()
-        return runner.run(settings, self.workspace, folder, run_id, on_event, until=until)
+        return runner.run(config, self.workspace, folder, run_id, on_event, until=until.value)
 
-    def count(self, component: str, type_name: str) -> int:
-        """How many artifacts of a type a component has made."""
-        lineage = Lineage.of_file(self.workspace.metadata)
-        return len(lineage.made_by("digits", component, type_name))
-
-
-@pytest.fixture(scope="module")
-def run(workspace: Workspace, spans: Path, digits_config: Path) -> Runner:
-    return Runner(workspace, spans, digits_config)
+    @property
+    def lineage(self) -> Lineage:
+        return Lineage.of_file(self.workspace.metadata)
 
 
 def _states(record: RunRecord) -> dict[str, str]:
@@ -105,59 +98,80 @@ def _states(record: RunRecord) -> dict[str, str]:
     return {node.node: node.state for node in record.nodes if node.state != "resolved"}
 
 
-def test_the_first_span_and_again(run: Runner) -> None:
-    assert set(_states(run(1, until="Transform")).values()) == {"done"}
-    assert set(_states(run(1, until="Transform")).values()) == {"cached"}
+@pytest.fixture(scope="module")
+def two_spans(
+    tmp_path_factory: pytest.TempPathFactory, spans: Path, digits_config: Path
+) -> tuple[SpanRuns, list[RunRecord], Snapshot]:
+    """Span 1 up to Transform, then span 2 up to the Evaluator."""
+    folder = tmp_path_factory.mktemp("spans") / "workspace"
+    runs = SpanRuns(Workspace(folder), spans, digits_config)
+    records = [runs.run(1, NodeId.TRANSFORM), runs.run(2, NodeId.EVALUATOR)]
+    return runs, records, Snapshot(folder)
 
 
-def test_the_next_span_is_added_and_the_first_is_left_alone(run: Runner) -> None:
-    states = _states(run(2, until="Evaluator"))
-    assert states["IdxExampleGen"] == states["StatisticsGen"] == states["Transform"] == "done"
-    assert states["CuratedSchema"] == "cached"
-    assert run.trained_on == 2 * TRAIN_IMAGES
-    assert run.count("IdxExampleGen", "Examples") == 2, "one for each span"
-    assert run.count("StatisticsGen", "ExampleStatistics") == 2
-    assert set(_states(run(2, until="Evaluator")).values()) == {"cached"}
+@pytest.fixture
+def runs(two_spans: tuple[SpanRuns, list[RunRecord], Snapshot]) -> SpanRuns:
+    """The workspace as it was right after the two spans."""
+    restored, _, snapshot = two_spans
+    snapshot.restore()
+    return restored
 
 
-def test_a_span_that_is_refused_is_not_trained_on_later(run: Runner) -> None:
-    refused = run(3, until="Transform")
+def test_the_next_span_is_added_and_the_first_is_left_alone(
+    two_spans: tuple[SpanRuns, list[RunRecord], Snapshot],
+) -> None:
+    runs, (first, second), snapshot = two_spans
+    assert set(_states(first).values()) == {"done"}
+    states = _states(second)
+    for node in (NodeId.IDX_EXAMPLE_GEN, NodeId.STATISTICS_GEN, NodeId.TRANSFORM):
+        assert states[node] == "done"
+    assert states[NodeId.CURATED_SCHEMA] == "cached"
+    snapshot.restore()
+    made = runs.lineage.made_by
+    assert len(made("digits", NodeId.IDX_EXAMPLE_GEN, "Examples")) == 2, "one for each span"
+    assert len(made("digits", NodeId.STATISTICS_GEN, "ExampleStatistics")) == 2
+
+
+def test_an_unchanged_span_is_cached(runs: SpanRuns) -> None:
+    assert set(_states(runs.run(1, NodeId.TRANSFORM)).values()) == {"cached"}
+    assert set(_states(runs.run(2, NodeId.EVALUATOR)).values()) == {"cached"}
+    assert runs.trained_on == 2 * TRAIN_IMAGES
+
+
+def test_a_refused_span_is_not_trained_on_later(runs: SpanRuns) -> None:
+    refused = runs.run(3, NodeId.TRANSFORM)
     assert refused.exit_code == 3
     assert "schema: train, pixel_max: Unexpectedly small value: 0" in refused.message
-    assert "Transform" not in {node.node for node in refused.nodes}
-    _states(run("latest", until="Evaluator"))
-    assert run.trained_on == 2 * TRAIN_IMAGES
-    lineage = Lineage.of_file(run.workspace.metadata)
-    model = lineage.made_by("digits", "Trainer", "Model")[-1]
-    nodes = lineage.ancestry(model.id).nodes
+    assert NodeId.TRANSFORM not in {node.node for node in refused.nodes}
+    _states(runs.run("latest", NodeId.TRAINER))
+    model = runs.lineage.made_by("digits", NodeId.TRAINER, "Model")[-1]
+    nodes = runs.lineage.ancestry(model.id).nodes
     folders = {Path(str(node.id)).parent.name for node in nodes.values() if node.kind == "file"}
     assert folders == {"span-2", "span-4"}
 
 
-def test_the_command_runs_a_span_to_its_end(run: Runner, spans: Path, digits_config: Path) -> None:
-    """And asks the pushed model for digits of that span's test files."""
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
+def test_the_command_runs_a_span_to_its_end(runs: SpanRuns) -> None:
+    """It sends test images of that span to the pushed model."""
     gates = ["min_accuracy", "min_digit_accuracy", "max_loss", "max_calibration_error"]
     settings = [*OVERRIDES, *(f"evaluation.{gate}=report" for gate in gates)]
     settings += ["robustness.min_accuracy={}"]
     overrides = [word for override in settings for word in ("--set", override)]
-    done = subprocess.run(
-        [*command, *overrides, "--data-dir", spans, "--root", run.workspace.root, "--span", "2"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    folders = ["--data-dir", runs.spans, "--root", runs.workspace.root]
+    done = cli("run", "--config", runs.config, *overrides, *folders, "--span", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"data  {runs.spans / 'span-2'}" in done.stdout
     assert "✓ IdxExampleGen cached" in done.stdout
     assert "✓ StatisticsGen cached" in done.stdout
-    assert "5 digits of the test split" in done.stdout
-    record = run.workspace.records()[-1]
+    assert "5 test images, answered by" in done.stdout
+    record = runs.workspace.records()[-1]
     assert record.outcome is not None
     assert record.outcome.test_images == 100
-    assert "Span 2; trained on the spans 1, 2." in Path(record.outcome.report or "").read_text()
+    page = Path(record.outcome.report or "").read_text()
+    assert "Span 2; trained on spans 1, 2." in page
+    assert "Gates that are off in this run" in page
 
 
-def test_a_span_that_is_not_there_is_named(spans: Path) -> None:
-    with pytest.raises(dataset_source.DataError, match=r"has no span-7: the spans in it are 1, 2, 3, 4\."):
+def test_a_missing_span_is_named(spans: Path) -> None:
+    message = r"contains no span-7; its spans are 1, 2, 3, 4\."
+    with pytest.raises(dataset_source.DataError, match=message):
         dataset_source.prepare_span(spans, "span-{SPAN}", 7)

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+import pipeline
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.cluster.task_config import Toleration
 from pipeline.settings.toml_settings import Section

@@ -21,13 +21,14 @@ def test_tensorflow_model_server_is_preferred(
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{binary.parent}{os.pathsep}{os.environ['PATH']}")
     log = tmp_path / "log.txt"
-    with launcher.running("mnist", tmp_path / "models", log, port=8500) as server:
+    port = launcher.free_port()
+    with launcher.running("mnist", tmp_path / "models", log, port=port) as server:
         server.process.wait(timeout=30)
         assert server.kind == "tensorflow_model_server"
         with pytest.raises(ServerStartError, match="exit code 0"):
             server.check()
     assert log.read_text().split() == [
-        "--port=8500",
+        f"--port={port}",
         "--model_name=mnist",
         f"--model_base_path={tmp_path / 'models'}",
     ]

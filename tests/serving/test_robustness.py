@@ -14,14 +14,22 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
-from doubles.model_server import TIMEOUT_S, Server, available, digits_answer, started, wait_for
+from doubles.model_server import (
+    TIMEOUT_S,
+    Server,
+    available,
+    digits_answer,
+    predict_request,
+    started,
+    wait_for,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from serving import codec
 from serving.client import Client
+from serving.server import tensors
 from serving.server.rest import json_values
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
@@ -48,7 +56,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, exported_model: Path) -> It
 @pytest.fixture(autouse=True)
 def _still_answers(target: Server) -> Iterator[None]:
     yield
-    request = codec.predict_request("mnist", ZEROS)
+    request = predict_request("mnist", ZEROS)
     assert target.prediction.Predict(request, timeout=TIMEOUT_S).outputs
 
 
@@ -67,7 +75,7 @@ sizes = st.lists(st.sampled_from([-1, 0, 1, 2, 27, 28, 2**40]), max_size=4)
 
 
 @st.composite
-def tensors(draw: st.DrawFn) -> tensor_pb2.TensorProto:
+def any_tensor(draw: st.DrawFn) -> tensor_pb2.TensorProto:
     """Tensors that may or may not be what they claim."""
     tensor = tensor_pb2.TensorProto(dtype=draw(dtypes))
     if draw(st.booleans()):
@@ -93,7 +101,7 @@ def requests(draw: st.DrawFn) -> predict_pb2.PredictRequest:
     elif draw(st.booleans()):
         request.model_spec.version_label = draw(names)
     for name in draw(st.lists(st.just("images") | names, max_size=2)):
-        request.inputs[name].CopyFrom(draw(tensors()))
+        request.inputs[name].CopyFrom(draw(any_tensor()))
     request.output_filter.extend(draw(st.lists(st.just("probabilities") | names, max_size=2)))
     return request
 
@@ -146,8 +154,8 @@ def test_any_json_is_answered_or_refused(
 def test_floats_survive_the_protocol_and_json(array: list) -> None:
     values = np.array(array, np.float32).reshape(len(array), 2)
     tensor = tensor_pb2.TensorProto()
-    codec.encode(values, tensor)
-    np.testing.assert_array_equal(codec.decode("x", tensor), values)
+    tensors.encode(values, tensor)
+    np.testing.assert_array_equal(tensors.decode("x", tensor), values)
     plain = np.array(json_values.to_values(values, False), np.float32).reshape(-1, 2)
     np.testing.assert_array_equal(plain, values)
 
@@ -159,17 +167,6 @@ def test_json_that_fits_no_number_is_refused(target: Server, value: str) -> None
         url = f"{target.rest}/v1/models/mnist:predict"
         response = httpx.post(url, content=body, timeout=TIMEOUT_S)
         assert response.status_code == 400, response.text
-
-
-def test_an_empty_batch_is_refused(target: Server) -> None:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "mnist"
-    request.model_spec.signature_name = "predict_images"
-    request.inputs["images"].CopyFrom(tf.make_tensor_proto(ZEROS[:0]))
-    with pytest.raises(grpc.RpcError) as raised:
-        target.prediction.Predict(request, timeout=TIMEOUT_S)
-    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert "an empty batch came" in raised.value.details()
 
 
 def test_a_nan_is_refused_and_spoils_no_other_answer(target: Server) -> None:
@@ -185,13 +182,13 @@ def test_a_nan_is_refused_and_spoils_no_other_answer(target: Server) -> None:
     for number, future in enumerate(futures):
         if number % 2:
             assert future.code() == grpc.StatusCode.INVALID_ARGUMENT
-            assert "a pixel is no number in [0, 1]" in future.details()
+            assert "a pixel is NaN or infinite" in future.details()
         else:
             assert sum(future.result().outputs["probabilities"].float_val) == pytest.approx(1)
 
 
 def _good() -> predict_pb2.PredictRequest:
-    return codec.predict_request("mnist", np.zeros((1, 28, 28), np.float32))
+    return predict_request("mnist", np.zeros((1, 28, 28), np.float32))
 
 
 def test_an_example_that_is_none_spoils_no_other(target: Server, exported_model: Path) -> None:
@@ -244,8 +241,9 @@ def test_a_very_long_name_is_refused_in_a_short_message(target: Server) -> None:
     assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_a_cancelled_call_ends(target: Server) -> None:
-    request = codec.predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
+def test_cancelled_calls_do_not_hold_up_others(target: Server) -> None:
+    """Eight large requests are cancelled; the slices that have not started never run."""
+    request = predict_request("mnist", np.zeros((1000, 28, 28), np.uint8))
     futures = [target.prediction.Predict.future(request, timeout=TIMEOUT_S) for _ in range(8)]
     time.sleep(0.05)
     for future in futures:
@@ -254,14 +252,12 @@ def test_a_cancelled_call_ends(target: Server) -> None:
         grpc.StatusCode.CANCELLED,
         grpc.StatusCode.OK,
     }
-    start_s = time.monotonic()
-    with Client(target.address, "mnist") as client:
-        client.predict(ZEROS)
-    assert time.monotonic() - start_s < 20
+    with Client(target.address, "mnist", timeout_s=TIMEOUT_S) as client:
+        assert client.predict(ZEROS).version == 3
 
 
 def test_a_deadline_that_passed_is_said(target: Server) -> None:
-    request = codec.predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
+    request = predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
     with pytest.raises(grpc.RpcError) as raised:
         target.prediction.Predict(request, timeout=0.05)
     assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -292,4 +288,4 @@ def test_a_slow_rest_request_times_out(tmp_path: Path, exported_model: Path) -> 
         body = {"signature_name": "predict_images", "inputs": images}
         response = server.post("/v1/models/mnist:predict", body)
         assert response.status_code == 504
-        assert response.json() == {"error": "the answer was not ready within 0.3 s"}
+        assert response.json() == {"error": "the request timed out after 0.3 s"}

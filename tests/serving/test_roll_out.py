@@ -21,6 +21,7 @@ from doubles.model_server import (
     Server,
     available,
     digits_answer,
+    predict_request,
     started,
     wait_for,
 )
@@ -28,7 +29,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from components import atomic_pusher
 from components.images.idx_format import ImagesAndLabels
-from serving import codec, version_folders
+from serving import version_folders
 from serving.client import Client
 from serving.server import config_files
 
@@ -183,7 +184,7 @@ def test_past_the_queue_is_unavailable_and_then_answered_again(
     flags.append(f"--batching_parameters_file={tmp_path / 'batching.config'}")
     with started(tmp_path, *flags) as server:
         wait_for(lambda: available(server, "mnist", 1), server)
-        request = codec.predict_request("mnist", np.zeros((8, 28, 28), np.uint8))
+        request = predict_request("mnist", np.zeros((8, 28, 28), np.uint8))
         futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(100)]
         codes = [future.code() for future in futures]
         refused = [future for future in futures if future.code() != grpc.StatusCode.OK]
@@ -195,7 +196,7 @@ def test_past_the_queue_is_unavailable_and_then_answered_again(
         with Client(server.address, "mnist") as client:
             assert client.predict(ZEROS).version == 1
         with pytest.raises(grpc.RpcError) as raised:
-            large = codec.predict_request("mnist", np.zeros((9, 28, 28), np.uint8))
+            large = predict_request("mnist", np.zeros((9, 28, 28), np.uint8))
             server.prediction.Predict(large, timeout=60)
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert "Task size 9 is larger than maximum input batch size 8" in raised.value.details()
@@ -208,7 +209,7 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(
     flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
     with started(tmp_path, *flags) as server:
         wait_for(lambda: available(server, "mnist", 1), server)
-        request = codec.predict_request("mnist", np.zeros((256, 28, 28), np.uint8))
+        request = predict_request("mnist", np.zeros((256, 28, 28), np.uint8))
         futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(4)]
         time.sleep(0.2)
         start_s = time.monotonic()

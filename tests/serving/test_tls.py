@@ -117,15 +117,18 @@ def test_the_asyncio_client_too(secure: tuple[Server, bool], certificates: Certi
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ServingError, match="a file for TLS cannot be read: .*gone.pem"):
+    with pytest.raises(ServingError, match="cannot read a TLS file: .*gone.pem"):
         Client("localhost:1", "mnist", tls=Tls(tmp_path / "gone.pem"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("server_key: 'a'", "server_key and server_cert are expected"),
-        ("server_key: 'a' server_cert: 'b' client_verify: true", "client_verify needs custom_ca"),
+        ("server_key: 'a'", "server_key and server_cert are required"),
+        (
+            "server_key: 'a' server_cert: 'b' client_verify: true",
+            "client_verify requires custom_ca",
+        ),
         ("server_key: 'SECRET\nserver_cert", "is not a SSLConfig in protobuf's text format"),
     ],
 )

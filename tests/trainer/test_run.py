@@ -16,7 +16,7 @@ from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.images.idx_format import ImagesAndLabels
-from trainer import dataset, features, model, run
+from trainer import dataset, features, model, run, training_cost
 from trainer.hparams import HyperParameters
 
 
@@ -131,7 +131,7 @@ def test_it_learns_and_says_so(
     accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
     assert accuracy > 0.75
     assert "1,413,834" in (folder / "run" / "layers.txt").read_text()
-    cost = json.loads((folder / "run" / features.COST_FILE).read_text())
+    cost = json.loads((folder / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 6 * 240
     assert cost["images_per_s"] == pytest.approx(cost["images"] / cost["seconds"])
     # 90 steps, of which the 50th is written; the ends of the epochs are not among them.

@@ -15,7 +15,7 @@ IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 def test_the_header_is_big_endian_and_the_values_follow_row_by_row() -> None:
     content = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, *range(24)])
-    np.testing.assert_array_equal(idx_format.parse(content, dimensions=3), IMAGES)
+    np.testing.assert_array_equal(idx_format.parse(content, 3, "file"), IMAGES)
     assert idx_format.serialize(IMAGES) == content
 
 
@@ -31,17 +31,17 @@ def test_the_sample_is_read_whole(digits: Path) -> None:
     ("content", "message"),
     [
         (b"\x00\x00", "has 2 bytes, too few"),
-        (struct.pack(">I", 0x00000D03), "magic number 0x00000d03, and 0x00000803 is expected"),
-        (struct.pack(">I", 0x00000801), "magic number 0x00000801, and 0x00000803 is expected"),
+        (struct.pack(">I", 0x00000D03), "magic number 0x00000d03; expected 0x00000803"),
+        (struct.pack(">I", 0x00000801), "magic number 0x00000801; expected 0x00000803"),
         (struct.pack(">II", 0x00000803, 2), "ends within its header"),
-        (idx_format.serialize(IMAGES)[:-1], "truncated: 39 bytes, and 40 are expected .* 2x3x4"),
-        (idx_format.serialize(IMAGES) + b"\x00", "longer than its header says: 41 bytes"),
+        (idx_format.serialize(IMAGES)[:-1], "is truncated: it has 39 bytes; expected 40 .* 2x3x4"),
+        (idx_format.serialize(IMAGES) + b"\x00", "is too long: it has 41 bytes"),
         (struct.pack(">4I", 0x00000803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
     ],
 )
 def test_damage_is_named(content: bytes, message: str) -> None:
     with pytest.raises(IdxFormatError, match=message):
-        idx_format.parse(content, dimensions=3)
+        idx_format.parse(content, 3, "file")
 
 
 def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
@@ -50,29 +50,28 @@ def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
     corrupt[-6] ^= 0xFF  # in the checksum
     for name, content in (("cut", whole[:-9]), ("corrupt", bytes(corrupt))):
         path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(IdxFormatError, match=f"{name} is not a whole gzip file"):
-            idx_format.read(path, dimensions=3)
+        with pytest.raises(IdxFormatError, match=f"{name} is not a complete gzip file"):
+            idx_format.parse_file(content, 3, str(path))
 
 
 def test_counts_that_differ_are_named(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(idx_format.serialize(IMAGES))
     (tmp_path / "labels").write_bytes(idx_format.serialize(np.zeros(3, np.uint8)))
-    with pytest.raises(IdxFormatError, match="2 images and .* has 3 labels"):
+    with pytest.raises(IdxFormatError, match="2 images, but .* contains 3 labels"):
         idx_format.read_pair(tmp_path / "images", tmp_path / "labels")
 
 
 def test_no_images_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(idx_format.serialize(np.zeros((0, 28, 28), np.uint8)))
     (tmp_path / "labels").write_bytes(idx_format.serialize(np.zeros(0, np.uint8)))
-    with pytest.raises(IdxFormatError, match="no images"):
+    with pytest.raises(IdxFormatError, match="contains no images; expected at least 1"):
         idx_format.read_pair(tmp_path / "images", tmp_path / "labels")
 
 
 def test_a_missing_file_is_named_and_raw_is_taken_before_gzip(tmp_path: Path) -> None:
     for name in ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"):
         (tmp_path / name).touch()
-    with pytest.raises(IdxFormatError, match=r"no file of labels named train-\*"):
+    with pytest.raises(IdxFormatError, match=r"contains no labels file named train-\*"):
         idx_format.find_pair(tmp_path, "train-*")
     (tmp_path / "train-labels-idx1-ubyte.gz").touch()
     images, labels = idx_format.find_pair(tmp_path, "train-*")

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from doubles import browser
 
-from components.evaluation.gates import ACCURACY, Gate
+from components.evaluation.gates import Gate
+from components.evaluation.metrics import ACCURACY
 from components.evaluation.results import Evaluation, Interval, Scores, SliceScores
 from components.evaluation.slices import Slice
 from components.images.idx_format import ImagesAndLabels
 from components.report import run_page
-from components.report.data_facts import Check, DataFacts, SplitFacts
+from components.report.data_facts import DataFacts, Measurement, SplitFacts
 from components.report.model_facts import Mistake, ModelFacts
 from components.report.run_facts import RunFacts
 from components.report.training_facts import TrainingFacts
+from trainer.training_cost import TrainingCost
 
 CHARTS = 7  # balance, brightness, loss, accuracy, reliability, two corruptions
 
@@ -65,25 +67,25 @@ def facts(test_digits: ImagesAndLabels) -> RunFacts:
     bins[:, 9:] = [[2] * 6, [1.3] * 6, [1] * 6]
     return RunFacts(
         pipeline="digits",
-        made_at="2026-01-01 12:00 UTC",
+        created_at="2026-01-01 12:00 UTC",
         run_id="run-7",
         data=DataFacts(
             splits={"train": split, "eval": split, "test": split},
             samples=np.stack([test_digits.images[:12]] * 10),
-            checks=(
-                Check("skew between splits", "brightness, test and train", 0.012, 0.05),
-                Check("images and labels", "look like their own, test", 0.82, 0.7, True),
-                Check("class balance", "labels, test", 0.004, None),
+            measurements=(
+                Measurement("skew", "brightness, test and train", 0.012, 0.05),
+                Measurement("images and labels", "label agreement, test", 0.82, 0.7, True),
+                Measurement("class balance", "labels, test", 0.004, None),
             ),
             anomalies=(),
             span=3,
             trained_spans=(2, 3),
-            compared_with=2,
+            reference_span=2,
         ),
         training=TrainingFacts(
             train={"loss": [(50, 2.0), (100, 0.5)], "accuracy": [(50, 0.3), (100, 0.9)]},
             held_out={"loss": [(100, 0.4)], "accuracy": [(100, 0.93)]},
-            cost={"seconds": 12.0, "images": 3200, "steps": 100},
+            cost=TrainingCost(12.0, 100, 3200, 3200 / 12),
         ),
         evaluation=_evaluation(),
         confusion=np.diag([30] * 10) + np.eye(10, k=1, dtype=int),
@@ -94,7 +96,7 @@ def facts(test_digits: ImagesAndLabels) -> RunFacts:
         artifacts=[("model", "12", "/artifacts/Trainer/model/12")],
         versions={"tfx": "1.21.0"},
         recipe={"seed": 1, "pooling": "max"},
-        switched_off=["validation.max_share_change"],
+        gates_off=["validation.max_share_change"],
         configuration='{"name": "digits"}',
     )
 
@@ -129,14 +131,14 @@ def test_what_a_good_run_says(tmp_path: Path, facts: RunFacts, chromium: str) ->
     for said in (
         "✓ blessed",
         "worst digit\n0: 0.9000",
-        "Span 3; trained on the spans 2, 3. Drift is measured from span 2.",
-        "only reported: validation.max_share_change.",
+        "Span 3; trained on spans 2, 3. Drift is measured from span 2.",
+        "Gates that are off in this run (reported only): validation.max_share_change.",
         "labels, test\t0.0040\treported only\t–",
         "loss\t0.1000\treported only\t–",
         "3,200 images shown in 12 s. Recipe: seed 1, pooling max.",
-        "skew between splits\nbrightness, test and train\t0.0120\t≤ 0.05\t✓ yes",
+        "skew\nbrightness, test and train\t0.0120\t≤ 0.05\t✓ yes",
         "accuracy under translate 1\t0.9000\t≥ 0.8\t✓ yes",
-        "8 taken for 3 #17",
+        "8 predicted as 3 #17",
         "0.700",
         "There is no champion",
         "cd" * 32,
@@ -146,18 +148,20 @@ def test_what_a_good_run_says(tmp_path: Path, facts: RunFacts, chromium: str) ->
     assert "Accuracy by pixels of translate: candidate from 0.970 at 0 to 0.450 at 2." in (
         alternatives
     )
-    assert "The loss goes from 2.0000 to 0.5000 over 100 steps; 0.4000 on held-out" in alternatives
+    assert (
+        "The loss changes from 2.0000 to 0.5000 over 100 steps; 0.4000 on held-out" in alternatives
+    )
 
 
 def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
     tmp_path: Path, facts: RunFacts, chromium: str
 ) -> None:
-    reason = "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed"
+    reason = "accuracy on digit 4 is 0.1000 below the champion's; the limit is 0.05"
     refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
     seen = browser.look(chromium, _write(tmp_path, refused))
     assert seen.title == "digits: refused, accuracy 0.9700"
     assert reason in seen.text
-    assert "accuracy on the digit 4, against the champion\t-0.1000\t≥ -0.05\t✗ no" in seen.text
+    assert "accuracy on digit 4, compared with the champion\t-0.1000\t≥ -0.05\t✗ no" in seen.text
     assert "all test images\t0.9500\t0.9700\t+0.0200\t[-0.0100, +0.0300]" in seen.text
     assert "champion from 0.950 at 0" in "\n".join(seen.charts)
 

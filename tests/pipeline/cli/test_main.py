@@ -50,17 +50,21 @@ def test_every_command_has_help(
     ("arguments", "code", "message"),
     [
         (["run", "--set", "trainer.epoch=1"], ExitCode.USAGE, "did you mean epochs?"),
-        (["run", "--config", "gone.toml"], ExitCode.USAGE, "there is no configuration gone.toml"),
+        (
+            ["run", "--config", "gone.toml"],
+            ExitCode.USAGE,
+            "the configuration gone.toml does not exist",
+        ),
         (["run", "--data-dir", "/gone"], ExitCode.FAILED, "/gone is not a folder"),
         (["run", "--nonsense"], ExitCode.USAGE, "--nonsense"),
-        (["data", "--config", "fashion"], ExitCode.FAILED, "has no known source"),
-        (["predict", "gone.png"], ExitCode.FAILED, "there is no file gone.png"),
+        (["data", "--config", "fashion"], ExitCode.FAILED, "cannot be downloaded; give the folder"),
+        (["predict", "gone.png"], ExitCode.FAILED, "the file gone.png does not exist"),
         (
             ["run", "--span", "x"],
             ExitCode.USAGE,
             "data.span: 'x': should be a valid integer, or 'none' or 'latest'.",
         ),
-        (["run", "--span", "3"], ExitCode.FAILED, "no folder was given, and a span is taken from"),
+        (["run", "--span", "3"], ExitCode.FAILED, "no folder was given as the folder of the spans"),
         (["run", "--set", "data.span_folder=x"], ExitCode.USAGE, "such as span-{SPAN} or"),
         (
             ["run", "--set", "evaluation.min_accuracy=2"],
@@ -70,19 +74,19 @@ def test_every_command_has_help(
         (
             ["run", "--set", "robustness.strengths.translate=[9]"],
             ExitCode.USAGE,
-            "the strengths of translate are [9], and numbers from 1 to 5 are expected.",
+            "the strengths of translate are [9]; should be numbers from 1 to 5.",
         ),
         (
             ["run", "--set", "robustness.strengths.wobble=[1]"],
             ExitCode.USAGE,
-            "there is no wobble: known are translate, rotate,",
+            "wobble is not a corruption; known are translate, rotate,",
         ),
         (
             ["run", "--set", "robustness.min_accuracy.rotate.9=0.5"],
             ExitCode.USAGE,
-            "min_accuracy has rotate at strength 9, and strengths.rotate is [1, 2, 3, 4, 5].",
+            "min_accuracy.rotate has strength 9, but strengths.rotate is [1, 2, 3, 4, 5].",
         ),
-        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "say one"),
+        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "give only one of them"),
     ],
 )
 def test_a_mistake_has_its_exit_code_and_says_what_to_do(
@@ -101,11 +105,11 @@ def test_a_mistake_has_its_exit_code_and_says_what_to_do(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("status", "there is no run in"),
-        ("serve", "no model has been pushed into"),
-        ("report", "has a report: a run that reaches the Evaluator makes one"),
-        ("lineage 5", "there is no run in"),
-        ("schema diff", "has looked at data: start one"),
+        ("status", "contains no run; start one with"),
+        ("serve", "contains no pushed model; run"),
+        ("report", "contains no report; a run that reaches the Evaluator writes one"),
+        ("lineage 5", "contains no run; start one with"),
+        ("schema diff", "contains no statistics of a run of mnist; start one"),
     ],
 )
 def test_an_empty_workspace_is_named(
@@ -139,7 +143,7 @@ def test_what_nobody_expected_leaves_its_traceback_in_a_file(
     monkeypatch.setattr(pipeline_config, "load", broken)
     code, _, err = _call(capsys, monkeypatch, "run")
     assert code == ExitCode.FAILED
-    assert err.startswith("mnist-tfx: ZeroDivisionError: a bug (details: ")
+    assert err.startswith("mnist-tfx: unexpected error: a bug (details: ")
     details = Path(err.strip().removesuffix(")").rpartition("details: ")[2])
     assert 'raise ZeroDivisionError("a bug")' in details.read_text()
     details.unlink()

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 
-from components.evaluation import calibration, gates, results
+from components.evaluation import calibration, metrics, results, slice_features
 from components.evaluation.results import Evaluation
 from components.evaluation.slices import Slice
 from pipeline.graph import eval_config
@@ -62,7 +62,7 @@ def _evaluate(
     Each of the first 100 is there again, moved by one and by two pixels to the left and to the
     right, and rotated; of those moved to the left, so many of a hundred are mistaken.
     """
-    config = eval_config.eval_config(thresholds, robustness)
+    config = eval_config.create(thresholds, robustness, "digest")
     has_champion = champion is not None
     config = tfma.utils.update_eval_config_with_defaults(
         config, has_baseline=has_champion, rubber_stamp=True
@@ -83,9 +83,9 @@ def _evaluate(
         made = tf.train.Example()
         feature = made.features.feature
         feature[features.LABEL].int64_list.value.append(int(LABELS[index]))
-        feature[features.CORRUPTION].bytes_list.value.append(corruption.encode())
-        feature[features.STRENGTH].int64_list.value.append(strength)
-        feature[features.DIRECTION].bytes_list.value.append(direction.encode())
+        feature[slice_features.CORRUPTION].bytes_list.value.append(corruption.encode())
+        feature[slice_features.STRENGTH].int64_list.value.append(strength)
+        feature[slice_features.DIRECTION].bytes_list.value.append(direction.encode())
         for name, predicted in (("candidate", candidate), ("champion", other)):
             row = np.full(10, 0.01)
             row[(predicted[index] + wrong) % 10] = 0.91
@@ -138,7 +138,7 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     expected = calibration.expected_calibration_error(calibration.bin_sums(probabilities, LABELS))
     assert own.calibration_error == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(0.975 - 0.91)
-    low, high = own.intervals[gates.LOSS]
+    low, high = own.intervals[metrics.LOSS]
     assert low < own.loss < high
     assert own.accuracy_interval == pytest.approx((0.9633, 0.9830), abs=1e-4), "Wilson's"
     assert found.digits[0].candidate.accuracy_interval == pytest.approx((0.9630, 1), abs=1e-4)
@@ -152,22 +152,22 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
 def test_one_bad_digit_is_enough_to_refuse(tmp_path: Path) -> None:
     found = _evaluate(tmp_path, _with_mistakes({8: 60}))
     assert found.overall.candidate.accuracy == pytest.approx(0.94)
-    assert found.refusals == ("accuracy on the digit 8 is 0.4000, and at least 0.5 is asked for",)
+    assert found.refusals == ("accuracy on digit 8 is 0.4000; the minimum is 0.5",)
     assert [gate.slice for gate in found.gates if not gate.passed] == [Slice(digit=8)]
 
 
 def test_accuracy_and_loss_hold_for_all_digits_together(tmp_path: Path) -> None:
     found = _evaluate(tmp_path, _with_mistakes(dict.fromkeys(range(10), 11)))
     assert found.refusals == (
-        "accuracy is 0.8900, and at least 0.9 is asked for",
-        "loss is 0.5905, and at most 0.5 is allowed",
+        "accuracy is 0.8900; the minimum is 0.9",
+        "loss is 0.5905; the maximum is 0.5",
     )
 
 
 def test_a_model_that_is_surer_than_it_is_right_is_refused(tmp_path: Path) -> None:
     strict = THRESHOLDS.model_copy(update={"max_calibration_error": 0.03})
     found = _evaluate(tmp_path, _with_mistakes({3: 50}), thresholds=strict)
-    assert found.refusals == ("calibration error is 0.0400, and at most 0.03 is allowed",)
+    assert found.refusals == ("calibration error is 0.0400; the maximum is 0.03",)
 
 
 def test_the_champion_may_be_better_by_so_much_only(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_champion_may_be_better_by_so_much_only(tmp_path: Path) -> None:
     low, high = close.overall.accuracy_change
     assert low < -0.008 < high
     far = _evaluate(tmp_path / "far", _with_mistakes(dict.fromkeys(range(5), 4)), champion)
-    assert far.refusals == ("accuracy is 0.0200 below the champion's, and 0.01 is allowed",)
+    assert far.refusals == ("accuracy is 0.0200 below the champion's; the limit is 0.01",)
 
 
 def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> None:
@@ -190,16 +190,14 @@ def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> Non
     assert found.overall.champion is not None
     assert found.overall.candidate.accuracy > found.overall.champion.accuracy + 0.02
     assert found.refusals == (
-        "accuracy on the digit 4 is 0.1000 below the champion's, and 0.05 is allowed",
+        "accuracy on digit 4 is 0.1000 below the champion's; the limit is 0.05",
     )
 
 
 def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Path) -> None:
     """All rotated images are mistaken. Of those moved by two pixels to the left, 90 of 100 are."""
     found = _evaluate(tmp_path, _with_mistakes({}), wrong_when_moved=(30, 90))
-    assert found.refusals == (
-        "accuracy under translate 2 is 0.5500, and at least 0.6 is asked for",
-    )
+    assert found.refusals == ("accuracy under translate 2 is 0.5500; the minimum is 0.6",)
     assert found.corruptions == ["rotate", "translate"]
     (rotated,) = found.robustness("rotate")
     assert (rotated.slice.strength, rotated.candidate.accuracy) == (3, 0)
@@ -232,4 +230,6 @@ def test_what_is_reported_only_stops_nothing(tmp_path: Path) -> None:
     assert found.overall.candidate.accuracy == pytest.approx(0.1)
     assert found.refusals == ()
     (gate,) = found.gates
-    assert (gate.what, gate.shown) == ("test images", "1,000"), "TFX blesses nothing without one"
+    assert (gate.title, gate.shown) == ("number of test images", "1,000"), (
+        "TFX blesses nothing without one"
+    )

@@ -17,7 +17,7 @@ from pipeline.kubeflow.client import KubeflowClient, SubmittedRun
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
 from pipeline.kubeflow.connection import Connection
-from pipeline.kubeflow.task_log import Ending, LastWords
+from pipeline.kubeflow.task_log import Ending, FailureLine
 from pipeline.kubeflow.watch import follow
 from pipeline.runs.events import NodeChanged
 from pipeline.settings.errors import ClusterError, ConfigError
@@ -138,7 +138,7 @@ def test_a_failed_task_says_the_last_line_of_its_last_pods_log(
     api.final_state = "FAILED"
     api.retried = ["anomalygate"] if retried else []
     reason = "the data has 1 anomaly: test, label: ..."
-    said = LastWords("AnomalyGate", Ending.REFUSED, reason)
+    said = FailureLine("AnomalyGate", Ending.REFUSED, reason)
     api.logs = {"anomalygate": f"noise\n{said}\nfailed to execute component\n"}
     connection = _connect(url)
     run = KubeflowClient(connection).submit(pipeline, "run", {})

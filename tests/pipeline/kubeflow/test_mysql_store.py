@@ -109,5 +109,8 @@ def test_tasks_side_by_side_on_an_empty_database(
     assert refused.exit_codes == [1]
     said = refused.log.strip().splitlines()[-1]
     assert said.startswith("mnist-tfx: CuratedSchema failed: the metadata store, MySQL at ")
-    assert f"127.0.0.1:{database}, does not let mnist_tfx into the database mlmd" in said
-    assert "the secret's username and password (Failed to establish connection" in said
+    assert (
+        f"127.0.0.1:{database}, does not answer, or denies mnist_tfx access to the database mlmd"
+        in (said)
+    )
+    assert "the username and password in the secret (Failed to establish connection" in said

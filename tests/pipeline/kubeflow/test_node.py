@@ -9,7 +9,8 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler
 from tfx.utils import json_utils
 
-from pipeline.graph import code_digest, dag
+from pipeline.graph import dag
+from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import node, node_slice
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
@@ -34,7 +35,7 @@ def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def trainer() -> str:
-    places = dag.Places("/data", "/artifacts", "/serving")
+    places = dag.Folders("/data", "/artifacts", "/serving")
     ir = compiler.Compiler().compile(dag.create_pipeline(pipeline_config.load(), places))
     return node_slice.encode(ir, "Trainer")
 
@@ -43,7 +44,7 @@ def _arguments(node: str, **changes: str) -> list[str]:
     options = {
         "node-id": "Trainer",
         "node": node,
-        "code-digest": code_digest.of_everything(),
+        "code-digest": SourceTree().digest_of_everything(),
         "run-id": "run",
         "pipeline-root": "/artifacts",
         "executor-input": json.dumps({"outputs": {"outputFile": "/gone/output.json"}}),
@@ -59,9 +60,7 @@ def test_the_metadata_store_is_in_the_environment() -> None:
     mysql = metadata_store_pb2.MySQLDatabaseConfig(
         host="db", port=3306, database="mlmd", user="user", password="secret"
     )
-    assert node.metadata_connection(MYSQL) == metadata_store_pb2.ConnectionConfig(
-        mysql=mysql
-    )
+    assert node.metadata_connection(MYSQL) == metadata_store_pb2.ConnectionConfig(mysql=mysql)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +68,8 @@ def test_the_metadata_store_is_in_the_environment() -> None:
     [
         ({}, "METADATA_STORE is not set"),
         ({**GRPC, "METADATA_HOST": ""}, "METADATA_HOST is not set"),
-        ({**GRPC, "METADATA_PORT": "x"}, "METADATA_PORT is 'x': the number of a port"),
-        ({**GRPC, "METADATA_STORE": "redis"}, "METADATA_STORE is 'redis': mysql or grpc"),
+        ({**GRPC, "METADATA_PORT": "x"}, "METADATA_PORT is 'x'; expected the number of a port"),
+        ({**GRPC, "METADATA_STORE": "redis"}, "METADATA_STORE is 'redis'; expected mysql or grpc"),
         ({**MYSQL, "METADATA_PASSWORD": ""}, "METADATA_PASSWORD is not set"),
     ],
 )
@@ -86,16 +85,16 @@ def test_a_variable_that_is_missing_or_wrong_is_named(
     [
         (
             {"code_digest": "f" * 64},
-            r"Trainer failed: this image has other code \(\w{12}\) than the pipeline was compiled "
-            r"from \(ffffffffffff\): build and push the image again",
+            r"Trainer failed: the code in this image \(\w{12}\) differs from the code that the "
+            r"pipeline was compiled from \(ffffffffffff\); build and push the image again",
         ),
         (
             {"run_id": "{{$.pipeline_job_uuid}}"},
-            r"Trainer failed: the run's id came as \{\{\$.pipeline_job_uuid\}\}",
+            r"Trainer failed: the run's id is \{\{\$.pipeline_job_uuid\}\}",
         ),
         (
             {"recipe": '{"epoch": 2}'},
-            r"Trainer failed: recipe: epoch: unknown key; did you mean epochs\?",
+            r"Trainer failed: recipe.epoch: unknown key; did you mean epochs\?",
         ),
         ({}, "Trainer failed: the environment variable METADATA_STORE is not set"),
     ],
@@ -128,15 +127,15 @@ def test_a_store_that_cannot_be_reached_is_said(
 
 
 def test_a_run_may_change_the_recipe(trainer: str) -> None:
-    node = node_slice.decode(trainer).nodes[0].pipeline_node
+    trainer_node = node_slice.decode(trainer).nodes[0].pipeline_node
 
     def custom_config() -> dict[str, str]:
-        value = node.parameters.parameters["custom_config"].field_value.string_value
+        value = trainer_node.parameters.parameters["custom_config"].field_value.string_value
         parsed: dict[str, str] = json_utils.loads(value)
         return parsed
 
     before = custom_config()
-    node.override_recipe(node, {"epochs": 7, "learning_rate": 0.01})
+    node.override_recipe(trainer_node, {"epochs": 7, "learning_rate": 0.01})
     after = custom_config()
     assert after["code_digest"] == before["code_digest"]
     assert json.loads(after["hparams"]) == {

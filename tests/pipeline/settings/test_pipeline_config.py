@@ -40,7 +40,7 @@ def test_a_configuration_cannot_be_changed() -> None:
     ("override", "message"),
     [
         ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
-        ("trainer.x=3", "--set trainer.x: unknown key; known are batch_size, dropout"),
+        ("trainer.x=3", "--set trainer.x: unknown key; the known keys are batch_size, dropout"),
         ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
         ("trainer.epochs=0", "--set trainer.epochs: 0: should be greater than or equal to 1"),
         ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: should be a finite number"),
@@ -51,9 +51,15 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("data.eval_fraction", r"--set data.eval_fraction: expected section.key=value"),
         ("name.x=1", "--set name.x: name is a value, not a section"),
         ("name='My Model'", "--set name: 'My Model': "),
-        ("validation.schema=x.pbtxt", "validation.schema is x.pbtxt, which is neither beside"),
-        ("validation.schema=3", "validation.schema is 3; the name of a schema file"),
-        ("validation.class_balance=[0.5,0.5]", "--set validation.class_balance: .*2 shares"),
+        (
+            "validation.schema=x.pbtxt",
+            "validation.schema is x.pbtxt; expected a file beside this one",
+        ),
+        ("validation.schema=3", "validation.schema is 3; expected the name of a schema file"),
+        (
+            "validation.class_balance=[0.5,0.5]",
+            "--set validation.class_balance: .* should be 10 shares with the sum 1; got 2 with",
+        ),
     ],
 )
 def test_a_mistake_names_its_key_and_what_is_expected(override: str, message: str) -> None:
@@ -68,7 +74,9 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mine\.toml: trainer\.dropout: '0\.1': should be"):
         pipeline_config.load(path)
     path.write_text(text.replace("max_loss = 0.1", ""))
-    with pytest.raises(ConfigError, match=r"mine\.toml: evaluation\.max_loss: is missing"):
+    with pytest.raises(
+        ConfigError, match=r"mine\.toml: evaluation\.max_loss: missing; set this key"
+    ):
         pipeline_config.load(path)
     path.write_text("= 1")
     with pytest.raises(ConfigError, match=r"mine\.toml is not a TOML file: .*line 1"):
@@ -76,7 +84,9 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named_with_what_is() -> None:
-    with pytest.raises(ConfigError, match="no configuration gone.toml: .* fashion.toml, full.toml"):
+    with pytest.raises(
+        ConfigError, match=r"gone\.toml does not exist; .* one of fashion\.toml, full\.toml"
+    ):
         pipeline_config.load("gone.toml")
 
 
@@ -91,3 +101,61 @@ def test_a_schema_beside_the_file_is_taken_first(tmp_path: Path) -> None:
     (tmp_path / "mnist.pbtxt").write_text("# mine")
     (tmp_path / "mine.toml").write_text((pipeline_config.SHIPPED / "local.toml").read_text())
     assert pipeline_config.load(tmp_path / "mine.toml").validation.schema_text == "# mine"
+
+
+def test_a_file_that_extends_another_states_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "full"\nname = "mine"\n[trainer]\nepochs = 2\n'
+        "[robustness.strengths]\ntranslate = [1]\n"
+        "[robustness.min_accuracy]\ntranslate = { 1 = 0.5 }\n"
+    )
+    loaded, local = pipeline_config.load(path), pipeline_config.load("local")
+    assert (loaded.name, loaded.trainer.epochs) == ("mine", 2)
+    assert loaded.trainer.dropout == 0.5, "full's"
+    assert loaded.evaluation == local.evaluation, "local's, which full extends"
+    assert dict(loaded.robustness.strengths) == {"translate": (1,)}, "replaced as a whole"
+    assert loaded.robustness.min_accuracy == {"translate": {"1": 0.5}}
+
+
+def test_the_gates_of_the_reference_recipe_are_those_of_the_default() -> None:
+    """They are written once: `full` extends `local`."""
+    full, local = pipeline_config.load("full"), pipeline_config.load("local")
+    assert full.model_dump(exclude={"trainer"}) == local.model_dump(exclude={"trainer"})
+
+
+def test_a_mistake_names_the_file_that_contains_it(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('extends = "local"\n[trainer]\nepochs = 0\n')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[data]\nspan = -1\n')
+    with pytest.raises(ConfigError) as raised:
+        pipeline_config.load(tmp_path / "mine.toml")
+    of_span, of_epochs = str(raised.value).splitlines()
+    assert of_span.startswith(f"{tmp_path / 'mine.toml'}: data.span: -1: should be")
+    assert of_epochs.startswith(f"{tmp_path / 'base.toml'}: trainer.epochs: 0: should be")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('extends = "gone"', r"the configuration gone does not exist; give the path"),
+        ("extends = 3", r"mine\.toml: extends is 3; expected the name of a file"),
+        ('extends = "mine.toml"', r"mine\.toml: extends is 'mine\.toml', which extends this file"),
+        (
+            'extends = "local"\n[trainr]\nepochs = 1',
+            r"mine\.toml: trainr: unknown key; did you mean",
+        ),
+    ],
+)
+def test_a_wrong_extension_is_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        pipeline_config.load(path)
+
+
+def test_the_gates_that_are_off_are_listed() -> None:
+    loaded = pipeline_config.load(
+        overrides=["validation.max_drift=report", "evaluation.max_loss=report"]
+    )
+    assert loaded.gates_off() == ["validation.max_drift", "evaluation.max_loss"]
+    assert pipeline_config.load().gates_off() == []

@@ -76,7 +76,7 @@ def test_the_summary_of_a_pushed_model() -> None:
     for fact in (
         "0.9877 on 10,000 test images, loss 0.0412",
         "9, 0.9700",
-        "yes, every threshold was reached",
+        "yes, all gates passed",
         "/serving/7",
         "tensorboard --logdir /artifacts/run",
         "/log.txt",
@@ -91,7 +91,7 @@ def test_the_summary_of_a_refused_model_has_the_reasons() -> None:
     text = _summary(outcome=refused, exit_code=3, message="not pushed: too low; too slow")
     assert "no: too low" in text and "no: too slow" in text
     assert "nothing" in text
-    assert "refused: a gate said no (exit code 3)" in text
+    assert "refused by a gate (exit code 3)" in text
     assert text.count("too low") == 1, "once is enough"
 
 
@@ -113,4 +113,4 @@ def test_an_answer_without_a_label_has_none() -> None:
         image="a.png", label=None, prediction=3, probability=0.5, latency_ms=4.25, version=1
     )
     console.print(answers_table([events.Answer.model_validate(answer)]))
-    assert "a.png │       │          3 │      0.5000 │  4.2 ms" in stream.getvalue()
+    assert "a.png │            │          3 │      0.5000 │  4.2 ms" in stream.getvalue()

@@ -114,7 +114,7 @@ def test_waiting_gives_up_with_what_the_server_reported(tmp_path: Path) -> None:
     with (
         launcher.running("mnist", tmp_path / "mnist", tmp_path / "log.txt") as server,
         Client(server.address, "mnist") as client,
-        pytest.raises(ServerUnavailableError, match="mnist could not be loaded: version 5 at"),
+        pytest.raises(ServerUnavailableError, match="mnist failed to load: version 5 at"),
     ):
         client.wait_until_ready(timeout_s=120, check=server.check, fail_fast=True)
 
@@ -152,7 +152,7 @@ def test_and_says_when_nobody_is_there() -> None:
 def test_a_version_and_a_label_are_not_both_asked_for(server_address: str) -> None:
     with (
         Client(server_address, "mnist") as client,
-        pytest.raises(InvalidRequestError, match="version 3 and label stable came"),
+        pytest.raises(InvalidRequestError, match="version 3 and label stable are both given"),
     ):
         client.predict(np.zeros((1, 28, 28), np.uint8), version=3, label="stable")
     with (

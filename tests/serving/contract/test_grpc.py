@@ -288,7 +288,7 @@ def test_what_does_not_fit_gets_tf_servings_code_and_message(
         ),
         ("mnist", "predict_images", _examples({}), INVALID, "Expected classification signature"),
         ("mnist", "classify", input_pb2.Input(), INVALID, "Input is empty."),
-        ("mnist", "classify", _examples({"image": b"short"}), INVALID, "has not 784 bytes"),
+        ("mnist", "classify", _examples({"image": b"short"}), INVALID, "must have 784 bytes"),
         ("x", "classify", _examples({}), NOT_FOUND, "Servable not found for request: Latest(x)"),
     ],
 )
@@ -306,6 +306,33 @@ def test_classify_refuses_what_does_not_fit(
     found, details = _refusal(server.prediction.Classify, request)
     assert found == code
     assert message in details
+
+
+def test_an_empty_batch_is_refused_by_the_server(server: Server) -> None:
+    """Not by a kernel, which depends on the processor; TF Serving itself runs the model."""
+    if server.is_tf_serving:
+        pytest.skip("TF Serving runs an empty batch; the result depends on the processor")
+    for request in (
+        _request(images=ZEROS[:0]),
+        _request("predict_float_images", images=np.zeros((0, 28, 28), np.float32)),
+        _request("serving_default", examples=np.array([], object)),
+        _request("serving_default", "toy", a=np.zeros(0, np.float32), b=np.zeros(0, np.float32)),
+    ):
+        assert _refusal(server.prediction.Predict, request) == (
+            INVALID,
+            "the batch is empty; expected at least 1 example.",
+        )
+
+
+def test_a_request_larger_than_a_slice_has_the_same_answer(
+    server: Server, test_digits: ImagesAndLabels, second_model: str
+) -> None:
+    """150 images are three slices of the default size."""
+    images = test_digits.images[:150]
+    response = server.prediction.Predict(_request(images=images), timeout=TIMEOUT_S)
+    found = tf.make_ndarray(response.outputs["probabilities"])
+    np.testing.assert_allclose(found, digits_answer(second_model, images), rtol=1e-4, atol=1e-6)
+    assert len(response.outputs["predicted_class"].int64_val) == 150
 
 
 def test_metadata_are_the_signatures(server: Server) -> None:

@@ -1,5 +1,7 @@
 """The cluster's file: what is shipped is valid, and what a pod would choke on is refused here."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.kubeflow.cluster import cluster_config
@@ -60,35 +62,41 @@ def test_images(image: str) -> None:
             "defaults.memory_request='4Gi'",
             FILE + "defaults: memory_request is 4Gi, above memory_limit, 4G",
         ),
-        ("storage.root='/app'", FILE + "storage: root is /app, and would hide"),
+        ("storage.root='/app'", FILE + "storage: root is /app, which would hide"),
         ("storage.data='s3://b/a'", "'s3://b/a': should be a folder, or gs://bucket/path"),
         ("storage.data='/other'", FILE + "storage: data is /other, which is not below root"),
         ("storage={root='gs://b', data='/d'}", "data is /d, which is not below root, gs://b"),
         ("defaults.retry_pause_s=3600", "retry_pause_s: 3600: should be less than or equal"),
         ("sever.host='http://a'", r"--set kubeflow.sever.host: unknown key; did you mean server\?"),
         ("components.Trainr.retries=1", "'Trainr': should be a component: IdxExampleGen, "),
-        ("components.Evaluator.accelerator_count=1", "accelerator_count is said, and accelerator"),
+        (
+            "components.Evaluator.accelerator_count=1",
+            "Evaluator: accelerator_count requires accelerator",
+        ),
         ("defaults.retries=-1", "--set kubeflow.defaults.retries: -1: should be greater"),
         ("defaults.timeout_s=0", "--set kubeflow.defaults.timeout_s: 0: should be greater"),
         ("components.Trainer.accelerator=gpu", "'gpu': should be a resource such as nvidia.com"),
-        ("components.Trainer.gpus=1", "unknown key; known are accelerator, accelerator_count"),
+        (
+            "components.Trainer.gpus=1",
+            "unknown key; the known keys are accelerator, accelerator_count",
+        ),
         (
             "defaults.tolerations=[{operator='Exists', value='x'}]",
-            FILE + r"defaults.tolerations\[0\]: operator is Exists, which goes without a value",
+            r"--set kubeflow.defaults.tolerations\[0\]: operator Exists does not take a value",
         ),
-        ("defaults.tolerations=[{}]", r"tolerations\[0\]: without a key the operator has to be"),
-        ("defaults.tolerations=[{key='a', seconds=3}]", "goes with the effect NoExecute only"),
+        ("defaults.tolerations=[{}]", r"tolerations\[0\]: operator must be Exists if key is empty"),
+        ("defaults.tolerations=[{key='a', seconds=3}]", "seconds requires the effect NoExecute"),
         ("defaults.tolerations=[{ky='a'}]", r"tolerations\[0\].ky: unknown key; did you mean key"),
         ("storage.root='s3://bucket/a'", "'s3://bucket/a': should be /a/path or gs://bucket/path"),
-        ("storage.root='gs://bucket/a'", FILE + "storage: pvc is mnist-tfx, and root is a bucket"),
-        ("storage.pvc=''", FILE + "storage: root is /mnt/mnist-tfx, a path: name the claim"),
+        ("storage.root='gs://bucket/a'", FILE + "storage: pvc is mnist-tfx, but root is a bucket"),
+        ("storage.pvc=''", FILE + "storage: root is /mnt/mnist-tfx, a path; set pvc to the claim"),
         (
             "metadata.store=sqlite",
             "--set kubeflow.metadata.store: 'sqlite': should be 'mysql', 'grpc'",
         ),
         ("metadata.hst=db", r"--set kubeflow.metadata.hst: unknown key; did you mean host\?"),
         ("metadata.port=0", "--set kubeflow.metadata.port: 0: should be greater"),
-        ("secrets=[{name='a'}]", r"secrets\[0\]: the secret a needs either env or mount_path"),
+        ("secrets=[{name='a'}]", r"secrets\[0\]: the secret a requires either env or mount_path"),
         ("secrets=[{name='a', env={k='A-B'}}]", "'A-B': should be the name of an environment var"),
         ("schedule.cron='0 3 * * *'", "'0 3 \\* \\* \\*': should be six fields, seconds first"),
         ("schedule.max_concurrency=11", "schedule.max_concurrency: 11: should be less than or"),
@@ -100,3 +108,17 @@ def test_a_mistake_is_one_sentence_on_the_laptop(override: str, message: str) ->
     with pytest.raises(ConfigError, match=message) as raised:
         cluster_config.load(overrides=[override])
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_cluster_file_may_extend_the_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "kubeflow"\nnamespace = "team-a"\n[components.Trainer]\nretries = 5\n'
+        '[metadata]\nstore = "grpc"\nhost = "store"\n'
+    )
+    loaded, shipped = cluster_config.load(path), cluster_config.load()
+    assert (loaded.namespace, loaded.image) == ("team-a", shipped.image)
+    assert loaded.task("Trainer").retries == 5
+    assert loaded.task("Trainer").cpu_limit == shipped.task("Trainer").cpu_limit
+    assert loaded.task("AnomalyGate").retries == 0
+    assert loaded.metadata.store == "grpc", "its keys depend on the store: replaced as a whole"

@@ -119,7 +119,7 @@ def test_what_stays_broken_is_tried_again_a_few_times(
 ) -> None:
     tries = []
     monkeypatch.setattr(
-        "serving.server.versions.load",
+        "serving.server.models.versions.load",
         lambda path, version: tries.append(version) or load(path, version),
     )
     (folder / "9").mkdir()

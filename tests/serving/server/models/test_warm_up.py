@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doubles import artifacts
+from doubles.model_server import predict_request
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import server_validator
 from components.images import example_split
 from components.images.idx_format import ImagesAndLabels
-from serving import codec, warm_up_file
+from serving import warm_up_file
 from serving.errors import InvalidRequestError, ModelLoadError
 from serving.server.models import warm_up
 from serving.server.models.saved_model import LoadedModel, Signature, load
@@ -23,7 +24,7 @@ def model(exported_model: Path) -> LoadedModel:
 
 def _record(images: np.ndarray) -> prediction_log_pb2.PredictionLog:
     record = prediction_log_pb2.PredictionLog()
-    record.predict_log.request.CopyFrom(codec.predict_request("mnist", images))
+    record.predict_log.request.CopyFrom(predict_request("mnist", images))
     return record
 
 

@@ -121,14 +121,6 @@ def test_other_shapes_are_other_batches(doubling: Doubling) -> None:
     batching.stop()
 
 
-def test_an_empty_batch_is_answered(doubling: Doubling) -> None:
-    batching = _busy(doubling, max_batch_size=4, allowed_batch_sizes=(2, 4))
-    future = batching.submit(doubling, _array())
-    doubling.may_run.set()
-    assert future.result(30)["y"].tolist() == []
-    batching.stop()
-
-
 def test_a_timeout_lets_a_batch_gather(doubling: Doubling) -> None:
     doubling.may_run.set()
     batching = Batching(BatchingParameters(num_batch_threads=1, batch_timeout_micros=300_000))
@@ -146,14 +138,20 @@ def test_stop_runs_what_was_submitted(doubling: Doubling) -> None:
     assert future.result(0)["y"].tolist() == [2]
 
 
-def test_an_output_without_a_batch_is_said(doubling: Doubling) -> None:
+def test_requests_whose_output_has_no_batch_are_answered_one_by_one(doubling: Doubling) -> None:
+    """The output of a batch could not be divided among the requests."""
     batching = _busy(doubling)
-    doubling.run = lambda inputs: {"y": np.array(1.0)}  # type: ignore[method-assign]
+    sizes = []
+
+    def scalar(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        sizes.append(len(inputs["x"]))
+        return {"y": np.array(float(inputs["x"].sum()))}
+
+    doubling.run = scalar  # type: ignore[method-assign]
     futures = [batching.submit(doubling, _array(n)) for n in (1, 2)]
     doubling.may_run.set()
-    for future in futures:
-        # Alone, each can be answered: nothing has to be taken apart.
-        assert future.result(30)["y"] == 1.0
+    assert [future.result(30)["y"] for future in futures] == [1.0, 2.0]
+    assert sizes == [2, 1, 1], "together first, then one by one"
     batching.stop()
 
 
@@ -184,9 +182,9 @@ def test_a_failure_of_the_model_is_everybodys(doubling: Doubling) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"allowed_batch_sizes": (4, 2), "max_batch_size": 4}, "they must increase"),
+        ({"allowed_batch_sizes": (4, 2), "max_batch_size": 4}, "the sizes must increase"),
         ({"allowed_batch_sizes": (2, 4), "max_batch_size": 8}, "end with max_batch_size, 8"),
-        ({"num_batch_threads": 0}, "num_batch_threads is 0: at least 1 is expected"),
+        ({"num_batch_threads": 0}, "num_batch_threads is 0; the minimum is 1"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(parameters: dict, message: str) -> None:
