@@ -1,4 +1,4 @@
-# `make run` and `make test` are each enough alone; both set up what is missing first.
+# `make run` and `make test` each work alone; both set up what is missing first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,13 +6,15 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check format setup lock bench-serving bench-evaluator image test-image clean
+.PHONY: run test check format coverage setup lock bench-serving bench-evaluator image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+
 test: setup
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -24,10 +26,18 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The tests with coverage, also of the processes that they start; writes build/coverage/index.html.
+coverage: setup
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet
+	@$(BIN)/python -m coverage report --skip-covered
+
 setup:
 	@$(PYTHON) bootstrap/install.py
 
-# Resolves the locks anew, for every supported Python at once; no addresses are written.
+# Resolves the locks anew, for every supported Python; download addresses are not written.
 lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --extra dev --no-emit-package pyfarmhash \
@@ -35,7 +45,7 @@ lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
 
-# The embedded model server against the same model in process; takes about five minutes.
+# Compares the embedded model server with calling the model in process; about five minutes.
 bench-serving: setup
 	@$(BIN)/python tests/benchmarks/model_server.py $(ARGS)
 
@@ -43,13 +53,13 @@ bench-serving: setup
 bench-evaluator: setup
 	@$(BIN)/python tests/benchmarks/evaluator.py
 
-# The image that Kubeflow's tasks run in. PIP_CONF names a pip.conf, for a registry of your own.
+# The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:
-	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers here: start one."; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers; start one."; exit 1; }
 	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 
-# The compiled pipeline in real containers of that image, by KFP's own local runner.
+# Runs the compiled pipeline in real containers of that image, with KFP's own local runner.
 test-image: setup
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory image; fi
 	@$(BIN)/python -m pytest tests/image --image $(IMAGE) $(ARGS)
