@@ -11,7 +11,7 @@ IMAGE ?= mnist-tfx:latest
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup
 	@$(PYTEST) $(ARGS)

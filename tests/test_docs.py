@@ -68,5 +68,7 @@ def test_links_and_paths_exist(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
-    for path in re.findall(r"`((?:pipeline|components|serving|trainer|tests|docs)/[\w/.-]+)`", text):
+    for path in re.findall(
+        r"`((?:pipeline|components|serving|trainer|tests|docs)/[\w/.-]+)`", text
+    ):
         assert (PROJECT / path).exists(), path

@@ -127,7 +127,7 @@ def serve(
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913 - an argument per option
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N."),

@@ -149,6 +149,25 @@ def _component(
 def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskConfig) -> None:
     """Sets everything that a task's pod gets."""
     task.set_caching_options(False)  # TFX's own cache knows what a node depends on
+    _set_resources(task, settings)
+    _set_placement(task, settings)
+    for key, value in {**cluster.labels, **(settings.labels or {})}.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
+    if cluster.storage.pvc:
+        kubernetes.mount_pvc(task, cluster.storage.pvc, cluster.storage.root)
+    for secret in cluster.secrets:
+        if secret.env:
+            kubernetes.use_secret_as_env(task, secret.name, secret.env)
+        else:
+            kubernetes.use_secret_as_volume(task, secret.name, secret.mount_path)
+    _connect_to_metadata(task, cluster)
+
+
+def _set_resources(task: dsl.PipelineTask, settings: TaskConfig) -> None:
+    """Sets processors, memory, accelerators, retries and the time limit."""
     for setting, set_it in (
         (settings.cpu_request, task.set_cpu_request),
         (settings.cpu_limit, task.set_cpu_limit),
@@ -169,6 +188,10 @@ def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskCon
         )
     if settings.timeout_s:
         kubernetes.set_timeout(task, settings.timeout_s)
+
+
+def _set_placement(task: dsl.PipelineTask, settings: TaskConfig) -> None:
+    """Sets the nodes of the cluster that the pod may run on."""
     for key, value in (settings.node_selector or {}).items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in settings.tolerations or ():
@@ -180,19 +203,6 @@ def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskCon
             effect=toleration.effect or None,
             toleration_seconds=toleration.seconds,
         )
-    for key, value in {**cluster.labels, **(settings.labels or {})}.items():
-        kubernetes.add_pod_label(task, key, value)
-    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
-    if cluster.image_pull_secrets:
-        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
-    if cluster.storage.pvc:
-        kubernetes.mount_pvc(task, cluster.storage.pvc, cluster.storage.root)
-    for secret in cluster.secrets:
-        if secret.env:
-            kubernetes.use_secret_as_env(task, secret.name, secret.env)
-        else:
-            kubernetes.use_secret_as_volume(task, secret.name, secret.mount_path)
-    _connect_to_metadata(task, cluster)
 
 
 def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:

@@ -134,7 +134,7 @@ def _send(connection: socket.socket, number: int) -> None:
         connection.sendall(_LENGTH.pack(number + 1000))  # exit codes may be negative
 
 
-def serve(path: str) -> None:
+def serve(path: str) -> None:  # noqa: C901 - one event loop
     """The fork server: forks a child for each connection, until its standard input is closed."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -233,4 +233,3 @@ def _run_child(request: Mapping[str, Any], fds: Sequence[int]) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-

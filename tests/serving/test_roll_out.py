@@ -226,7 +226,7 @@ def test_a_port_that_is_taken_is_one_sentence(rolling: Server, tmp_path: Path) -
         command = [sys.executable, "-m", "serving.server", f"--model_base_path={tmp_path}", *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
-        assert "cannot be listened on: another program has it" in done.stderr.splitlines()[-1]
+        assert "another program uses it; choose another --port." in done.stderr.splitlines()[-1]
 
 
 def test_it_listens_on_loopback_only(rolling: Server) -> None:
@@ -245,14 +245,14 @@ def test_it_listens_on_loopback_only(rolling: Server) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "either --model_base_path or --model_config_file is expected"),
-        (["--model_base_path=/x", "--port=70000"], "a number from 0 to 65535 is expected"),
-        (["--model_base_path=/x", "--enable_batching=perhaps"], "neither true nor false"),
+        ([], "give either --model_base_path or --mod"),
+        (["--model_base_path=/x", "--port=70000"], "expected a port, a number f"),
+        (["--model_base_path=/x", "--enable_batching=perhaps"], "perhaps: expected"),
         (["--model_base_path=/x", "--unheard_of=1"], "unrecognized arguments: --unheard_of=1"),
         (["--model_base_path=/x", "--rest_api_port=8500"], "cannot be same as --port"),
         (
             ["--model_base_path=/x", "--batching_parameters_file=/y"],
-            "--batching_parameters_file goes with --enable_batching",
+            "--batching_parameters_file requires --enable_batching",
         ),
     ],
 )
@@ -266,9 +266,12 @@ def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model_config_list { config { nam: 'x' } }", "not a ModelServerConfig .* its line 1"),
-        (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*=true lets labels wait"),
-        (None, "cannot be read"),
+        (
+            "model_config_list { config { nam: 'x' } }",
+            "not a ModelServerConfig .* mistake in line 1",
+        ),
+        (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*=true to use labels"),
+        (None, "cannot read .*No such file"),
     ],
 )
 def test_a_wrong_models_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -278,7 +281,8 @@ def test_a_wrong_models_file_is_one_sentence(tmp_path: Path, text: str, message:
     with started(tmp_path, f"--model_config_file={path}") as server:
         assert server.process.wait(60) == 1
         said = server.log.read_text().splitlines()[-1]
-    assert said.startswith(f"serving: {path}")
+    assert said.startswith("serving: ")
+    assert str(path) in said
     assert re.search(message, said)
 
 

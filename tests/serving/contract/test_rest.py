@@ -115,7 +115,7 @@ ROW = [[0] * 28] * 28
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[*ROW[:27], [0]]]}, 400, "unexpected size"),
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[["x"] * 28] * 28]}, 400, "expected type"),
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[[0.5] * 28] * 28]}, 400, "expected type"),
-        (f"{DIGITS}:predict", {**IMAGES, "inputs": []}, 400, "the batch is empty"),
+        (f"{DIGITS}:predict", {**IMAGES, "inputs": []}, 400, "expected uint8 of shape"),
         (f"{TOY}:predict", {"instances": [1, 2]}, 400, "multiple input tensors"),
         (f"{TOY}:predict", {"instances": [{"a": 1.0}]}, 400, ""),
         (f"{DIGITS}:classify", {"signature_name": "classify"}, 400, "examples"),
