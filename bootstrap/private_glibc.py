@@ -1,11 +1,11 @@
-"""Gives one Python interpreter a newer C library of its own, on an older Debian.
+"""Gives one Python interpreter a private, newer C library on an older Debian.
 
-Some wheels that TFX needs are built for glibc 2.39 (`manylinux_2_39`). Where the
-system has less, this unpacks the next Debian release's `libc6`, `libstdc++6` and
-`libgcc-s1` into a folder of the virtual environment and points a *copy* of the
-interpreter at them. pip and uv then accept the wheels, sub-processes that are
-started through `sys.executable` inherit the library, and the rest of the system
-stays as it was. No root is needed.
+Some wheels that TFX requires are built for glibc 2.39 (`manylinux_2_39`). If the
+system has an older one, this unpacks `libc6`, `libstdc++6` and `libgcc-s1` of the next
+Debian release into a folder of the virtual environment, and links a *copy* of the
+interpreter with them. pip and uv then accept the wheels, and subprocesses that start
+through `sys.executable` use the same library. The rest of the system does not change.
+Root is not needed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import debian_packages
 REQUIRED = (2, 39)  # the `manylinux_2_39` of the ml-metadata and data-validation wheels
 NEXT_RELEASE = {"bullseye": "trixie", "bookworm": "trixie"}  # trixie (13) has glibc 2.41
 PACKAGES = ("libc6", "libstdc++6", "libgcc-s1")
-# Loaded by the interpreter itself, so that no extension module can pull in the
-# system's older copy first. libpthread and its like are empty in glibc 2.34+, but
-# older wheels still name them.
+# The interpreter itself loads these, so that no extension module can load the system's
+# older copy first. libpthread and some others are empty since glibc 2.34, but older
+# wheels still require them.
 PRELOADED = (
     "libstdc++.so.6",
     "libm.so.6",
@@ -42,12 +42,12 @@ class UnsupportedSystemError(Exception):
 
 
 def is_needed() -> bool:
-    """Whether the running interpreter's glibc is older than the wheels ask for."""
+    """Whether the glibc of the running interpreter is older than the wheels require."""
     return system_version() < REQUIRED
 
 
 def system_version() -> tuple[int, ...]:
-    """The glibc version of the running interpreter; (0,) where it is not glibc."""
+    """The glibc version of the running interpreter; (0,) if it uses another C library."""
     library, version = platform.libc_ver()
     if library != "glibc":
         return (0,)
@@ -55,10 +55,10 @@ def system_version() -> tuple[int, ...]:
 
 
 def release_to_borrow_from() -> str:
-    """The Debian release whose C library is used.
+    """The code name of the Debian release whose C library is used.
 
     Raises:
-      UnsupportedSystemError: this is not a Debian release that is known to work.
+      UnsupportedSystemError: the system is not one of the tested Debian releases.
     """
     system = debian_packages.os_release()
     successor = NEXT_RELEASE.get(system.get("VERSION_CODENAME", ""))
@@ -66,15 +66,15 @@ def release_to_borrow_from() -> str:
         version = ".".join(map(str, system_version()))
         found = "no glibc" if version == "0" else f"glibc {version}"
         raise UnsupportedSystemError(
-            f"{system.get('PRETTY_NAME', 'this system')} has {found}, and TFX 1.21 needs glibc "
-            f"{'.'.join(map(str, REQUIRED))}: use Ubuntu 24.04, Debian 12 or 13, or the container "
+            f"{system.get('PRETTY_NAME', 'this system')} has {found}; TFX 1.21 requires glibc "
+            f"{'.'.join(map(str, REQUIRED))}. Use Ubuntu 24.04, Debian 12 or 13, or the container "
             "image debian:trixie-slim."
         )
     return successor
 
 
 def install(environment: Path, patchelf: Path, run: debian_packages.Run) -> None:
-    """Points every interpreter in `environment`/bin at a private, newer glibc.
+    """Links every interpreter in `environment`/bin with a private, newer glibc.
 
     Args:
       environment: a virtual environment made with `--copies`.
@@ -89,7 +89,7 @@ def install(environment: Path, patchelf: Path, run: debian_packages.Run) -> None
         libraries.mkdir()
         for found in sorted(unpacked.rglob("*.so*")):
             if found.parent.name == "x86_64-linux-gnu":
-                shutil.copy2(found, libraries / found.name)  # copies what a link points to
+                shutil.copy2(found, libraries / found.name)  # follows links
 
     original = Path(os.path.realpath(environment / "bin" / "python"))
     home = Path(os.path.realpath(_base_interpreter(environment))).parent
@@ -98,7 +98,7 @@ def install(environment: Path, patchelf: Path, run: debian_packages.Run) -> None
     for python in sorted((environment / "bin").glob("python*")):
         if python.is_symlink():
             continue
-        # A copy is changed and moved into place: a running program's file stays whole.
+        # A changed copy replaces the file atomically, because the file may be running.
         changed = python.with_name(f".{python.name}.new")
         shutil.copy2(python, changed)
         needed = [argument for name in PRELOADED for argument in ("--add-needed", name)]
@@ -108,7 +108,7 @@ def install(environment: Path, patchelf: Path, run: debian_packages.Run) -> None
 
 
 def _base_interpreter(environment: Path) -> str:
-    """The interpreter that the environment was made from, from its pyvenv.cfg."""
+    """The path of the interpreter that created the environment, from its pyvenv.cfg."""
     settings = (environment / "pyvenv.cfg").read_text(encoding="utf-8")
     fields = dict(re.findall(r"^(\S+)\s*=\s*(.*)$", settings, re.MULTILINE))
     return fields.get("executable") or str(Path(fields["home"]) / "python3")

@@ -43,7 +43,7 @@ def test_another_python_is_refused(
     monkeypatch.setattr(sys, "version_info", Version(3, 10, 0, "final", 0))
     monkeypatch.setattr(platform, "python_version", lambda: "3.10.0")
     assert install.main() == 1
-    assert "is Python 3.10.0, and TFX 1.21 needs 3.11, 3.12 or 3.13" in _said(capsys)
+    assert "is Python 3.10.0; TFX 1.21 requires 3.11, 3.12 or 3.13" in _said(capsys)
     assert not (place / ".venv").exists()
 
 
@@ -52,7 +52,7 @@ def test_another_processor_is_refused(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert install.main() == 1
-    assert "this is Linux on aarch64, and TFX 1.21 has wheels for" in _said(capsys)
+    assert "this machine is Linux on aarch64; TFX 1.21 has wheels for" in _said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_no_registry_is_one_sentence_and_the_next_call_goes_on(
     monkeypatch.setattr(sys, "executable", BASE_PYTHON)
     assert install.main() == 1
     said = _said(capsys)
-    assert "the installer (uv) could not be fetched from the Python package registry" in said
+    assert "cannot download the installer (uv) from the Python package registry" in said
     assert ".venv.log" in said
     assert not (place / ".venv" / "interpreter.stamp").exists()
 
@@ -131,7 +131,7 @@ def test_stages_are_done_once_each_and_taken_up_where_they_stopped(
     monkeypatch.setattr(install, "make_interpreter", make_interpreter)
     monkeypatch.setattr(install, "install_packages", install_packages)
     assert install.main() == 130
-    assert "the next call finishes it" in _said(capsys)
+    assert "run the same command again to finish" in _said(capsys)
     assert install.main() == 0
     assert install.main() == 0
     assert calls == ["interpreter", "packages", "packages"]

@@ -1,9 +1,10 @@
-"""pyfarmhash's functions, by cityhash's implementation of the same hashes.
+"""The functions of pyfarmhash, with cityhash's implementation of the same hashes.
 
-TensorFlow Data Validation imports pyfarmhash, which comes as source only: it would
-need a C++ compiler and Python's headers on every machine. cityhash has wheels, and an
-extension module `farmhash` with the same fingerprints under other names. A package is
-found before an extension module of the same name, so this one is, and loads that one.
+TensorFlow Data Validation 1.21 requires pyfarmhash < 0.4. Those versions have no wheels
+(the first are of 0.5.1), so installing one needs a C++ compiler and Python's headers.
+cityhash has wheels, with an extension module `farmhash` that computes the same
+fingerprints under other names. Python finds a package before an extension module of the
+same name, so it imports this package, which loads cityhash's module.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _extension() -> object:
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
                 return module
-    raise ImportError("cityhash's extension module farmhash is not beside this package")
+    raise ImportError("cityhash's extension module farmhash is not installed beside this package")
 
 
 _cityhash = _extension()
