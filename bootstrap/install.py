@@ -143,15 +143,16 @@ def install_packages() -> None:
     """
     uv = ENVIRONMENT / "tools" / "bin" / "uv"
     python = ENVIRONMENT / "bin" / "python"
-    common = ["--quiet", "--python", python, "--no-config"]
-    local = [*common, "--no-deps", "--no-build-isolation", "--compile-bytecode"]
+    common: list[str | Path] = ["--quiet", "--python", python, "--no-config"]
+    local: list[str | Path] = [*common, "--no-deps", "--no-build-isolation", "--compile-bytecode"]
     failure = "cannot install the packages from the Python package registry"
     settings = _uv_settings()
-    for command in (
+    commands: tuple[list[str | Path], ...] = (
         ["sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
         ["install", *local, PYFARMHASH],
         ["install", *local, "--editable", ROOT],
-    ):
+    )
+    for command in commands:
         _run([uv, "pip", *command], failure=failure, environment=settings)
 
 
@@ -169,7 +170,7 @@ def _pip(scratch: Path) -> list[str | Path]:
 
     Debian's `python3` contains neither pip nor ensurepip; unpacking the wheel needs no root.
     """
-    own = [sys.executable, "-m", "pip"]
+    own: list[str | Path] = [sys.executable, "-m", "pip"]
     if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
         return own
     python = ENVIRONMENT / "bin" / "python"
@@ -191,8 +192,9 @@ def _uv_settings() -> dict[str, str]:
     """pip's registry, certificate and proxy as variables for uv, which does not read them."""
     found = {}
     # The pip among the tools, because the interpreter may have none.
-    pip = [ENVIRONMENT / "bin" / "python", ENVIRONMENT / "tools" / "pip", "config", "list"]
-    listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+    python, pip = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "tools" / "pip"
+    command = [str(python), str(pip), "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     settings = dict(
         re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
     )

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -50,7 +51,7 @@ def test_every_command_is_listed() -> None:
 def test_every_key_of_the_configuration_is_listed() -> None:
     text = _text("docs/configuration.md")
     for name, field in pipeline_config.PipelineConfig.model_fields.items():
-        section = field.annotation
+        section: Any = field.annotation
         if hasattr(section, "model_fields"):
             for key in section.model_fields:
                 assert f"`{name}.{key.replace('schema_text', 'schema')}`" in text

@@ -26,8 +26,8 @@ from rich.table import Table
 from components import idx_example_gen
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
+from pipeline.graph.beam import BEAM_RUNNER
 from pipeline.local import dataset_source
-from pipeline.local.runner import BEAM_RUNNER
 from trainer import features
 
 IMAGES = 20_000

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def in_process(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     def call(images: np.ndarray) -> np.ndarray:
         assert module  # it keeps the variables
-        return signature(images=tf.constant(images))[features.PROBABILITIES].numpy()
+        return signature(images=tf.constant(images))[features.PROBABILITIES].numpy()  # type: ignore[no-any-return]
 
     return call
 
@@ -102,12 +103,12 @@ def measure_latency(
             count = 200 if size == 1 else 30
             direct: list[float] = []
             served: list[float] = []
-            timed(lambda batch=batch: call(batch), 20)
-            timed(lambda batch=batch: client.predict(batch), 20)
+            timed(partial(call, batch), 20)
+            timed(partial(client.predict, batch), 20)
             for _ in range(ROUNDS):
-                direct += timed(lambda batch=batch: call(batch), count)
-                served += timed(lambda batch=batch: client.predict(batch), count)
-            row = {"images": size}
+                direct += timed(partial(call, batch), count)
+                served += timed(partial(client.predict, batch), count)
+            row: dict[str, float] = {"images": size}
             for name, times in (("in_process", direct), ("server", served)):
                 row[f"{name}_p50_ms"], row[f"{name}_p99_ms"] = np.percentile(times, [50, 99])
             row["p50_difference_ms"] = row["server_p50_ms"] - row["in_process_p50_ms"]
@@ -121,7 +122,7 @@ def best_rate(call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> t
     for size in BATCH_SIZES:
         batch = np.resize(images, (size, *images.shape[1:]))
         call(batch)
-        rates.append((1000 * size / float(np.median(timed(lambda b=batch: call(b), 7))), size))
+        rates.append((1000 * size / float(np.median(timed(partial(call, batch), 7))), size))
     return max(rates)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_small_disk_is_refused_before_anything_is_fetched(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr(install.shutil, "disk_usage", lambda _: Usage(9, 9, 2**30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(9, 9, 2**30))
     assert install.main() == 1
     assert "1.0 GiB are free at" in _said(capsys)
     assert not (place / ".venv").exists()

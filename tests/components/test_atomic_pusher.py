@@ -86,7 +86,7 @@ def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.Monke
     """TensorFlow's file system in memory, in the place of a bucket."""
     written: list[str] = []
     copy = fileio.copy
-    monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))
+    monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))  # type: ignore[func-returns-value]
     first = atomic_pusher.push(str(model), "ram://serving/mnist")
     second = atomic_pusher.push(first, "ram://serving/mnist")
     assert int(second.rpartition("/")[2]) == int(first.rpartition("/")[2]) + 1

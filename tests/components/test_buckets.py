@@ -18,6 +18,7 @@ from tfx.utils import io_utils
 from components import curated_schema, idx_example_gen
 from components.idx_example_gen import Part
 from components.images.idx_format import ImagesAndLabels
+from components.names.splits import SPLITS
 from components.validation import anomalies as recorded_anomalies
 from components.validation.anomalies import Check
 from pipeline.graph.beam import BEAM_RUNNER
@@ -69,7 +70,7 @@ def test_the_schema_and_the_baseline_are_written() -> None:
         },
     )
     assert io_utils.read_string_file(f"{schema.uri}/schema.pbtxt") == "# reviewed"
-    for split in curated_schema.SPLITS:
+    for split in SPLITS:
         folder = artifact_utils.get_split_uri([baseline], split)
         content = io_utils.read_bytes_file(f"{folder}/{curated_schema.STATISTICS_FILE}")
         (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets

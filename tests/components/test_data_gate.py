@@ -57,7 +57,7 @@ def _labelled_12(labels: Pixels) -> Pixels:
 
 def _broad(images: Pixels) -> Pixels:
     """Drawn with another pen."""
-    return ndimage.maximum_filter(images, size=(1, 3, 3))
+    return ndimage.maximum_filter(images, size=(1, 3, 3))  # type: ignore[no-any-return]
 
 
 ONLY = True

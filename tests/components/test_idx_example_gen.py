@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import apache_beam as beam
 import numpy as np
@@ -105,10 +106,13 @@ def spans(tmp_path: Path, digits: Path) -> Path:
     [(7, "span-7/version-1", 1), (12, "span-12/version-2", 2), ("latest", "span-12/version-2", 2)],
 )
 def test_a_span_is_read_in_its_newest_version(
-    spans: Path, digits: Path, span: int, folder: str, version: int
+    spans: Path, digits: Path, span: int | Literal["latest"], folder: str, version: int
 ) -> None:
     component = idx_example_gen.IdxExampleGen(
-        str(spans), 0.25, span=span, span_folder="span-{SPAN}/version-{VERSION}"
+        str(spans),
+        0.25,
+        span=span,
+        span_folder="span-{SPAN}/version-{VERSION}",  # type: ignore[arg-type]
     )
     properties = dict(component.exec_properties)
     resolved = idx_example_gen.Driver(None).resolve_exec_properties(properties, None, None)

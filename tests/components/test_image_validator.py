@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def _validate(
     examples: standard_artifacts.Examples,
     earlier: standard_artifacts.Examples | None = None,
     **limits: float,
-) -> tuple[list[str], dict[str, dict[str, float | None]]]:
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """The anomalies, and what was measured."""
     anomalies = standard_artifacts.ExampleAnomalies()
     anomalies.uri = str(folder / "anomalies")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -16,6 +17,8 @@ _ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+Scheme = Literal["dark", "light"]
+
 PHONE = (390, 844)
 DESKTOP = (1280, 900)
 
@@ -42,7 +45,9 @@ class Seen:
     background: str = ""
 
 
-def look(program: str, path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Seen:
+def look(
+    program: str, path: Path, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
+) -> Seen:
     """Opens a file on a screen of this size, in this colour scheme.
 
     The browser is started and ended in here: Playwright has an event loop running as long as it
@@ -56,7 +61,7 @@ def look(program: str, path: Path, size: tuple[int, int] = DESKTOP, scheme: str 
             browser.close()
 
 
-def _look(browser: Browser, path: Path, size: tuple[int, int], scheme: str) -> Seen:
+def _look(browser: Browser, path: Path, size: tuple[int, int], scheme: Scheme) -> Seen:
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,

@@ -33,7 +33,7 @@ def running(database: Path) -> Iterator[int]:
             if code:
                 status = next(s for s in grpc.StatusCode if s.value[0] == code)
                 context.abort(status, message.decode())
-            return response
+            return response  # type: ignore[no-any-return]
 
         return grpc.unary_unary_rpc_method_handler(answer)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from tensorflow_serving.apis import (
 from serving import launcher
 from serving.client import predictions
 
-TIMEOUT_S = 30
-START_TIMEOUT_S = 120
+TIMEOUT_S = 120
+START_TIMEOUT_S = 300
 
 
 @dataclass
@@ -52,14 +53,21 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *flags: str, binary: str | None = None) -> Iterator[Server]:
-    """A server with these flags, and ports of its own; it may not be ready yet."""
+def started(
+    folder: Path, *flags: str, binary: str | None = None, environment: Mapping[str, str] = {}
+) -> Iterator[Server]:
+    """A server with these flags and free ports; it may not be ready yet."""
     port, rest_port = launcher.free_port(), launcher.free_port()
     command = [binary] if binary else [sys.executable, "-m", "serving.server"]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"
     with log.open("wb") as log_file:
-        process = subprocess.Popen(command, stdout=log_file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
     server = Server(f"127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", process, log, folder)
     server.is_tf_serving = binary is not None
     try:
@@ -116,4 +124,4 @@ def digits_answer(folder: Path, images: np.ndarray) -> np.ndarray:
 
     module = tf.saved_model.load(str(folder))
     signature = module.signatures["predict_images"]
-    return signature(images=tf.constant(images))["probabilities"].numpy()
+    return signature(images=tf.constant(images))["probabilities"].numpy()  # type: ignore[no-any-return]

@@ -53,7 +53,7 @@ def export_toy(folder: Path) -> None:
     """A model with what MNIST's has not: two inputs, text, bytes, Regress, a batch that varies."""
     import tensorflow as tf
 
-    class Toy(tf.Module):
+    class Toy(tf.Module):  # type: ignore[misc]
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None], tf.float32, "a"),

@@ -62,7 +62,7 @@ class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
         environment = dict(os.environ if env is None else env)
         is_plain = executable is None and preexec_fn is None and not shell
         if not (is_plain and _is_warm(words, cwd, environment)):
-            super()._execute_child(args, *rest)
+            super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         stdin, _, _, stdout, _, stderr = pipes
         targets = {

@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-import docker
+import docker  # type: ignore[import-untyped]
 import pytest
 import yaml
 from doubles import mlmd_server

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doubles.snapshots import Snapshot
@@ -17,7 +18,7 @@ from pipeline.runs.workspace import RunRecord, Workspace
 TIMEOUT_S = 600
 
 
-def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs `mnist-tfx`."""
     defaults = {"timeout": TIMEOUT_S, "env": {**os.environ, "COLUMNS": "200"}}
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
@@ -41,7 +42,14 @@ class LocalRuns:
 
     def run(self, *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         """`mnist-tfx run`; more arguments are added, the last of a kind wins."""
-        fixed = ["--config", self.config, "--data-dir", self.data, "--root", self.root]
+        fixed: list[str | Path] = [
+            "--config",
+            self.config,
+            "--data-dir",
+            self.data,
+            "--root",
+            self.root,
+        ]
         return cli("run", *fixed, *arguments, **options)
 
     def call(

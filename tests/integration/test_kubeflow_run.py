@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ class Cluster:
         config = pipeline_config.load(self.config, overrides)
         return compiler.compile_pipeline(config, cluster).yaml
 
-    def backend(self, pipeline: str, **options: object) -> kfp_backend.Backend:
+    def backend(self, pipeline: str, **options: Any) -> kfp_backend.Backend:
         volumes = {"mnist-tfx": self.volume}
         return kfp_backend.Backend(pipeline, self.scratch, volumes, **options)
 

@@ -299,7 +299,7 @@ def test_serve_and_predict(
         found = re.match(r"serving digits version (\d+) at (127\.0\.0\.1:\d+) \(", line)
         assert found, line
         predict = ["predict", "--address", found[2], "--name", "digits"]
-        inputs = ["idx:7", tmp_path / "two.npy", "--data-dir", finished.data]
+        inputs: list[str | Path] = ["idx:7", tmp_path / "two.npy", "--data-dir", finished.data]
         done = cli(*predict, *inputs, "--json")
         assert done.returncode == 0, done.stderr
         answers = json.loads(done.stdout)
@@ -433,9 +433,9 @@ def test_anomalies_stop_the_run_with_exit_code_3(
 def test_interrupted_it_ends_with_130_and_leaves_no_process(
     digits: Path, digits_config: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", digits_config]
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", str(digits_config)]
     process = subprocess.Popen(
-        [*command, "--data-dir", digits, "--root", tmp_path / "root"],
+        [*command, "--data-dir", str(digits), "--root", str(tmp_path / "root")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

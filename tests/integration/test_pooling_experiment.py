@@ -24,7 +24,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(root: Path, digits: Path, digits_config: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--config", digits_config, "--set", "trainer.epochs=2", "--data-dir", digits]
+    options: list[str | Path] = [
+        "--config",
+        digits_config,
+        "--set",
+        "trainer.epochs=2",
+        "--data-dir",
+        digits,
+    ]
     return cli("experiment", "pooling", "--seeds", "3", *options, "--root", root)
 
 

@@ -17,6 +17,7 @@ from pipeline.runs import events
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings import pipeline_config
+from pipeline.settings.errors import DataError
 from trainer import training_cost
 from trainer.training_cost import TrainingCost
 
@@ -156,7 +157,7 @@ def test_the_command_runs_a_span_to_its_end(runs: SpanRuns) -> None:
     settings = [*OVERRIDES, *(f"evaluation.{gate}=report" for gate in gates)]
     settings += ["robustness.min_accuracy={}"]
     overrides = [word for override in settings for word in ("--set", override)]
-    folders = ["--data-dir", runs.spans, "--root", runs.workspace.root]
+    folders: list[str | Path] = ["--data-dir", runs.spans, "--root", runs.workspace.root]
     done = cli("run", "--config", runs.config, *overrides, *folders, "--span", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"data  {runs.spans / 'span-2'}" in done.stdout
@@ -173,5 +174,5 @@ def test_the_command_runs_a_span_to_its_end(runs: SpanRuns) -> None:
 
 def test_a_missing_span_is_named(spans: Path) -> None:
     message = r"contains no span-7; its spans are 1, 2, 3, 4\."
-    with pytest.raises(dataset_source.DataError, match=message):
+    with pytest.raises(DataError, match=message):
         dataset_source.prepare_span(spans, "span-{SPAN}", 7)

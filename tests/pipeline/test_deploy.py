@@ -26,7 +26,7 @@ def _kustomization(folder: Path = DEPLOY) -> dict[str, Any]:
 
 
 def _objects(folder: Path = DEPLOY) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for name in _kustomization(folder)["resources"]:
         path = folder / name
         found += _objects(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
@@ -64,7 +64,7 @@ def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("*.env")
     deploy = shutil.copytree(DEPLOY, tmp_path / "pipeline" / "deploy", ignore=ignored)
     shutil.copytree(DEPLOY / SERVING, tmp_path / "serving" / "deploy" / "kubernetes")
-    command = ["kubectl", "kustomize", deploy]
+    command = ["kubectl", "kustomize", str(deploy)]
     unedited = subprocess.run(command, capture_output=True, text=True, check=False)
     assert unedited.returncode != 0, "there is no password yet"
     assert "metadata-secret.env" in unedited.stderr

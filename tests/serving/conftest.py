@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from doubles.model_server import (
 
 from serving.launcher import ServerKind
 
-# Every way in which the contract is kept. TF Serving's own server is the measure of it.
-WAYS = ("embedded", "embedded, batching", "tensorflow_model_server")
+# Every server that the contract is tested with. One of them runs without oneDNN, because results
+# must not depend on the kernels that a processor gets. TF Serving's own server is the reference.
+WAYS = ("embedded", "embedded, batching, no oneDNN", "tensorflow_model_server")
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +76,8 @@ def server(request: pytest.FixtureRequest, served: Path) -> Iterator[Server]:
             pytest.skip("tensorflow_model_server is not on PATH")
     elif "batching" in request.param:
         flags += ["--enable_batching", f"--batching_parameters_file={served / 'batching.config'}"]
-    with started(served, *flags, binary=binary) as running:
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0"} if "no oneDNN" in request.param else {}
+    with started(served, *flags, binary=binary, environment=environment) as running:
         for model, version in (("mnist", 3), ("mnist", 4), ("toy", 1)):
-            wait_for(lambda m=model, v=version: available(running, m, v), running)
+            wait_for(functools.partial(available, running, model, version), running)
         yield running

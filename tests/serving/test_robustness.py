@@ -151,7 +151,7 @@ def test_any_json_is_answered_or_refused(
 
 @_settings
 @given(array=st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), max_size=4))
-def test_floats_survive_the_protocol_and_json(array: list) -> None:
+def test_floats_survive_the_protocol_and_json(array: list[list[float]]) -> None:
     values = np.array(array, np.float32).reshape(len(array), 2)
     tensor = tensor_pb2.TensorProto()
     tensors.encode(values, tensor)

@@ -1,5 +1,6 @@
 """New versions, broken ones, other models and the end of the server, while clients ask on."""
 
+import functools
 import re
 import shutil
 import signal
@@ -94,11 +95,11 @@ def test_no_request_fails_while_versions_come_and_go(
         for model in (second_model, exported_model, second_model):
             version = int(Path(atomic_pusher.push(str(model), str(base))).name)
             expected[version] = digits_answer(model, images)
-            wait_for(lambda v=version: available(rolling, "mnist", v), rolling)
+            wait_for(functools.partial(available, rolling, "mnist", version), rolling)
             broken = base / str(version + 1)
             shutil.copytree(model, broken)
             next((broken / "variables").glob("*.data*")).write_bytes(b"half")
-            wait_for(lambda v=version: _error(rolling, v + 1), rolling)
+            wait_for(functools.partial(_has_error, rolling, version + 1), rolling)
             time.sleep(0.3)
             shutil.rmtree(broken)
         version_folders.serve(base, sorted(expected)[-2])
@@ -111,12 +112,12 @@ def test_no_request_fails_while_versions_come_and_go(
             np.testing.assert_allclose(answer, expected[version], rtol=1e-3, atol=1e-5)
 
 
-def _error(server: Server, version: int) -> str:
+def _has_error(server: Server, version: int) -> bool:
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "mnist"
     request.model_spec.version.value = version
     (status,) = server.model.GetModelStatus(request, timeout=TIMEOUT_S).model_version_status
-    return status.status.error_message
+    return bool(status.status.error_message)
 
 
 def _reload(server: Server, text: str) -> model_management_pb2.ReloadConfigResponse:

@@ -64,7 +64,7 @@ def facts(test_digits: ImagesAndLabels) -> RunFacts:
     probabilities[3], probabilities[8] = 0.7, 0.22
     mistake = Mistake(17, test_digits.images[17], 8, 3, probabilities)
     bins = np.zeros((3, 15))
-    bins[:, 9:] = [[2] * 6, [1.3] * 6, [1] * 6]
+    bins[:, 9:] = [[2.0] * 6, [1.3] * 6, [1.0] * 6]
     return RunFacts(
         pipeline="digits",
         created_at="2026-01-01 12:00 UTC",
@@ -112,7 +112,7 @@ def _write(folder: Path, facts: RunFacts) -> Path:
 def test_it_opens_well(
     tmp_path: Path, facts: RunFacts, chromium: str, size: tuple[int, int], scheme: str
 ) -> None:
-    seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)
+    seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)  # type: ignore[arg-type]
     assert seen.problems == []
     assert seen.sections == list(run_page.SECTIONS)
     assert seen.images == 2, "the samples and the mistake"

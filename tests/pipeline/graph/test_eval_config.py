@@ -36,7 +36,7 @@ ROBUSTNESS = RobustnessConfig(
 LABELS = np.arange(1000) % 10
 
 
-class _Lookup(tf.Module):
+class _Lookup(tf.Module):  # type: ignore[misc]
     """A "model" whose prediction for an example stands in the example."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.EXAMPLES)])

@@ -11,6 +11,7 @@ from doubles import kfp_api
 from doubles.kfp_api import KfpApi
 from kfp import compiler, dsl, kubernetes
 from werkzeug import Response
+from werkzeug.wrappers import Request
 
 from pipeline.kubeflow import watch
 from pipeline.kubeflow.client import KubeflowClient, SubmittedRun
@@ -37,11 +38,11 @@ def pipeline() -> CompiledPipeline:
     """A small one; the real one is compiled in test_kubeflow.py."""
 
     @dsl.container_component
-    def anomaly_gate():
+    def anomaly_gate() -> dsl.ContainerSpec:
         return dsl.ContainerSpec(image="i", command=["true"])
 
     @dsl.pipeline(name="digits")
-    def digits(data: str = "/data", recipe: dict = {}):  # noqa: B006
+    def digits(data: str = "/data", recipe: dict[str, float] = {}) -> None:  # noqa: B006
         kubernetes.set_timeout(anomaly_gate(), 60)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -301,7 +302,7 @@ def test_without_a_host_the_kubeconfig_says_where(
     api, _ = server
     path = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
 
-    def proxy(request):
+    def proxy(request: Request) -> Response:
         request.environ["PATH_INFO"] = request.path.removeprefix(path).replace("//", "/")
         request.__dict__.pop("path", None)
         return api.answer(request)

@@ -37,7 +37,7 @@ def _documents(compiled: CompiledPipeline) -> tuple[dict[str, Any], dict[str, An
 
 def _container(specification: dict[str, Any], task: str) -> dict[str, Any]:
     container: dict[str, Any] = specification["deploymentSpec"]["executors"][f"exec-{task}"]
-    return container["container"]
+    return container["container"]  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -48,7 +49,9 @@ def test_other_log_records_are_no_events(logger: logging.Logger, stream: io.Stri
 
 def test_what_the_trainer_logs_is_understood(logger: logging.Logger, stream: io.StringIO) -> None:
     """The trainer may not import this module: its records are plain dicts."""
-    values = dict(step=1, steps=2, epoch=1, epochs=1, loss=0.5, accuracy=0.9, images_per_s=100.0)
+    values: dict[str, Any] = dict(
+        step=1, steps=2, epoch=1, epochs=1, loss=0.5, accuracy=0.9, images_per_s=100.0
+    )
     logger.info("step 1", extra={"event": {"kind": "training", **values}})
     assert events.parse(stream.getvalue()) == events.Training(**values)
 

@@ -1,13 +1,14 @@
 """The corrected schema: what changes, what stays, and what is written."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.idx_example_gen import make_examples
 from components.images.idx_format import ImagesAndLabels
@@ -16,7 +17,7 @@ from pipeline.runs.workspace import Workspace
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import PipelineError
 
-Statistics = statistics_pb2.DatasetFeatureStatisticsList
+Statistics = Any  # statistics_pb2.DatasetFeatureStatisticsList
 TEXT = pipeline_config.load().validation.schema_text
 
 

@@ -52,7 +52,7 @@ def test_nobody_there_is_said_within_the_deadline() -> None:
     assert 0.5 < time.monotonic() - start_s < 5
 
 
-class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):
+class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Answers with a status as often as it is told, then never."""
 
     def __init__(self, code: grpc.StatusCode) -> None:

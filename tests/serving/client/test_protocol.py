@@ -1,5 +1,7 @@
 """The client's own message declarations, compared with those of `tensorflow-serving-api`."""
 
+from typing import Any
+
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -35,7 +37,7 @@ def _compare(own: Descriptor, official: Descriptor, seen: set[str]) -> None:
 
 
 @pytest.mark.parametrize(("own", "official"), PAIRS, ids=[own.__name__ for own, _ in PAIRS])
-def test_the_declarations_are_tf_servings(own: type, official: type) -> None:
+def test_the_declarations_are_tf_servings(own: Any, official: Any) -> None:
     assert own.DESCRIPTOR.full_name == official.DESCRIPTOR.full_name
     seen: set[str] = set()
     _compare(own.DESCRIPTOR, official.DESCRIPTOR, seen)

@@ -4,6 +4,9 @@ Each test runs against the embedded server, with and without batching, and again
 `tensorflow_model_server`, where it is on PATH.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import grpc
 import numpy as np
 import pytest
@@ -65,14 +68,14 @@ def _examples(*features: dict[str, object]) -> input_pb2.Input:
     return given
 
 
-def _refusal(call: object, request: object) -> tuple[grpc.StatusCode, str]:
+def _refusal(call: Callable[..., object], request: object) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as raised:
         call(request, timeout=TIMEOUT_S)
     return raised.value.code(), raised.value.details()
 
 
 def test_the_answer_is_the_models(
-    server: Server, test_digits: ImagesAndLabels, exported_model: str, second_model: str
+    server: Server, test_digits: ImagesAndLabels, exported_model: Path, second_model: Path
 ) -> None:
     images = test_digits.images[:40]
     for version, model in ((3, exported_model), (4, second_model)):
@@ -97,7 +100,7 @@ def test_the_answer_is_the_models(
 def test_the_newest_version_answers_and_labels_name_others(server: Server) -> None:
     def version(**fields: object) -> int:
         response = server.prediction.Predict(_spec(**fields), timeout=TIMEOUT_S)
-        return response.model_spec.version.value
+        return response.model_spec.version.value  # type: ignore[no-any-return]
 
     assert version() == 4
     assert version(version_label="stable") == 3
@@ -325,7 +328,7 @@ def test_an_empty_batch_is_refused_by_the_server(server: Server) -> None:
 
 
 def test_a_request_larger_than_a_slice_has_the_same_answer(
-    server: Server, test_digits: ImagesAndLabels, second_model: str
+    server: Server, test_digits: ImagesAndLabels, second_model: Path
 ) -> None:
     """150 images are three slices of the default size."""
     images = test_digits.images[:150]

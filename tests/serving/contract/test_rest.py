@@ -89,12 +89,12 @@ def test_classify_and_regress(server: Server, test_digits: ImagesAndLabels) -> N
     (pairs,) = server.post(f"{DIGITS}:classify", body).json()["results"]
     assert [label for label, _ in pairs] == [str(digit) for digit in range(10)]
     assert sum(score for _, score in pairs) == pytest.approx(1, abs=1e-5)
-    body = {
+    document: dict[str, object] = {
         "signature_name": "regress",
         "context": {"text": "abcd"},
         "examples": [{}, {"text": "a"}],
     }
-    assert server.post(f"{TOY}:regress", body).json() == {"results": [4.0, 1.0]}
+    assert server.post(f"{TOY}:regress", document).json() == {"results": [4.0, 1.0]}
 
 
 IMAGES = {"signature_name": "predict_images"}

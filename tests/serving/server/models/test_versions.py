@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def folder(tmp_path: Path, exported_model: Path) -> Path:
     return tmp_path / "mnist"
 
 
-def _versions(folder: Path, policy: VersionPolicy | None = None, **options: object) -> Versions:
+def _versions(folder: Path, policy: VersionPolicy | None = None, **options: Any) -> Versions:
     config = ServedModel("mnist", folder, policy or VersionPolicy())
     return Versions(config, LoadOptions(**options))
 
@@ -120,7 +121,7 @@ def test_what_stays_broken_is_tried_again_a_few_times(
     tries = []
     monkeypatch.setattr(
         "serving.server.models.versions.load",
-        lambda path, version: tries.append(version) or load(path, version),
+        lambda path, version: tries.append(version) or load(path, version),  # type: ignore[func-returns-value]
     )
     (folder / "9").mkdir()
     versions = _versions(folder, max_retries=2, retry_interval_s=0)

@@ -37,7 +37,9 @@ def test_what_the_validator_writes_runs_every_signature(
     ran = []
     run = Signature.run
     monkeypatch.setattr(
-        Signature, "run", lambda self, inputs: ran.append(self.name) or run(self, inputs)
+        Signature,
+        "run",
+        lambda self, inputs: ran.append(self.name) or run(self, inputs),  # type: ignore[func-returns-value]
     )
     examples = artifacts.examples(tmp_path / "examples", {"test": test_digits})
     sample = example_split.read(examples, "test").take(np.arange(40))

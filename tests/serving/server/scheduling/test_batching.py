@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from serving.errors import InvalidRequestError, OverloadedError, ServerStartError, ServingError
+from serving.server.models.saved_model import Signature
 from serving.server.scheduling.batching import Batching, BatchingParameters
 
 
-class Doubling:
+class Doubling(Signature):
     """Stands for a signature: doubles, slowly, and remembers the sizes of its batches."""
 
     name = "doubling"
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # no model
         self.sizes: list[int] = []
         self.may_run = threading.Event()
         self.is_running = threading.Event()
@@ -187,6 +188,8 @@ def test_a_failure_of_the_model_is_everybodys(doubling: Doubling) -> None:
         ({"num_batch_threads": 0}, "num_batch_threads is 0; the minimum is 1"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(parameters: dict, message: str) -> None:
+def test_parameters_that_make_no_sense_are_refused(
+    parameters: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ServerStartError, match=message):
         BatchingParameters(**parameters)
