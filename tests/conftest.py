@@ -1,4 +1,4 @@
-"""What tests of several folders share: a few hundred real digits, and a real exported model."""
+"""Fixtures for several folders: a few hundred real digits, and a real exported model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = DATA / "digits"
 
 @pytest.fixture(scope="session")
 def digits() -> Path:
-    """The folder with the sample's four IDX files; tests/data/README.md says what is in it."""
+    """The folder with the four IDX files of the sample (tests/data/README.md)."""
     return DIGITS
 
 
@@ -58,7 +58,7 @@ def transform_graph(
 
 @pytest.fixture(scope="session")
 def exported_model(tmp_path_factory: pytest.TempPathFactory, transform_graph: str) -> Path:
-    """A SavedModel with all signatures, of a network that was not trained."""
+    """A SavedModel with all signatures, of an untrained network."""
     folder = tmp_path_factory.mktemp("export") / "model"
     saved_models.export(folder, transform_graph, seed=7)
     return folder
@@ -76,7 +76,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, exported_model: Path)
 
 @pytest.fixture(scope="session")
 def server_address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A model server, a process of its own, that serves that folder as "mnist"."""
+    """A model server in its own process, which serves that folder as "mnist"."""
     from serving import launcher
     from serving.client import Client
 
@@ -138,7 +138,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `pytest` takes besides its own options."""
+    """Adds the project's options to pytest."""
     parser.addoption(
         "--update-golden", action="store_true", help="write the golden files anew, for review"
     )

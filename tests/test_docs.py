@@ -1,4 +1,4 @@
-"""The documents: what they state about the code is true, and their links lead somewhere."""
+"""The documents: their statements about the code are true, and their links exist."""
 
 import re
 from pathlib import Path

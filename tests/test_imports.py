@@ -1,4 +1,4 @@
-"""What must stay light: help, mistakes, and the client."""
+"""Imports that must stay light: help, mistakes in arguments, and the client."""
 
 import subprocess
 import sys

@@ -1,10 +1,10 @@
-"""How long the Evaluator takes: on clean images alone, with all corruptions, with a champion.
+"""Duration of the Evaluator: on clean images, with all corruptions, and with a champion.
 
     make bench-evaluator
 
-Runs of the pipeline on MNIST, one after the other on the same machine, with a recipe that is short,
-since how good a model is does not matter here. What it prints are the seconds of the component
-Evaluator, and their ratio to the first.
+Runs the pipeline on MNIST, one run after the other on the same machine. The recipe is short,
+because the quality of the model does not matter here. Prints the seconds of the component
+Evaluator and their ratio to the first run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _measure(name: str, overrides: list[str], workspace: Workspace) -> dict[str, Any]:
-    """The seconds of the Evaluator; nothing runs beside it."""
+    """Returns the seconds of the Evaluator; nothing runs at the same time."""
     settings, took = _run(overrides, workspace, until="Evaluator")
     images = 10_000 + settings.robustness.images * sum(
         len(strengths) * (4 if corruption == "translate" else 1)

@@ -1,9 +1,9 @@
-"""Measures ways to store an image in a tf.Example: size, and time to write, validate and read.
+"""Compares ways to store an image in a tf.Example: size, and time to write, validate and read.
 
     .venv/bin/python tests/benchmarks/image_encoding.py [FOLDER_WITH_MNIST]
 
-All ways are measured side by side in one run, on the first 20,000 training images.
-DECISIONS.md has a result and what was made of it.
+All ways are measured side by side in one run, on the first 20,000 training images. DECISIONS.md
+has a result and the decision.
 """
 
 from __future__ import annotations

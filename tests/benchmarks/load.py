@@ -1,10 +1,10 @@
-"""A load generator for `model_server.py`: clients that ask one server the same again and again.
+"""A load generator for `model_server.py`: clients that repeat one request to one server.
 
     python tests/benchmarks/load.py ADDRESS REQUEST_FILE CLIENTS SECONDS ANSWERS_FILE
 
-Each client has a connection of its own and sends its next request when it has the answer.
-Requests are sent and answers kept as bytes, so that it takes little of the processor that
-it shares with the server. Prints JSON: requests, failures, seconds, and latencies in ms.
+Each client has its own connection and sends its next request after it gets the answer. Requests
+and answers stay bytes, so that the generator uses little of the processor that it shares with the
+server. Prints JSON: requests, failures, seconds, and latencies in ms.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def ask(
 
 
 async def main() -> None:
-    """Runs the clients, and prints what came of it."""
+    """Runs the clients and prints the results."""
     address, request_file, clients, seconds, answers_file = sys.argv[1:]
     request = Path(request_file).read_bytes()
     latencies: list[float] = []

@@ -1,10 +1,10 @@
-"""Measures the embedded model server against calling the same SavedModel in one process.
+"""Compares the embedded model server with calls of the same SavedModel in one process.
 
     make bench-serving [ARGS="--seconds 60 --out bench-serving.json"]
 
-The network is the reference one with its initial weights, since no weight makes it faster
-or slower. In-process calls and requests take turns in one run, and what is to be read are
-the ratios. The server, the load and the in-process calls share this machine's cores.
+The network is the reference network with its initial weights, because weights do not change the
+speed. In-process calls and requests alternate in one run; read the ratios. The server, the load
+generator and the in-process calls share the cores of the machine.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Row = dict[str, Any]
 
 
 class Models:
-    """Exported networks, each of another seed, and what each says of the same images."""
+    """Exported networks with different seeds, and their answers for the same images."""
 
     def __init__(self, folder: Path, images: np.ndarray, count: int):
         self.images = images
@@ -83,7 +83,7 @@ def in_process(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def timed(call: Callable[[], object], count: int) -> list[float]:
-    """How long each of `count` calls took, in ms."""
+    """The duration of each of `count` calls, in ms."""
     times = []
     for _ in range(count):
         start_s = time.perf_counter()
@@ -232,7 +232,7 @@ def measure_roll_out(models: Models, folder: Path, seconds: float) -> Row:
 
 
 def rss_mb(pid: int) -> float:
-    """The memory that a process has in use."""
+    """The resident memory of a process, in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -1,4 +1,4 @@
-"""The machine's own apt sources, turned into those of another release."""
+"""The apt sources of the machine, rewritten for another release."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The set-up: what it refuses and how it says so, and what it does not do twice."""
+"""The set-up: which machines it rejects, its messages, and stages that it does not repeat."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Which data is trained on, and what it is compared with: what was accepted, and no other."""
+"""The data for training and the data to compare with: accepted data only."""
 
 from pathlib import Path
 

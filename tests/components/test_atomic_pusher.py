@@ -1,4 +1,4 @@
-"""The push: whole or not at all, and never under a number that a server would pass over."""
+"""The push is complete or absent, and its version is always the newest for a server."""
 
 import threading
 import time
@@ -83,7 +83,7 @@ def test_whoever_looks_at_any_moment_sees_whole_versions_only(tmp_path: Path, mo
 
 
 def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow's file system in memory, in the place of a bucket."""
+    """TensorFlow's in-memory file system stands for a bucket."""
     written: list[str] = []
     copy = fileio.copy
     monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))  # type: ignore[func-returns-value]

@@ -1,4 +1,4 @@
-"""The components where data and artifacts are in a bucket: TensorFlow's file system in memory."""
+"""Components with data and artifacts in a bucket: TensorFlow's in-memory file system."""
 
 import json
 import shutil

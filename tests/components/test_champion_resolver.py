@@ -1,4 +1,4 @@
-"""The champion: the model that was pushed last, and never the candidate itself."""
+"""The champion is the model that was pushed last, and never the candidate itself."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the Evaluator is given: the test split, whole, and the corrupted sample of it."""
+"""The Evaluator's input: the complete test split, and its corrupted sample."""
 
 import json
 from collections import Counter

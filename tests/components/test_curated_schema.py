@@ -1,4 +1,4 @@
-"""The reviewed expectations: they parse, and the baseline says what it was given."""
+"""The reviewed expectations: they parse, and the baseline contains the given values."""
 
 import pytest
 from google.protobuf import text_format

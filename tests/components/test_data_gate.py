@@ -1,8 +1,7 @@
-"""The data gate, with the real components: good digits pass, and each kind of bad data is named.
+"""The data gate with the real components: good digits pass, and bad data is rejected by name.
 
-Each case runs the graph from the IDX files up to and including AnomalyGate. A bad data set is
-stopped by the gate that is meant for it, in one sentence; where nothing else is wrong with it, no
-other gate has anything to say.
+Each case runs the graph from the IDX files to AnomalyGate. The check for the defect rejects the
+data, with one sentence; where the data has no other defect, no other check rejects it.
 """
 
 import shutil
@@ -56,7 +55,7 @@ def _labelled_12(labels: Pixels) -> Pixels:
 
 
 def _broad(images: Pixels) -> Pixels:
-    """Drawn with another pen."""
+    """Digits drawn with a broader pen."""
     return ndimage.maximum_filter(images, size=(1, 3, 3))  # type: ignore[no-any-return]
 
 
@@ -116,12 +115,12 @@ CASES: dict[str, tuple[str, Change, str, bool]] = {
 
 @pytest.fixture(autouse=True)
 def _beam_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BeamDagRunner takes its own job's options from the command line."""
+    """BeamDagRunner reads the options of its own job from the command line."""
     monkeypatch.setattr(sys, "argv", [sys.argv[0], BEAM_RUNNER])
 
 
 def _change(folder: Path, digits: Path, changes: dict[str, Change]) -> Path:
-    """A copy of the digits, of which some pairs are changed."""
+    """A copy of the digits with changed image and label pairs."""
     shutil.copytree(digits, folder)
     for prefix, change in changes.items():
         paths = idx_format.find_pair(folder, f"{prefix}-*")
@@ -164,7 +163,7 @@ def test_a_copy_of_a_training_image_in_the_test_split_is_stopped(
 def test_good_digits_pass_and_drifted_ones_are_stopped_after_them(
     tmp_path: Path, digits: Path, digits_config: Path
 ) -> None:
-    """Every digit is drawn with a broader pen: in itself nothing is wrong with them."""
+    """Every digit is drawn with a broader pen, which is no anomaly by itself."""
     _validate(digits, digits_config, tmp_path)
     change: Change = lambda images, labels: (_broad(images), labels)  # noqa: E731
     broad = _change(tmp_path / "data", digits, {"train": change, "t10k": change})

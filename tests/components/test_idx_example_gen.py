@@ -1,4 +1,4 @@
-"""IdxExampleGen: what an example holds, how the splits are cut, what the cache goes by."""
+"""IdxExampleGen: the features of an example, the boundaries of the splits, the cache key."""
 
 import hashlib
 import json
@@ -93,7 +93,7 @@ def test_the_fingerprint_follows_the_content_and_not_the_times(
 
 @pytest.fixture
 def spans(tmp_path: Path, digits: Path) -> Path:
-    """Two spans; the second came again, in a version of which the labels differ."""
+    """Two spans; the second has a second version, with other labels."""
     for folder in ("span-7/version-1", "span-12/version-1", "span-12/version-2"):
         shutil.copytree(digits, tmp_path / folder)
     labels = tmp_path / "span-12" / "version-2" / "t10k-labels-idx1-ubyte.gz"

@@ -1,4 +1,4 @@
-"""Duplicates and labels that do not fit: what is measured, and what is an anomaly."""
+"""Duplicates, and labels that do not match their images: the measures and the anomalies."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def _validate(
     earlier: standard_artifacts.Examples | None = None,
     **limits: float,
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The anomalies, and what was measured."""
+    """The anomalies and the measures."""
     anomalies = standard_artifacts.ExampleAnomalies()
     anomalies.uri = str(folder / "anomalies")
     ImageValidator.EXECUTOR_SPEC.executor_class().Do(
@@ -58,7 +58,7 @@ def test_good_digits_have_none(tmp_path: Path, splits: Splits) -> None:
 
 
 def _with_copies(splits: Splits) -> Splits:
-    """Three training images stand in the test split, too."""
+    """The test split with copies of three training images."""
     images = splits["test"].images.copy()
     images[[7, 20, 299]] = splits["train"].images[[1, 2, 3]]
     return {**splits, "test": ImagesAndLabels(images, splits["test"].labels)}
@@ -93,7 +93,7 @@ def test_copies_of_an_earlier_spans_training_images_count(tmp_path: Path, splits
 
 
 def test_labels_that_are_off_by_one_image_do_not_fit(tmp_path: Path, splits: Splits) -> None:
-    """The shares of the classes are what they were."""
+    """The class shares do not change."""
     test = splits["test"]
     shifted = {**splits, "test": ImagesAndLabels(test.images, np.roll(test.labels, 1))}
     found, measures = _validate(tmp_path, artifacts.examples(tmp_path / "examples", shifted))

@@ -1,4 +1,4 @@
-"""The validator against real servers: a good model, and all that can be wrong with one."""
+"""The validator with real servers: a good model, and each kind of bad one."""
 
 import shutil
 import stat
@@ -90,7 +90,7 @@ def test_a_model_that_is_slow_is_refused_with_the_figures(
 def test_a_model_that_a_server_cannot_load_is_refused(
     tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
-    """The graph loads, a warm-up request does not run: Keras' variables were exported so once."""
+    """The graph loads, but a warm-up request fails, as with Keras' variables in an old export."""
     model = _model(tmp_path, exported_model)
     folder = tmp_path / "model" / "Format-Serving"
     path = folder / "saved_model.pb"
@@ -143,7 +143,7 @@ def test_a_container_is_a_server_like_any_other(
     examples: standard_artifacts.Examples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A stand-in for `docker` runs the embedded server as the container would TF Serving's."""
+    """A stand-in for `docker` runs the embedded server instead of TF Serving's container."""
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     log = tmp_path / "docker.txt"

@@ -1,10 +1,10 @@
-"""Makes tests/data/digits from MNIST: a few hundred of its digits, in its own proportions.
+"""Makes tests/data/digits from MNIST: a few hundred digits, with MNIST's class shares.
 
     python tests/data/make_sample.py FOLDER_WITH_MNIST
 
-The training pair is 450 digits and then 150, each with MNIST's share of every digit, so
-that both halves of an eval_fraction of 0.25 have it. The test pair is 300. Digits are
-taken in the order of the files.
+The training pair is 450 digits followed by 150, each part with MNIST's share of every digit, so
+that both parts of an eval_fraction of 0.25 have it. The test pair is 300 digits. Digits keep the
+order of the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent / "digits"
 
 
 def stratified(labels: NDArray[np.uint8], count: int, taken: set[int]) -> list[int]:
-    """The first `count` positions not yet taken, with the labels' own shares."""
+    """The first `count` unused positions with the class shares of the labels."""
     shares = np.bincount(labels, minlength=10) / len(labels) * count
     counts = np.floor(shares).astype(int)
     for digit in np.argsort(counts - shares)[: count - counts.sum()]:

@@ -1,1 +1,1 @@
-"""Stand-ins for what a cluster has, each keeping the contract of the real one."""
+"""Stand-ins for the services of a cluster; each follows the contract of the real one."""

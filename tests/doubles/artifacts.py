@@ -1,4 +1,4 @@
-"""Artifacts on a disk, as components leave them, without a run."""
+"""Artifacts on disk, as components write them, without a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.images.idx_format import ImagesAndLabels
 def examples(
     folder: Path, splits: Mapping[str, ImagesAndLabels], artifact_id: int = 1, span: int = 0
 ) -> standard_artifacts.Examples:
-    """What IdxExampleGen would write; in two files a split, as Beam keeps no order."""
+    """Writes the output of IdxExampleGen, in two files per split, because Beam keeps no order."""
     artifact = standard_artifacts.Examples()
     artifact.id = artifact_id
     artifact.uri = str(folder)

@@ -1,4 +1,4 @@
-"""Opens a page in a real browser, and says what a person would meet there."""
+"""Opens a page in a real browser and records what a reader sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DESKTOP = (1280, 900)
 
 @dataclass
 class Seen:
-    """What was met."""
+    """The observations on one page."""
 
     title: str = ""
     text: str = ""
@@ -48,10 +48,10 @@ class Seen:
 def look(
     program: str, path: Path, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
 ) -> Seen:
-    """Opens a file on a screen of this size, in this colour scheme.
+    """Opens a file with this screen size and colour scheme.
 
-    The browser is started and ended in here: Playwright has an event loop running as long as it
-    does, and other tests of the process have loops of their own.
+    The browser starts and ends in this call: while Playwright runs, it keeps an event loop
+    running, and other tests of the process have event loops of their own.
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))

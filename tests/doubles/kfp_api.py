@@ -1,9 +1,9 @@
-"""An HTTP server that keeps the contract of Kubeflow Pipelines' API v2beta1.
+"""An HTTP server that follows the contract of Kubeflow Pipelines' API v2beta1.
 
-Requests are read into, and answers made from, kfp-server-api's own models, so that an
-unknown field is refused here as it is there. What the real server checks of names,
-namespaces, references and parameters is checked; states and errors are its states and
-errors. Its runs go through the moments that a test gives, one each time they are looked at.
+kfp-server-api's own models parse the requests and produce the answers, so that an unknown field is
+rejected as by the real server. Names, namespaces, references and parameters are checked as the
+real server checks them; states and errors are the real ones. A run moves through the states that a
+test gives, one for each request that reads it.
 """
 
 import json
@@ -31,7 +31,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class RefusedError(Exception):
-    """What the server answers with, as grpc-gateway writes it."""
+    """An error of the server, in grpc-gateway's format."""
 
     def __init__(self, http_status: int, code: int, message: str):
         super().__init__(message)
@@ -40,9 +40,9 @@ class RefusedError(Exception):
 
 @dataclass
 class KfpApi:
-    """The server's settings and what it holds; tests look into it.
+    """The settings and the content of the server; tests read them.
 
-    A user who sends `token` or `cookies` is let in; without both, everybody is.
+    A user needs `token` or `cookies`; if neither is set, every user is allowed.
     """
 
     multi_user: bool = False
@@ -180,7 +180,7 @@ class KfpApi:
         return {}
 
     def pod_logs(self, request: Request) -> Any:
-        """The UI's server has this, not the API: frontend/server/handlers/pod-logs.ts."""
+        """A path of the UI's server, not of the API: frontend/server/handlers/pod-logs.ts."""
         pod = request.args["podname"]
         _require(request.args.get("podnamespace"), "podnamespace")
         for task, log in self.logs.items():
@@ -190,7 +190,7 @@ class KfpApi:
         return Response("pod not found", 404)
 
     def answer(self, request: Request) -> Response:
-        """Any request."""
+        """Answers any request."""
         if self.sign_in_page:
             return Response("<html>Sign in</html>", mimetype="text/html")
         try:
@@ -228,7 +228,7 @@ class KfpApi:
             raise RefusedError(403, 7, f"User is not authorized in namespace {namespace}")
 
     def _check_job(self, job: Any) -> None:
-        """What runs and recurring runs have in common."""
+        """Checks the fields that runs and recurring runs share."""
         _require(job.display_name, "display name")
         self._get(self.experiments, "experiment_id", job.experiment_id)
         reference = job.pipeline_version_reference
@@ -307,7 +307,7 @@ def _hash(text: str) -> str:
 
 
 def _read(request: Request, model: Callable[..., Any]) -> Any:
-    """The body as a model: what is no field of it is refused, as protojson does."""
+    """Parses the body as a model; rejects unknown fields, as protojson does."""
     body = request.get_json()
     fields = {json_name: name for name, json_name in model.attribute_map.items()}  # type: ignore[attr-defined]
     for key in body:
@@ -317,7 +317,7 @@ def _read(request: Request, model: Callable[..., Any]) -> Any:
 
 
 def _without_defaults(value: Any) -> Any:
-    """The server leaves out what has its type's default: false, zero, empty lists and texts."""
+    """Removes values that equal the default of their type, as the real server does."""
     if isinstance(value, dict):
         return {k: _without_defaults(v) for k, v in value.items() if v not in (False, 0, "", [])}
     if isinstance(value, list):
@@ -357,7 +357,7 @@ _MAP = Map(
 
 @contextmanager
 def serving(answer: Callable[[Request], Response]) -> Iterator[str]:
-    """A server on a free port of the loopback interface; gives its URL."""
+    """Runs a server on a free loopback port; yields its URL."""
 
     @Request.application
     def application(request: Request) -> Response:

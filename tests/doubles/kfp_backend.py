@@ -1,10 +1,10 @@
-"""Executes a compiled KFP v2 pipeline as open-source Kubeflow does, with processes for pods.
+"""Executes a compiled KFP v2 pipeline as open-source Kubeflow does, with processes as pods.
 
-What KFP's driver and launcher do is done here in the same order, from the same specification:
-parameters and their defaults, the values of a task's inputs, which tasks wait for which,
-placeholders in arguments, retries, outputs. Read in kubeflow/pipelines, backend/src/v2
-(driver and component/launcher_v2.go). Left out: back-off between retries, and whatever
-Kubernetes itself does with a pod.
+It does the work of KFP's driver and launcher in the same order, from the same specification:
+parameters and their defaults, the inputs of a task, dependencies between tasks, placeholders in
+arguments, retries, outputs. The reference is kubeflow/pipelines, backend/src/v2 (driver and
+component/launcher_v2.go). Not included: back-off between retries, and the work of Kubernetes
+itself.
 """
 
 import json
@@ -29,7 +29,7 @@ OBJECT_STORE = "minio://mlpipeline/v2/artifacts"
 
 @dataclass
 class Task:
-    """What became of a task."""
+    """The result of a task."""
 
     name: str
     state: str = "PENDING"  # then RUNNING, SUCCEEDED, FAILED, or SKIPPED as one before it failed
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass
 class Artifact:
-    """An output, as KFP would record it."""
+    """An output, as KFP records it."""
 
     schema_title: str
     uri: str
@@ -238,7 +238,7 @@ class Backend:
     def _environment(
         self, container: Mapping[str, Any], platform: Mapping[str, Any]
     ) -> dict[str, str]:
-        """The image's environment, here this project's, and what the pipeline sets."""
+        """The environment variables of the image, here of this project, and of the pipeline."""
         environment = dict(os.environ)
         for variable in container.get("env", []):
             environment[variable["name"]] = variable["value"]
@@ -252,7 +252,7 @@ class Backend:
             self._local_path(artifacts.artifacts[0].uri).parent.mkdir(parents=True, exist_ok=True)
 
     def _collect(self, executor_input: pipeline_spec_pb2.ExecutorInput) -> dict[str, Artifact]:
-        """What the launcher uploads and records."""
+        """The outputs that the launcher uploads and records."""
         output = pipeline_spec_pb2.ExecutorOutput()
         output_file = Path(executor_input.outputs.output_file)
         if output_file.exists():

@@ -1,6 +1,7 @@
-"""ML Metadata's gRPC service, on the real store: the library's own C++ code, and SQLite.
+"""ML Metadata's gRPC service on the real store: the library's C++ code and SQLite.
 
-The service's binary is in no Python package; its protocol and its engine are.
+No Python package contains the binary of the service, but the package has its protocol and its
+engine.
 """
 
 import threading
@@ -18,7 +19,7 @@ SERVICE = metadata_store_service_pb2.DESCRIPTOR.services_by_name["MetadataStoreS
 
 @contextmanager
 def running(database: Path) -> Iterator[int]:
-    """A server on a database; gives its port."""
+    """Runs a server on a database; yields its port."""
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(database)
     store = engine.CreateMetadataStore(

@@ -1,4 +1,4 @@
-"""Model servers as processes, with the flags that a test wants, and what asks them."""
+"""Model servers as processes, with given flags, and functions that send requests to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ START_TIMEOUT_S = 300
 
 @dataclass
 class Server:
-    """A server that serves what `served` says."""
+    """A running server of the models in `folder`."""
 
     address: str
     rest: str
@@ -44,11 +44,11 @@ class Server:
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def get(self, path: str) -> httpx.Response:
-        """Asks the REST API."""
+        """Sends GET to the REST API."""
         return httpx.get(f"{self.rest}{path}", timeout=TIMEOUT_S)
 
     def post(self, path: str, document: object) -> httpx.Response:
-        """Asks the REST API."""
+        """Sends POST to the REST API."""
         return httpx.post(f"{self.rest}{path}", json=document, timeout=TIMEOUT_S)
 
 
@@ -78,7 +78,7 @@ def started(
 
 
 def wait_for(what: Callable[[], bool], server: Server, timeout_s: float = START_TIMEOUT_S) -> None:
-    """Waits until something is so; what is not there yet may raise."""
+    """Waits until a condition is true; exceptions count as false."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(grpc.RpcError, httpx.HTTPError):
@@ -91,7 +91,7 @@ def wait_for(what: Callable[[], bool], server: Server, timeout_s: float = START_
 
 
 def available(server: Server, model: str, version: int) -> bool:
-    """Whether a version answers."""
+    """Whether a version answers requests."""
     states = server.get(f"/v1/models/{model}").json().get("model_version_status", [])
     return any((s["version"], s["state"]) == (str(version), "AVAILABLE") for s in states)
 
@@ -119,7 +119,7 @@ num_batch_threads {{ value: 2 }} max_enqueued_batches {{ value: {waiting} }}
 
 
 def digits_answer(folder: Path, images: np.ndarray) -> np.ndarray:
-    """The probabilities that a SavedModel gives in this process."""
+    """The probabilities that a SavedModel returns in this process."""
     import tensorflow as tf
 
     module = tf.saved_model.load(str(folder))

@@ -1,4 +1,4 @@
-"""Real exported models, without the minutes of a pipeline run: the network is not trained."""
+"""Real exported models of untrained networks, without a pipeline run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def export(folder: Path, transform_graph: str, seed: int) -> None:
 
 
 def export_toy(folder: Path) -> None:
-    """A model with what MNIST's has not: two inputs, text, bytes, Regress, a batch that varies."""
+    """A model with features that MNIST's lacks: two inputs, text, bytes, Regress, a variable
+    batch.
+    """
     import tensorflow as tf
 
     class Toy(tf.Module):  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""The compiled pipeline in real containers of the image, by KFP's own local runner.
+"""The compiled pipeline in real containers of the image, with KFP's own local runner.
 
-`make test-image` builds the image and calls this. The containers have what Kubeflow gives
-them: another user than root, no capabilities, the volume, and Debian's Python.
+`make test-image` builds the image and calls this. The containers have Kubeflow's conditions: a
+user other than root, no capabilities, the volume, and Debian's Python.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the tests of whole runs share: the command line, and finished runs."""
+"""Fixtures for tests of whole runs: the command line, and finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on real digits, through the command line, as a user has it.
+"""The whole pipeline on real digits, through the command line.
 
 Each test starts from a finished run that is restored before it.
 """
@@ -67,7 +67,7 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
 
 
 def test_its_report_is_found_and_opens_well(finished: LocalRuns, chromium: str) -> None:
-    """The page is left in build/, for whoever looks at what CI made."""
+    """The page stays in build/, so that CI can show it."""
     done = finished.call("report", name=None)
     assert done.returncode == 0, done.stderr
     report = Path(done.stdout.strip())
@@ -102,7 +102,7 @@ def test_its_report_is_found_and_opens_well(finished: LocalRuns, chromium: str) 
 
 
 def test_an_unchanged_run_is_cached(finished: LocalRuns) -> None:
-    """Also after the files were downloaded again: their times differ, their content does not."""
+    """Also after a second download: the files' times change, their content does not."""
     for path in finished.data.iterdir():
         content = path.read_bytes()
         path.unlink()
@@ -141,7 +141,7 @@ def test_a_model_below_a_threshold_is_not_pushed(finished: LocalRuns) -> None:
 
 
 def test_a_superseded_push_is_repeated(finished: LocalRuns) -> None:
-    """Another configuration's model is pushed over this one; then the first is run again."""
+    """A model of another configuration is pushed; then the first configuration runs again."""
     assert finished.run("--set", "evaluation.max_loss=1.3").returncode == 0
     before = finished.versions
     done = finished.run()
@@ -257,7 +257,7 @@ def test_a_roll_back_is_served_and_a_run_does_not_undo_it(two_models: LocalRuns)
 def test_an_edit_of_the_trainer_trains_again_and_nothing_before_it(
     finished: LocalRuns, tmp_path: Path
 ) -> None:
-    """In new processes, as users have them, with a copy of the code."""
+    """In new processes, with a copy of the code."""
     first = finished.last
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, tmp_path / package)

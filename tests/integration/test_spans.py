@@ -48,7 +48,7 @@ def spans(
     train_digits: ImagesAndLabels,
     test_digits: ImagesAndLabels,
 ) -> Path:
-    """Four spans; the third contains a blank image, and is otherwise the fourth."""
+    """Four spans; the third is the fourth with one blank image."""
     folder = tmp_path_factory.mktemp("spans")
     for number, part in ((1, 0), (2, 1), (3, 2), (4, 2)):
         train, test = slice(200 * part, 200 * part + 200), slice(100 * part, 100 * part + 100)

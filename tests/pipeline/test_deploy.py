@@ -1,4 +1,4 @@
-"""The manifests: valid for Kubernetes, careful with rights, and in step with the cluster's file."""
+"""The manifests: valid for Kubernetes, minimal permissions, consistent with the cluster file."""
 
 import shutil
 import subprocess
@@ -140,7 +140,7 @@ def test_the_shipped_clusters_file_fits_the_manifests() -> None:
 
 
 def _sections(section: type[Section]) -> set[type[Section]]:
-    """A section, and all that are within it."""
+    """A section and all sections within it."""
     found = {section}
     for field in section.model_fields.values():
         waiting = [field.annotation]

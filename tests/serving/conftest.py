@@ -1,4 +1,4 @@
-"""Servers for the tests of serving: real processes, one for each way to serve."""
+"""Servers for the tests of serving: real processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAYS = ("embedded", "embedded, batching, no oneDNN", "tensorflow_model_server")
 
 @pytest.fixture(scope="session")
 def second_model(tmp_path_factory: pytest.TempPathFactory, transform_graph: str) -> Path:
-    """Another network than `exported_model`: its answers differ."""
+    """A network with other weights than `exported_model`, so with other answers."""
     folder = tmp_path_factory.mktemp("export") / "second"
     saved_models.export(folder, transform_graph, seed=8)
     return folder
@@ -63,7 +63,7 @@ def served(
 
 @pytest.fixture(scope="session", params=WAYS)
 def server(request: pytest.FixtureRequest, served: Path) -> Iterator[Server]:
-    """A server of both models, in each way."""
+    """A server of both models; see WAYS."""
     binary = None
     flags = [
         f"--model_config_file={served / 'models.config'}",

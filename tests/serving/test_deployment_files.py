@@ -1,4 +1,4 @@
-"""The deployment files: what Kubernetes takes, what a server takes, careful with rights."""
+"""The deployment files: valid for Kubernetes and for a server, minimal permissions."""
 
 import contextlib
 import shutil
@@ -104,7 +104,7 @@ def test_a_compose_service_is_on_loopback_and_may_do_little(name: str) -> None:
 
 @contextlib.contextmanager
 def _deployed(folder: Path, models_config: Path) -> Any:
-    """The embedded server with the very files and flags, on other ports and paths."""
+    """The embedded server with these files and flags, on other ports and paths."""
     config = folder / "config"
     shutil.copytree(DEPLOY / "kubernetes" / "config", config)
     text = models_config.read_text().replace("/mnt/mnist-tfx/serving_model", str(folder))

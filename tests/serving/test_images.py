@@ -1,4 +1,4 @@
-"""Pictures become what the network knows: white on black, 28x28, centred."""
+"""Pictures become the network's input: white on black, 28x28, centred."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_black_on_white_is_turned(tmp_path: Path, test_digits: ImagesAndLabels) 
 def test_a_large_picture_is_brought_back_to_its_digit(
     tmp_path: Path, test_digits: ImagesAndLabels
 ) -> None:
-    """A digit blown up, inverted and put into the corner of a page comes back nearly the same."""
+    """An enlarged, inverted digit in the corner of a page is nearly restored."""
     for digit in test_digits.images[:10]:
         page = np.full((400, 300), 255, np.uint8)
         page[20:244, 60:284] = 255 - np.kron(digit, np.ones((8, 8), np.uint8))
@@ -74,7 +74,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_polarity_may_be_said(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
-    """A white digit that fills its picture to the edges looks like paper; so it is said."""
+    """A white digit that fills its picture to the edges looks like paper, so an option exists."""
     digit = test_digits.images[0].copy()
     digit[0] = digit[-1] = digit[:, 0] = digit[:, -1] = 255
     path = _save(digit, tmp_path / "d.png")
@@ -87,7 +87,7 @@ def test_the_polarity_may_be_said(tmp_path: Path, test_digits: ImagesAndLabels) 
 
 
 def test_black_ink_on_nothing_is_ink_on_paper(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
-    """A drawing program saves a transparent background: its colours mean nothing."""
+    """Drawing programs save a transparent background, whose colours are arbitrary."""
     digit = test_digits.images[0]
     rgba = np.zeros((28, 28, 4), np.uint8)
     rgba[..., 3] = digit

@@ -1,4 +1,4 @@
-"""Which server is started, and that it is stopped again."""
+"""The choice of the server, and its end."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from serving.errors import ServerStartError
 def test_tensorflow_model_server_is_preferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in on PATH prints its arguments: what TF Serving's own binary would get."""
+    """A stand-in on PATH prints the arguments that TF Serving's binary would get."""
     binary = tmp_path / "bin" / "tensorflow_model_server"
     binary.parent.mkdir()
     binary.write_text('#!/bin/sh\necho "$@"\n')

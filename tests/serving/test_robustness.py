@@ -1,4 +1,4 @@
-"""Whatever is sent: the documented error or a clean end, and the next good request is answered."""
+"""Any request gets a documented error or a clean end, and the next good request is answered."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory, exported_model: Path) -> Iterator[Server]:
-    """A server with batching, so that a bad request could spoil a good one."""
+    """A server with batching, so that a bad request could affect a good one."""
     folder = tmp_path_factory.mktemp("target")
     shutil.copytree(exported_model, folder / "mnist" / "3")
     flags = ["--model_name=mnist", f"--model_base_path={folder / 'mnist'}", "--enable_batching"]
@@ -76,7 +76,7 @@ sizes = st.lists(st.sampled_from([-1, 0, 1, 2, 27, 28, 2**40]), max_size=4)
 
 @st.composite
 def any_tensor(draw: st.DrawFn) -> tensor_pb2.TensorProto:
-    """Tensors that may or may not be what they claim."""
+    """Tensors whose fields may contradict each other."""
     tensor = tensor_pb2.TensorProto(dtype=draw(dtypes))
     if draw(st.booleans()):
         tensor.tensor_shape.unknown_rank = draw(st.booleans())
@@ -92,7 +92,7 @@ def any_tensor(draw: st.DrawFn) -> tensor_pb2.TensorProto:
 
 @st.composite
 def requests(draw: st.DrawFn) -> predict_pb2.PredictRequest:
-    """Requests of all sorts, some of them good."""
+    """Requests of all kinds; some are good."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = draw(st.just("mnist") | names)
     request.model_spec.signature_name = draw(st.just("predict_images") | names)

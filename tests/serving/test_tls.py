@@ -1,4 +1,4 @@
-"""TLS from TF Serving's ssl_config_file, with certificates that are made here."""
+"""TLS with TF Serving's ssl_config_file and certificates of the test."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ ZEROS = np.zeros((1, 28, 28), np.uint8)
 
 
 class Certificates:
-    """An authority, what it signed for a server and a client, and another authority."""
+    """An authority, its certificates for a server and a client, and another authority."""
 
     def __init__(self, folder: Path):
         authority, other = trustme.CA(), trustme.CA()

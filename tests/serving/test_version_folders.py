@@ -1,4 +1,4 @@
-"""Which version is the newest, setting newer ones aside, bringing them back, and removing."""
+"""The newest version; newer ones set aside, restored, and removed."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_newer_versions_are_set_aside_and_come_back(base: Path) -> None:
 def test_nothing_but_the_old_and_the_new_is_ever_the_newest(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server may look between any two changes."""
+    """A server can look between any two changes."""
     newest = []
     rename = Path.rename
 

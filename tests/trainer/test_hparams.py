@@ -1,4 +1,4 @@
-"""Recipes cross containers as JSON, and cannot be changed or misspelt."""
+"""Recipes pass between containers as JSON; they are immutable and reject unknown keys."""
 
 import pytest
 from pydantic import ValidationError

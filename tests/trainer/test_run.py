@@ -1,4 +1,4 @@
-"""run_fn on real digits: it learns, it is repeatable, and it leaves what it promises."""
+"""run_fn on real digits: it learns, it is reproducible, and it writes all its outputs."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from trainer.hparams import HyperParameters
 
 
 def _write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
-    """Transformed examples of the digits at these positions, which are their indices."""
+    """Writes transformed examples of the digits at these positions, which are their indices."""
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for index in map(int, chosen):
             example = tf.train.Example()
@@ -36,7 +36,7 @@ def _write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
 def transformed(
     tmp_path_factory: pytest.TempPathFactory, test_digits: ImagesAndLabels
 ) -> dict[str, list[str]]:
-    """Transformed digits in TFRecord files, in an order of their own, as Beam leaves them."""
+    """Transformed digits in TFRecord files, in arbitrary order, as Beam writes them."""
     folder = tmp_path_factory.mktemp("transformed")
     order = np.random.default_rng(5).permutation(len(test_digits.images))
     paths = {}
@@ -87,7 +87,7 @@ def _tags(folder: Path) -> dict[str, list[int]]:
 def test_of_several_spans_the_earlier_is_first_wherever_they_are(
     tmp_path: Path, transform_graph: str, test_digits: ImagesAndLabels
 ) -> None:
-    """Both have images of the same indices, and "9" sorts after "10"."""
+    """Both spans have the same indices, and "9" sorts after "10"."""
     patterns = []
     for folder, label in (("9", 1), ("10", 2)):
         (tmp_path / folder).mkdir()

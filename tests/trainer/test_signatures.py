@@ -1,4 +1,4 @@
-"""The exported model: one answer, whichever way it is asked."""
+"""The exported model: every signature gives the same answer."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_classes_are_the_digits_in_order(exported_model: Path, sample: ImagesAnd
 
 
 def test_a_session_finds_the_weights_too(exported_model: Path, sample: ImagesAndLabels) -> None:
-    """TF Serving restores the graph's own variables; it does not read the tree of objects."""
+    """TF Serving restores the variables of the graph; it does not read the tree of objects."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported_model))
         signature = graph.signature_def[features.PREDICT_IMAGES]

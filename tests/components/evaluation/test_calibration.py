@@ -1,4 +1,4 @@
-"""The expected calibration error, by hand; that TFMA gives the same is in test_evaluation.py."""
+"""The expected calibration error, computed by hand; test_eval_config.py compares with TFMA."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Corruptions: what each does to an image, and that a seed gives the same images."""
+"""Corruptions: their effect on an image, and that a seed always gives the same images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""IDX files: what is read, and how each kind of damage is named."""
+"""IDX files: the values that are read, and the message for each kind of damage."""
 
 import gzip
 import struct

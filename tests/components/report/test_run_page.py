@@ -1,6 +1,6 @@
-"""The report as a page: what it says, and what it is like in a real browser.
+"""The page of the report: its content, and its behaviour in a real browser.
 
-The page of a real run is looked at in tests/integration/test_local_run.py.
+tests/integration/test_local_run.py opens the page of a real run.
 """
 
 from dataclasses import replace
@@ -167,7 +167,7 @@ def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
 
 
 def test_text_from_outside_is_text(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
-    """A configuration or a path may hold anything."""
+    """A configuration or a path can contain any character."""
     hostile = replace(
         facts,
         configuration="</pre><script>throw Error('ran')</script>",

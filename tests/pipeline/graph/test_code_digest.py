@@ -49,7 +49,7 @@ def imports() -> grimp.ImportGraph:
 
 @pytest.fixture
 def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | None], None]:
-    """Lets one file look as if a line had been added to it."""
+    """Makes the content of one file appear with an additional line."""
     read_bytes = Path.read_bytes
     current: list[Path | None] = [None]
 

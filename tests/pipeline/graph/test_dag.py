@@ -73,7 +73,7 @@ def test_the_expectations_are_in_the_cache_key() -> None:
 
 
 def test_a_limit_that_is_only_reported_is_none() -> None:
-    """DistributionValidator asks for a threshold: no two distributions are further apart than 1."""
+    """DistributionValidator requires a threshold; two distributions differ by 1 at most."""
     overrides = [
         f"validation.{name}=report"
         for name in ("max_share_change", "max_skew", "max_drift", "max_duplicates")

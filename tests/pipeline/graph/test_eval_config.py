@@ -1,7 +1,6 @@
-"""The model's gates: where each threshold holds, and how a refusal reads.
+"""The model's gates: where each threshold applies, and the message of a rejection.
 
-TFMA itself evaluates predictions that are made up here, through the Evaluator's own
-configuration and writers.
+TFMA evaluates synthetic predictions, with the Evaluator's own configuration and writers.
 """
 
 from pathlib import Path
@@ -37,7 +36,7 @@ LABELS = np.arange(1000) % 10
 
 
 class _Lookup(tf.Module):  # type: ignore[misc]
-    """A "model" whose prediction for an example stands in the example."""
+    """A model that returns the prediction that the example contains."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.EXAMPLES)])
     def predict(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -57,10 +56,11 @@ def _evaluate(
     wrong_when_moved: tuple[int, int] = (0, 0),
     robustness: RobustnessConfig = ROBUSTNESS,
 ) -> Evaluation:
-    """What is read of TFMA's evaluation of 1,000 examples, 100 of each digit.
+    """The result of TFMA's evaluation of 1,000 examples, 100 of each digit.
 
-    Each of the first 100 is there again, moved by one and by two pixels to the left and to the
-    right, and rotated; of those moved to the left, so many of a hundred are mistaken.
+    The first 100 also occur translated by one and two pixels to the left and to the right, and
+    rotated. `wrong_when_moved` is the number of wrong predictions for the 100 images that are
+    translated to the left by one and by two pixels.
     """
     config = eval_config.create(thresholds, robustness, "digest")
     has_champion = champion is not None
@@ -112,7 +112,7 @@ def _evaluate(
 
 
 def _with_mistakes(mistakes: dict[int, int]) -> NDArray[np.int64]:
-    """Right predictions, but for this many of each digit, from its last example on."""
+    """Correct predictions, except for this many of each digit, from its last example backwards."""
     predicted = LABELS.copy()
     for digit, count in mistakes.items():
         wrong = np.flatnonzero(digit == LABELS)[::-1][:count]
@@ -195,7 +195,7 @@ def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> Non
 
 
 def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Path) -> None:
-    """All rotated images are mistaken. Of those moved by two pixels to the left, 90 of 100 are."""
+    """All rotated images are wrong, and 90 of 100 that are translated two pixels to the left."""
     found = _evaluate(tmp_path, _with_mistakes({}), wrong_when_moved=(30, 90))
     assert found.refusals == ("accuracy under translate 2 is 0.5500; the minimum is 0.6",)
     assert found.corruptions == ["rotate", "translate"]

@@ -1,4 +1,4 @@
-"""Submitting, following and scheduling, against a server that keeps the API's contract."""
+"""Submit, follow and schedule, with a server that follows the API's contract."""
 
 import logging
 import tempfile
@@ -35,7 +35,7 @@ def server() -> Iterator[tuple[KfpApi, str]]:
 
 @pytest.fixture(scope="session")
 def pipeline() -> CompiledPipeline:
-    """A small one; the real one is compiled in test_kubeflow.py."""
+    """A small pipeline; test_compiler.py compiles the real one."""
 
     @dsl.container_component
     def anomaly_gate() -> dsl.ContainerSpec:
@@ -211,7 +211,7 @@ def test_schedules_are_created_listed_paused_resumed_and_deleted(
         client.pause_schedule("nightly")
     created.display_name = "a"
     api.recurring_runs.append(created)
-    with pytest.raises(ClusterError, match=f"2 schedules are named a: .*{ids[0]}"):
+    with pytest.raises(ClusterError, match=f"2 schedules are named a; .*{ids[0]}"):
         client.delete_schedule("a")
 
 
@@ -298,7 +298,7 @@ def test_without_a_host_the_kubeconfig_says_where(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Kubernetes' own API server passes requests on to the service in the cluster."""
+    """Kubernetes' API server forwards requests to the service in the cluster."""
     api, _ = server
     path = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
 

@@ -1,4 +1,4 @@
-"""The compiled Kubeflow pipeline: what it says, that KFP takes it, and that it stays the same."""
+"""The compiled Kubeflow pipeline: its content, that KFP loads it, and that it is reproducible."""
 
 import base64
 import re
@@ -48,7 +48,7 @@ def compiled() -> CompiledPipeline:
 def test_what_a_change_of_the_graph_does_to_it(
     compiled: CompiledPipeline, request: pytest.FixtureRequest
 ) -> None:
-    """Compared with a file; `--update-golden` writes it, and the diff is what to review."""
+    """Compared with a file; `--update-golden` writes it, and the diff shows the change."""
     documents = list(yaml.safe_load_all(compiled.yaml))
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         arguments = executor["container"]["args"]

@@ -1,4 +1,4 @@
-"""ML Metadata in a real database, as on a cluster: two tasks at a time, on an empty one."""
+"""ML Metadata in a real database, as on a cluster: two tasks at the same time on an empty one."""
 
 import shutil
 import socket

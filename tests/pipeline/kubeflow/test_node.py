@@ -1,4 +1,4 @@
-"""The entry point of a task's container: what it refuses before it starts, in one sentence."""
+"""The entry point of a task's container: it rejects bad input before it starts, in one sentence."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ MYSQL = {
 
 @pytest.fixture(autouse=True)
 def _log_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry point sets up its process's log; this process keeps its own."""
+    """The entry point configures the log of its process; this keeps the log of the tests."""
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     monkeypatch.setattr(logging.root, "level", logging.root.level)
 

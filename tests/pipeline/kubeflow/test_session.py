@@ -1,4 +1,4 @@
-"""`mnist-tfx submit` and `schedule` as a user has them, and how a run that ended is judged."""
+"""`mnist-tfx submit` and `schedule`, and the verdict on a run that ended."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[tuple[KfpApi, Run]]:
-    """A server, and `mnist-tfx` with it as its endpoint, called in this process."""
+    """A server, and `mnist-tfx` in this process with the server as its endpoint."""
     api = KfpApi()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +46,7 @@ def server(
 
 
 def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpApi, Run]) -> None:
-    """In a process of its own: the libraries' noise is kept away from it."""
+    """In its own process: the output contains no messages of libraries."""
     api, _ = server
     api.moments = [
         {"idxexamplegen": "RUNNING"},

@@ -1,4 +1,4 @@
-"""The pipeline for Vertex AI: it compiles, and is what it should be where Vertex differs."""
+"""The pipeline for Vertex AI compiles, and differs where Vertex requires it."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_it_is_a_pipeline_of_version_2_1_with_every_component() -> None:
 
 
 def test_the_types_of_artifacts_are_ones_that_vertex_takes() -> None:
-    """All are TFX's own: this project has none."""
+    """All types are TFX's own."""
     schemas = [
         yaml.safe_load(artifact.artifact_type.instance_schema)["title"]
         for component in _spec().components.values()

@@ -1,4 +1,4 @@
-"""Where the files come from: the order of the sources, and that nothing unchecked is used."""
+"""The sources of the files: their order, and that no unverified file is used."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def sample_as_mnist(digits: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The sample's files, with their digests in the place of MNIST's."""
+    """The sample's files, with their digests instead of MNIST's."""
     files = {
         path.name.removesuffix(".gz"): gzip.decompress(path.read_bytes())
         for path in digits.glob("*.gz")
@@ -46,7 +46,7 @@ def sample_as_mnist(digits: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 @pytest.fixture
 def mirror(sample_as_mnist: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A web server on loopback with the sample, gzipped; its address and what it was asked for."""
+    """A web server on loopback with the gzipped sample; its address and the paths of requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Events: through a log record and a line of JSON, and unchanged on the other side."""
+"""Events pass through a log record and a line of JSON without change."""
 
 import io
 import logging
@@ -48,7 +48,7 @@ def test_other_log_records_are_no_events(logger: logging.Logger, stream: io.Stri
 
 
 def test_what_the_trainer_logs_is_understood(logger: logging.Logger, stream: io.StringIO) -> None:
-    """The trainer may not import this module: its records are plain dicts."""
+    """The trainer does not import this module: its records are plain dicts."""
     values: dict[str, Any] = dict(
         step=1, steps=2, epoch=1, epochs=1, loss=0.5, accuracy=0.9, images_per_s=100.0
     )

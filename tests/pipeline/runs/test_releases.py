@@ -1,4 +1,4 @@
-"""Which versions there are, and going back to one; where they came from is in the integration."""
+"""The list of versions, and the roll-back; test_local_run.py tests their lineage."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The corrected schema: what changes, what stays, and what is written."""
+"""The corrected schema: changed values, unchanged values, and the written file."""
 
 from pathlib import Path
 from typing import Any

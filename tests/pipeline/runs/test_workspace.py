@@ -1,4 +1,4 @@
-"""The workspace: one run at a time, and what is kept of each."""
+"""The workspace: one run at a time, and the record of each."""
 
 from pathlib import Path
 

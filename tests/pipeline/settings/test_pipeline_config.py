@@ -1,4 +1,4 @@
-"""The configuration: what is shipped is valid, and every mistake names its key and its file."""
+"""The configuration: the shipped ones are valid, and every error names its key and its file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is shown: plain lines where there is no terminal, the same facts in the summary."""
+"""The view of a run: plain lines without a terminal, and the same facts in the summary."""
 
 import io
 from pathlib import Path

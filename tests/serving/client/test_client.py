@@ -1,4 +1,4 @@
-"""The client against a real server: deadlines, retries, and errors that say what to do."""
+"""The client with a real server: deadlines, retries, and errors that state what to do."""
 
 import asyncio
 import threading
@@ -53,7 +53,7 @@ def test_nobody_there_is_said_within_the_deadline() -> None:
 
 
 class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Answers with a status as often as it is told, then never."""
+    """A servicer that fails with a status a given number of times."""
 
     def __init__(self, code: grpc.StatusCode) -> None:
         self.calls = 0
@@ -89,7 +89,7 @@ def test_only_unavailable_is_tried_again(code: grpc.StatusCode, tries_again: boo
 
 
 def test_a_server_that_comes_up_late_is_waited_for(model_folder: Path, tmp_path: Path) -> None:
-    """The client is there first; the call is answered once the server is up."""
+    """The client starts first; its call is answered after the server starts."""
     port = launcher.free_port()
     answers = []
 

@@ -1,4 +1,4 @@
-"""Images to requests: the signature, and the refusal of what the model does not accept."""
+"""Images to requests: the signature, and the rejection of unsupported arrays."""
 
 import numpy as np
 import pytest

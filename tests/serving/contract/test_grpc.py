@@ -1,7 +1,7 @@
-"""What a client may rely on over gRPC: TF Serving's answers, codes and messages.
+"""The contract over gRPC: TF Serving's answers, codes and messages.
 
-Each test runs against the embedded server, with and without batching, and against
-`tensorflow_model_server`, where it is on PATH.
+Each test runs against the servers of WAYS in tests/serving/conftest.py; `tensorflow_model_server`
+only if it is on PATH.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def _request(
 
 
 def _spec(**fields: object) -> predict_pb2.PredictRequest:
-    """A good request, but for one field of its ModelSpec, or its output filter."""
+    """A good request except for one field of its ModelSpec or its output filter."""
     request = _request(images=ZEROS)
     for name, value in fields.items():
         if name == "version":
@@ -108,7 +108,7 @@ def test_the_newest_version_answers_and_labels_name_others(server: Server) -> No
 
 
 def test_numbers_are_in_the_lists_that_clients_read(server: Server) -> None:
-    """Many clients read `float_val` rather than use a helper."""
+    """Many clients read `float_val` directly."""
     outputs = server.prediction.Predict(_request(images=ZEROS), timeout=TIMEOUT_S).outputs
     assert len(outputs["probabilities"].float_val) == 10
     assert len(outputs["predicted_class"].int64_val) == 1
@@ -312,7 +312,7 @@ def test_classify_refuses_what_does_not_fit(
 
 
 def test_an_empty_batch_is_refused_by_the_server(server: Server) -> None:
-    """Not by a kernel, which depends on the processor; TF Serving itself runs the model."""
+    """The server rejects it before a kernel runs; TF Serving itself runs the model."""
     if server.is_tf_serving:
         pytest.skip("TF Serving runs an empty batch; the result depends on the processor")
     for request in (

@@ -1,4 +1,4 @@
-"""What a client may rely on over HTTP: TF Serving's paths, JSON and status codes."""
+"""The contract over HTTP: TF Serving's paths, JSON and status codes."""
 
 import base64
 import math

@@ -1,4 +1,4 @@
-"""The cluster's file: what is shipped is valid, and what a pod would choke on is refused here."""
+"""The cluster file: the shipped one is valid, and values that a pod cannot use are rejected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One version: what it answers with, and that nothing of it stays."""
+"""One version: its answers, and that it is freed completely."""
 
 import gc
 import weakref
@@ -27,7 +27,7 @@ def test_a_session_says_what_the_model_says(
 
 
 def test_nothing_of_a_closed_model_is_kept(exported_model: Path) -> None:
-    """Not even until Python looks for what refers to itself: that is too late for a server."""
+    """It is freed at once, before Python's garbage collector looks for cycles."""
     gc.disable()
     try:
         model = saved_model.load(exported_model, 3)

@@ -1,4 +1,4 @@
-"""The versions in a folder: which are served, whatever else lies there."""
+"""The versions in a folder: which of them are served; other files are ignored."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_at_the_start_the_newest_that_loads_is_served(folder: Path) -> None:
 
 
 def test_a_version_that_was_completed_is_loaded_at_once(folder: Path, exported_model: Path) -> None:
-    """Somebody copies a version into its place, slowly."""
+    """A slow copy of a version into its place."""
     (folder / "9").mkdir()
     versions = _versions(folder, retry_interval_s=3600)
     versions.refresh()

@@ -1,4 +1,4 @@
-"""The requests that a version brings along are run before it is served."""
+"""The warm-up requests of a version run before it is served."""
 
 from pathlib import Path
 

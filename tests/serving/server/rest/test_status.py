@@ -1,4 +1,4 @@
-"""The REST API's status codes, also of errors that a test cannot bring about from outside."""
+"""The REST API's status codes, including errors that a client cannot cause."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from serving.server.rest import api
 
 
 class Failing:
-    """Stands for what answers requests."""
+    """Stands for the request handler."""
 
     def __init__(self, error: Exception):
         self._error = error

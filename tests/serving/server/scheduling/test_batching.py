@@ -1,4 +1,4 @@
-"""Requests that wait at the same time run as one, and each gets its own answer."""
+"""Requests that wait at the same time run as one batch; each gets its own answer."""
 
 import threading
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from serving.server.scheduling.batching import Batching, BatchingParameters
 
 
 class Doubling(Signature):
-    """Stands for a signature: doubles, slowly, and remembers the sizes of its batches."""
+    """A signature that doubles its input, waits for the test, and records its batch sizes."""
 
     name = "doubling"
 
@@ -41,7 +41,7 @@ def doubling() -> Doubling:
 
 
 def _busy(doubling: Doubling, **parameters: Any) -> Batching:
-    """A scheduler whose one thread has just begun to run a request."""
+    """A scheduler whose only thread is running a request."""
     batching = Batching(BatchingParameters(num_batch_threads=1, **parameters))
     batching.submit(doubling, _array(0))
     assert doubling.is_running.wait(30)
@@ -140,7 +140,7 @@ def test_stop_runs_what_was_submitted(doubling: Doubling) -> None:
 
 
 def test_requests_whose_output_has_no_batch_are_answered_one_by_one(doubling: Doubling) -> None:
-    """The output of a batch could not be divided among the requests."""
+    """Such an output cannot be divided among requests."""
     batching = _busy(doubling)
     sizes = []
 

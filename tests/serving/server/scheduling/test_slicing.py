@@ -19,7 +19,7 @@ class Doubling:
 
 
 class Recording:
-    """A scheduler that runs what it gets at once, and remembers the sizes."""
+    """A scheduler that runs each call at once and records the sizes."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
