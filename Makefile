@@ -11,10 +11,10 @@ IMAGE ?= mnist-tfx:latest
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup
-	@$(PYTEST) $(ARGS)
+	@$(BIN)/python $(PYTEST) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -29,10 +29,10 @@ format: setup
 # The tests with coverage, also of the processes that they start; writes build/coverage/index.html.
 coverage: setup
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest $(ARGS)
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage html --quiet
-	@$(BIN)/python -m coverage report --skip-covered
+	@$(BIN)/coverage run $(PYTEST) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage report --skip-covered
 
 setup:
 	@$(PYTHON) bootstrap/install.py
