@@ -60,7 +60,7 @@ class Spec(ComponentSpec):  # type: ignore[misc]
     """Inputs, outputs and parameters."""
 
     PARAMETERS = {  # noqa: RUF012
-        "is_new_normal": ExecutionParameter(type=int),
+        IS_NEW_NORMAL: ExecutionParameter(type=int),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
@@ -101,7 +101,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         acceptance = artifact_utils.get_single_instance(output_dict[ACCEPTANCE])
         acceptance.set_int_custom_property(EXAMPLES_ID, given["examples"].id)
         acceptance.set_int_custom_property(STATISTICS_ID, given["statistics"].id)
-        acceptance.set_int_custom_property(IS_NEW_NORMAL, exec_properties["is_new_normal"])
+        acceptance.set_int_custom_property(IS_NEW_NORMAL, exec_properties[IS_NEW_NORMAL])
         fileio.makedirs(acceptance.uri)
         io_utils.write_string_file(posixpath.join(acceptance.uri, ACCEPTED_FILE), "")
 
