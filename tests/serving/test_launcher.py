@@ -23,7 +23,7 @@ def test_tensorflow_model_server_is_preferred(
     log = tmp_path / "log.txt"
     port = launcher.free_port()
     with launcher.running("mnist", tmp_path / "models", log, port=port) as server:
-        server.process.wait(timeout=30)
+        server.process.wait(timeout=120)
         assert server.kind == "tensorflow_model_server"
         with pytest.raises(ServerStartError, match="exit code 0"):
             server.check()

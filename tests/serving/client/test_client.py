@@ -49,7 +49,7 @@ def test_nobody_there_is_said_within_the_deadline() -> None:
         pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port} within 1 s"),
     ):
         client.predict(np.zeros((1, 28, 28), np.uint8))
-    assert 0.5 < time.monotonic() - start_s < 5
+    assert 0.5 < time.monotonic() - start_s < 20
 
 
 class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -146,7 +146,7 @@ def test_and_says_when_nobody_is_there() -> None:
     start_s = time.monotonic()
     with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port} within 1 s"):
         asyncio.run(_ask_nobody(port))
-    assert 0.5 < time.monotonic() - start_s < 5
+    assert 0.5 < time.monotonic() - start_s < 20
 
 
 def test_a_version_and_a_label_are_not_both_asked_for(server_address: str) -> None:
