@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from serving import child_process
 from serving.errors import ServerStartError
 
 DOCKER_IMAGE: Final = "tensorflow/serving:2.19.1"
-STOP_TIMEOUT_S: Final = 15.0
 _DOCKER_TIMEOUT_S: Final = 10.0
 _CONTAINER_PORT: Final = 8500
 
@@ -99,14 +99,15 @@ def running(
     kind = kind or available()
     container = f"mnist-tfx-{uuid.uuid4().hex[:12]}"
     command = _command(kind, name, base_path.resolve(), host, port, flags, container)
-    with log.open("wb") as log_file:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT
-        )
     try:
-        yield RunningServer(f"{host}:{port}", kind, log, process)
+        with (
+            log.open("wb") as log_file,
+            child_process.running(
+                command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            yield RunningServer(f"{host}:{port}", kind, log, process)
     finally:
-        stop(process)
         if kind == ServerKind.DOCKER:  # the container survives its client
             _docker("rm", "--force", container)
 
@@ -119,16 +120,6 @@ def available() -> ServerKind:
     if shutil.which(ServerKind.DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
         return ServerKind.DOCKER
     return ServerKind.EMBEDDED
-
-
-def stop(process: subprocess.Popen[Any], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Sends SIGTERM to a process, and SIGKILL if it has not ended within `timeout_s`."""
-    process.terminate()
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

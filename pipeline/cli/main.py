@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -266,8 +266,17 @@ def rollback(
 
 def main() -> None:
     """The console script: expected errors become one line and an exit code."""
-    # As for Ctrl-C, so that child processes are stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    is_interrupted = False
+
+    def interrupt(*_: object) -> NoReturn:
+        nonlocal is_interrupted
+        is_interrupted = True
+        raise KeyboardInterrupt
+
+    # SIGTERM as Ctrl-C, so that child processes are stopped on the way out.
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, interrupt)
     try:
         app()
     except (PipelineError, ServingError) as error:
@@ -279,6 +288,9 @@ def main() -> None:
             print("mnist-tfx: interrupted.", file=sys.stderr)
         raise
     except Exception as error:
+        if is_interrupted:  # some libraries convert KeyboardInterrupt to an error of their own
+            print("mnist-tfx: interrupted.", file=sys.stderr)
+            sys.exit(ExitCode.INTERRUPTED)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", prefix="mnist-tfx-", suffix=".txt", delete=False
         ) as details:

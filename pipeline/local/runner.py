@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from pipeline.graph.beam import BEAM_RUNNER
 from pipeline.runs import events, verdict
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings.pipeline_config import PipelineConfig
-from serving import launcher
+from serving import child_process
 
 LOG: Final = "log.txt"
 WORKER: Final = "pipeline.local.worker"
@@ -84,22 +84,17 @@ def run(
             until=until,
             events_fd=write_fd,
         )
-        with os.fdopen(read_fd, encoding="utf-8") as stream:
-            process = _start(job, log)
-            try:
-                for line in stream:
-                    event = events.parse(line)
-                    if isinstance(event, events.NodeChanged):
-                        nodes[event.node] = event
-                    elif isinstance(event, events.Outcome):
-                        outcome = event
-                    elif isinstance(event, events.NotAnswered):
-                        not_answered = event
-                    on_event(event)
-                return_code = process.wait()
-            except BaseException:
-                launcher.stop(process)
-                raise
+        with os.fdopen(read_fd, encoding="utf-8") as stream, _running(job, log) as process:
+            for line in stream:
+                event = events.parse(line)
+                if isinstance(event, events.NodeChanged):
+                    nodes[event.node] = event
+                elif isinstance(event, events.Outcome):
+                    outcome = event
+                elif isinstance(event, events.NotAnswered):
+                    not_answered = event
+                on_event(event)
+            return_code = process.wait()
         exit_code, message = verdict.of_local_run(
             list(nodes.values()), outcome, not_answered, return_code, is_partial=until is not None
         )
@@ -116,24 +111,28 @@ def run(
     return record
 
 
-def _start(job: Job, log: Path) -> subprocess.Popen[str]:
-    """Starts the process, and hands it the job and its end of the pipe."""
-    try:
-        with log.open("wb") as log_file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, BEAM_RUNNER],
-                stdin=subprocess.PIPE,
-                stdout=log_file,
-                stderr=subprocess.STDOUT,
-                pass_fds=[job.events_fd],
-                text=True,
+@contextlib.contextmanager
+def _running(job: Job, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A context with the process, which has the job and its end of the pipe."""
+    with contextlib.ExitStack() as stack:
+        try:
+            process = stack.enter_context(
+                child_process.running(
+                    [sys.executable, "-m", WORKER, BEAM_RUNNER],
+                    leads_group=True,  # a component may have started a model server
+                    stdin=subprocess.PIPE,
+                    stdout=stack.enter_context(log.open("wb")),
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[job.events_fd],
+                    text=True,
+                )
             )
-    finally:
-        os.close(job.events_fd)
-    with process.stdin or contextlib.nullcontext(), contextlib.suppress(BrokenPipeError):
+        finally:
+            os.close(job.events_fd)
         assert process.stdin is not None
-        process.stdin.write(job.model_dump_json())
-    return process
+        with process.stdin, contextlib.suppress(BrokenPipeError):
+            process.stdin.write(job.model_dump_json())
+        yield process
 
 
 def new_run_id() -> str:

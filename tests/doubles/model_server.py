@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import launcher
+from serving import child_process, launcher
 from serving.client import predictions
 
 TIMEOUT_S = 120
@@ -61,20 +61,21 @@ def started(
     command = [binary] if binary else [sys.executable, "-m", "serving.server"]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"
-    with log.open("wb") as log_file:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as log_file,
+        child_process.running(
             command,
             stdout=log_file,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
-        )
-    server = Server(f"127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", process, log, folder)
-    server.is_tf_serving = binary is not None
-    try:
-        yield server
-    finally:
-        server.channel.close()
-        launcher.stop(process)
+        ) as process,
+    ):
+        server = Server(f"127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", process, log, folder)
+        server.is_tf_serving = binary is not None
+        try:
+            yield server
+        finally:
+            server.channel.close()
 
 
 def wait_for(what: Callable[[], bool], server: Server, timeout_s: float = START_TIMEOUT_S) -> None:

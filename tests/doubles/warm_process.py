@@ -71,7 +71,12 @@ class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
             2: stderr if stderr != -1 else 2,
             **{fd: fd for fd in pass_fds},
         }
-        request = {"args": words[2:], "env": environment, "targets": list(targets)}
+        request = {
+            "args": words[2:],
+            "env": environment,
+            "targets": list(targets),
+            "leads_group": rest[-1] == 0,
+        }
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(os.environ[ADDRESS])
         content = json.dumps(request).encode()
@@ -182,6 +187,8 @@ def serve(path: str) -> None:  # noqa: C901 - one event loop
                     _run_child(request, fds)
                 for fd in fds:
                     os.close(fd)
+                if request["leads_group"]:  # before the process that asked knows the id
+                    os.setpgid(pid, pid)
                 children[pid] = connection
                 _send(connection, pid)
     finally:

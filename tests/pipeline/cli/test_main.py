@@ -1,5 +1,6 @@
 """The command line: exit codes, and one line for each mistake."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -147,3 +148,19 @@ def test_what_nobody_expected_leaves_its_traceback_in_a_file(
     details = Path(err.strip().removesuffix(")").rpartition("details: ")[2])
     assert 'raise ZeroDivisionError("a bug")' in details.read_text()
     details.unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_error_that_an_interrupt_caused_ends_as_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Pydantic, for one, converts a KeyboardInterrupt within a serializer to its own error."""
+
+    def interrupted(*_: object) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise ValueError("Error calling function `ser_path`: KeyboardInterrupt")
+
+    monkeypatch.setattr(pipeline_config, "load", interrupted)
+    code, _, err = _call(capsys, monkeypatch, "run")
+    assert (code, err) == (ExitCode.INTERRUPTED, "mnist-tfx: interrupted.\n")

@@ -1,0 +1,100 @@
+"""A child process ends with the block that uses it, also when a signal comes at the start."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import child_process
+
+FOREVER = ("sleep", "1000")
+IGNORES_SIGTERM = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+STARTS_ANOTHER = ("sh", "-c", "sleep 1000 & echo $!; wait")
+
+
+@pytest.fixture
+def as_in_the_command() -> Iterator[None]:
+    """The signal handlers of `mnist-tfx`."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_in_the_command")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    started: list[int] = []
+
+    class InterruptedPopen(subprocess.Popen):  # type: ignore[type-arg]
+        """Is interrupted after the fork, before the caller has the object."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self.pid)
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # Python runs the handler here
+
+    monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
+    with pytest.raises(KeyboardInterrupt), child_process.running(FOREVER):
+        pytest.fail("the block must not run")
+    assert len(started) == 1
+    assert not Path(f"/proc/{started[0]}").exists()
+
+
+def test_processes_that_a_group_leader_has_started_end_with_it() -> None:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    with child_process.running(STARTS_ANOTHER, leads_group=True, **options) as process:
+        assert process.stdout is not None
+        grandchild = int(process.stdout.readline())
+        assert _is_running(grandchild)
+    assert process.returncode == -signal.SIGTERM
+    deadline_s = time.monotonic() + 60
+    while _is_running(grandchild):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "STOP_TIMEOUT_S", 0.1)
+    with child_process.running(IGNORES_SIGTERM, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("as_in_the_command")
+def test_a_second_interrupt_kills_at_once() -> None:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    with (
+        pytest.raises(KeyboardInterrupt),
+        child_process.running(IGNORES_SIGTERM, **options) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)  # within the wait for the end
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_an_exit_code_of_its_own_is_kept() -> None:
+    with child_process.running(("sh", "-c", "exit 7")) as process:
+        process.wait(timeout=60)
+    assert process.returncode == 7
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie; init may reap it later."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
