@@ -27,7 +27,7 @@ def _loaded_after(statement: str) -> set[str]:
         "serving.client",
     ],
 )
-def test_what_is_imported_for_help_and_mistakes_loads_nothing_heavy(module: str) -> None:
+def test_help_and_mistakes_import_nothing_heavy(module: str) -> None:
     assert _loaded_after(f"import {module}") == set()
 
 

@@ -26,7 +26,7 @@ Components: main
 """
 
 
-def test_only_the_main_archive_of_this_release_is_taken_over() -> None:
+def test_only_the_main_archive_of_this_release_is_used() -> None:
     key = "[signed-by=/usr/share/keyrings/archive.gpg]"
     assert debian_packages._from_stanzas(STANZAS, "bookworm", "trixie") == [
         f"deb {key} http://mirror.test/debian trixie main contrib",
@@ -34,5 +34,5 @@ def test_only_the_main_archive_of_this_release_is_taken_over() -> None:
     ]
 
 
-def test_another_releases_sources_are_left_alone() -> None:
+def test_sources_of_another_release_are_unchanged() -> None:
     assert debian_packages._from_stanzas(STANZAS, "noble", "noble") == []

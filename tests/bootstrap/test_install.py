@@ -64,7 +64,7 @@ def test_another_processor_is_refused(
         ({"ID": "debian", "VERSION_CODENAME": "stretch", "PRETTY_NAME": "Debian 9"}, "2.24"),
     ],
 )
-def test_an_old_system_that_is_not_known_is_refused(
+def test_an_unknown_old_system_is_refused(
     place: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -89,7 +89,7 @@ def test_a_new_enough_system_needs_no_private_library(monkeypatch: pytest.Monkey
     assert private_glibc.is_needed()
 
 
-def test_a_small_disk_is_refused_before_anything_is_fetched(
+def test_a_full_disk_is_reported_before_any_download(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Usage = namedtuple("Usage", "total used free")
@@ -99,7 +99,7 @@ def test_a_small_disk_is_refused_before_anything_is_fetched(
     assert not (place / ".venv").exists()
 
 
-def test_no_registry_is_one_sentence_and_the_next_call_goes_on(
+def test_an_unreachable_registry_is_one_sentence_and_the_next_call_resumes(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = "six==1.17.0 --hash=sha256:" + "0" * 64
@@ -115,7 +115,7 @@ def test_no_registry_is_one_sentence_and_the_next_call_goes_on(
     assert not (place / ".venv" / "interpreter.stamp").exists()
 
 
-def test_stages_are_done_once_each_and_taken_up_where_they_stopped(
+def test_an_interrupted_setup_resumes_at_its_stage(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []

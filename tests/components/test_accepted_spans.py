@@ -97,12 +97,12 @@ def test_window_and_reference(
     assert _resolve(tmp_path, spans, train_spans) == (window, reference)
 
 
-def test_examples_that_were_deleted_are_passed_over(tmp_path: Path) -> None:
+def test_deleted_examples_are_skipped(tmp_path: Path) -> None:
     spans = [(1, 1, True), (2, 2, True), (3, 3, False)]
     assert _resolve(tmp_path, spans, 3, gone=(2,)) == ([1, 3], 1)
 
 
-def test_a_change_that_was_meant_is_not_compared_with_what_was_before_it(tmp_path: Path) -> None:
+def test_an_accepted_change_is_not_compared_with_earlier_spans(tmp_path: Path) -> None:
     spans = [(1, 0, True), (2, 0, True)]
     for name, new_normal, reference in (("a", (), 1), ("b", (2,), 2), ("c", (1,), 1)):
         (tmp_path / name).mkdir()

@@ -40,12 +40,12 @@ def test_the_version_is_the_time_and_the_content_is_the_models(tmp_path: Path, m
     assert [path.name for path in (tmp_path / "serving").iterdir()] == [version.name]
 
 
-def test_a_clock_that_is_behind_does_not_hide_the_new_version(tmp_path: Path, model: Path) -> None:
+def test_a_slow_clock_does_not_hide_the_new_version(tmp_path: Path, model: Path) -> None:
     (tmp_path / "serving" / "99999999999").mkdir(parents=True)
     assert _push(model, tmp_path / "serving").name == "100000000000"
 
 
-def test_a_copy_that_fails_leaves_nothing_behind(
+def test_a_failed_copy_leaves_no_file(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = _push(model, tmp_path / "serving")
@@ -60,7 +60,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
     assert _content(served) == _content(model)
 
 
-def test_whoever_looks_at_any_moment_sees_whole_versions_only(tmp_path: Path, model: Path) -> None:
+def test_readers_see_complete_versions_only(tmp_path: Path, model: Path) -> None:
     serving = tmp_path / "serving"
     serving.mkdir()
     expected = _content(model)
@@ -97,7 +97,7 @@ def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.Monke
         assert fileio.open(f"{version}/variables/variables.data", "rb").read() == b"weights" * 1000
 
 
-def test_a_number_that_was_set_aside_is_not_given_again(tmp_path: Path, model: Path) -> None:
+def test_the_number_of_a_withheld_version_is_not_reused(tmp_path: Path, model: Path) -> None:
     serving = tmp_path / "serving"
     (serving / "1").mkdir(parents=True)
     (serving / "99999999999").mkdir()

@@ -55,7 +55,7 @@ def test_the_fingerprint_is_that_of_the_same_files_on_a_disk(data: str, digits: 
     assert fingerprint(data) == fingerprint(str(digits))
 
 
-def test_the_schema_and_the_baseline_are_written() -> None:
+def test_writes_the_schema_and_the_baseline() -> None:
     schema, baseline = standard_artifacts.Schema(), standard_artifacts.ExampleStatistics()
     schema.uri, baseline.uri = "ram://bucket/schema", "ram://bucket/baseline"
     for artifact in (schema, baseline):
@@ -77,7 +77,7 @@ def test_the_schema_and_the_baseline_are_written() -> None:
         assert dataset.num_examples == 1_000_000
 
 
-def test_a_validator_that_recorded_nothing_is_no_good_sign() -> None:
+def test_a_validator_without_a_result_is_a_refusal() -> None:
     found = standard_artifacts.ExampleAnomalies()
     found.uri = "ram://bucket/empty"
     fileio.makedirs(found.uri)

@@ -55,13 +55,13 @@ def _champion(pushes: list[Artifact], candidate: int) -> int | None:
         pytest.param([(11, 9, True)], 2, None, id="a model that is gone"),
     ],
 )
-def test_which_model_is_the_champion(
+def test_the_champion_of_these_pushes(
     tmp_path: Path, pushes: list[tuple[int, int, bool]], candidate: int, champion: int | None
 ) -> None:
     assert _champion([_push(tmp_path, *push) for push in pushes], candidate) == champion
 
 
-def test_after_a_roll_back_it_is_what_is_served(tmp_path: Path) -> None:
+def test_after_a_roll_back_the_champion_is_the_served_model(tmp_path: Path) -> None:
     pushes = [_push(tmp_path, 11, 1), _push(tmp_path, 12, 2)]
     assert _champion(pushes, candidate=3) == 2
     version_folders.serve(tmp_path, 11)

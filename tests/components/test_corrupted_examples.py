@@ -62,7 +62,7 @@ def examples(
     return artifacts.examples(tmp_path_factory.mktemp("examples"), {"test": test_digits})
 
 
-def test_the_test_split_is_whole_and_as_it_was(
+def test_the_test_split_is_complete_and_unchanged(
     tmp_path: Path, examples: standard_artifacts.Examples, test_digits: ImagesAndLabels
 ) -> None:
     rows = _write(tmp_path, examples, seed=1)["test"]
@@ -91,7 +91,7 @@ def test_the_same_sample_is_corrupted_in_every_way(
             assert pixels == corruptions.shift(image, direction, strength).tobytes()
 
 
-def test_the_seed_says_which(tmp_path: Path, examples: standard_artifacts.Examples) -> None:
+def test_the_seed_selects_the_images(tmp_path: Path, examples: standard_artifacts.Examples) -> None:
     first, again, other = (
         _write(tmp_path / name, examples, seed)["corrupted"]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))

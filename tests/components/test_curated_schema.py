@@ -10,7 +10,7 @@ from trainer import features
 
 
 @pytest.mark.parametrize("name", pipeline_config.shipped())
-def test_every_shipped_schema_names_what_an_example_holds(name: str) -> None:
+def test_every_shipped_schema_names_the_features_of_an_example(name: str) -> None:
     schema = text_format.Parse(
         pipeline_config.load(name).validation.schema_text, schema_pb2.Schema()
     )

@@ -22,7 +22,7 @@ from pipeline.graph.beam import BEAM_RUNNER
 from trainer import features
 
 
-def test_an_example_holds_the_pixels_and_what_validation_sees_of_them() -> None:
+def test_an_example_contains_the_pixels_and_their_summary() -> None:
     images = np.zeros((2, 28, 28), np.uint8)
     images[1] = 10
     images[1, 0, :4] = [0, 255, 100, 19]

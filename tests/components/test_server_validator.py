@@ -107,7 +107,7 @@ def _sample(examples: standard_artifacts.Examples) -> example_split.ExampleSplit
     return example_split.read(examples, "test").take(np.arange(4))
 
 
-def test_other_answers_than_the_evaluated_models_are_refused(
+def test_answers_that_differ_from_the_evaluated_model_are_refused(
     tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
     base = tmp_path / "models" / "candidate"
@@ -137,7 +137,7 @@ def test_the_sample_is_spread_over_the_split(
     assert len(server_validator.choose(split, 1000).records) == 300
 
 
-def test_a_container_is_a_server_like_any_other(
+def test_the_container_serves_as_the_other_servers_do(
     tmp_path: Path,
     exported_model: Path,
     examples: standard_artifacts.Examples,

@@ -50,7 +50,7 @@ def _inside(image: str, *command: str) -> str:
     return str(output.decode().strip())
 
 
-def test_what_is_in_it(image: str) -> None:
+def test_the_content_of_the_image(image: str) -> None:
     assert _inside(image, "id", "-u") != "0"
     assert _inside(image, "cat", "/etc/debian_version").startswith("13")
     assert _inside(image, "python", "--version").startswith("Python 3.13")

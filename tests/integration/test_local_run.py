@@ -66,7 +66,9 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
 
 
-def test_its_report_is_found_and_opens_well(finished: LocalRuns, chromium: str) -> None:
+def test_its_report_is_found_and_has_no_errors_in_a_browser(
+    finished: LocalRuns, chromium: str
+) -> None:
     """The page stays in build/, so that CI can show it."""
     done = finished.call("report", name=None)
     assert done.returncode == 0, done.stderr
@@ -151,7 +153,7 @@ def test_a_superseded_push_is_repeated(finished: LocalRuns) -> None:
     assert f"answered by version {finished.versions[-1]} over gRPC" in done.stdout
 
 
-def test_an_emptied_serving_folder_is_filled_again(finished: LocalRuns) -> None:
+def test_an_emptied_serving_folder_is_refilled(finished: LocalRuns) -> None:
     shutil.rmtree(finished.root / "serving_model")
     done = finished.run()
     assert done.returncode == 0, done.stdout + done.stderr

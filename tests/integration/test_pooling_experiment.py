@@ -51,7 +51,9 @@ def test_both_are_trained_at_equal_budget_and_compared(
     assert Workspace(root).records() == [], "an experiment is not a run of the pipeline"
 
 
-def test_its_page_opens_well(done: subprocess.CompletedProcess[str], chromium: str) -> None:
+def test_its_page_has_no_errors_in_a_browser(
+    done: subprocess.CompletedProcess[str], chromium: str
+) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("plots  ")]
     path = Path(line.removeprefix("plots  "))
     for size in (browser.DESKTOP, browser.PHONE):
@@ -74,7 +76,7 @@ def _trained(pooling: str, seed: int, clean: float, moved: float) -> Trained:
     return Trained(pooling, seed, evaluation, "", TrainingCost(1.0, 4, 100, 100.0))
 
 
-def test_a_difference_is_claimed_only_where_it_is_shown() -> None:
+def test_a_difference_is_reported_only_if_it_is_significant() -> None:
     trained = [
         _trained("max", 1, 0.98, 0.95),
         _trained("average", 1, 0.98, 0.85),

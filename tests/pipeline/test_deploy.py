@@ -49,7 +49,7 @@ def _pods() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     "manifest", _objects(), ids=lambda o: f"{o['kind']}-{o['metadata']['name']}"
 )
-def test_every_manifest_is_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
+def test_every_manifest_is_valid_for_kubernetes(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 

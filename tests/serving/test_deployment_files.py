@@ -36,7 +36,7 @@ def _compose() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("manifest", _objects().values(), ids=lambda o: o["kind"])
-def test_every_manifest_is_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
+def test_every_manifest_is_valid_for_kubernetes(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
@@ -70,7 +70,7 @@ def test_the_pods_have_no_more_than_they_need() -> None:
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
 
 
-def test_metrics_are_scraped_where_they_are() -> None:
+def test_metrics_are_served_where_prometheus_is_told() -> None:
     annotations = _objects()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     config = (DEPLOY / "kubernetes" / "config" / "monitoring.config").read_text()
     assert f'path: "{annotations["prometheus.io/path"]}"' in config
@@ -88,7 +88,7 @@ def test_compose_and_kubernetes_start_the_same_server() -> None:
 
 
 @pytest.mark.parametrize("name", _compose())
-def test_a_compose_service_is_on_loopback_and_may_do_little(name: str) -> None:
+def test_a_compose_service_listens_on_loopback_with_few_privileges(name: str) -> None:
     service = _compose()[name]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["read_only"] is True
@@ -118,7 +118,7 @@ def _deployed(folder: Path, models_config: Path) -> Any:
         yield server
 
 
-def test_a_server_takes_the_files_and_the_health_check_works(
+def test_a_server_accepts_the_files_and_the_health_check_works(
     tmp_path: Path, exported_model: Path
 ) -> None:
     (tmp_path / "mnist").mkdir()

@@ -17,19 +17,19 @@ def _save(pixels: np.ndarray, path: Path) -> Path:
     return path
 
 
-def test_a_digit_of_the_right_size_is_taken_as_it_is(
+def test_a_digit_of_the_right_size_is_unchanged(
     tmp_path: Path, test_digits: ImagesAndLabels
 ) -> None:
     digit = test_digits.images[0]
     np.testing.assert_array_equal(images.read(_save(digit, tmp_path / "d.png")), [digit])
 
 
-def test_black_on_white_is_turned(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+def test_black_on_white_is_inverted(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
     digit = test_digits.images[0]
     np.testing.assert_array_equal(images.read(_save(255 - digit, tmp_path / "d.png")), [digit])
 
 
-def test_a_large_picture_is_brought_back_to_its_digit(
+def test_a_large_picture_is_reduced_to_its_digit(
     tmp_path: Path, test_digits: ImagesAndLabels
 ) -> None:
     """An enlarged, inverted digit in the corner of a page is nearly restored."""
@@ -73,7 +73,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
             images.read(tmp_path / name)
 
 
-def test_the_polarity_may_be_said(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+def test_the_polarity_can_be_given(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
     """A white digit that fills its picture to the edges looks like paper, so an option exists."""
     digit = test_digits.images[0].copy()
     digit[0] = digit[-1] = digit[:, 0] = digit[:, -1] = 255
@@ -86,7 +86,9 @@ def test_the_polarity_may_be_said(tmp_path: Path, test_digits: ImagesAndLabels) 
     np.testing.assert_array_equal(turned, [255 - digit])
 
 
-def test_black_ink_on_nothing_is_ink_on_paper(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+def test_black_ink_on_a_transparent_background_is_read(
+    tmp_path: Path, test_digits: ImagesAndLabels
+) -> None:
     """Drawing programs save a transparent background, whose colours are arbitrary."""
     digit = test_digits.images[0]
     rgba = np.zeros((28, 28, 4), np.uint8)
@@ -96,9 +98,7 @@ def test_black_ink_on_nothing_is_ink_on_paper(tmp_path: Path, test_digits: Image
     )
 
 
-def test_a_photograph_that_lies_on_its_side_is_turned(
-    tmp_path: Path, test_digits: ImagesAndLabels
-) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
     digit = test_digits.images[0]
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter, clockwise

@@ -34,7 +34,7 @@ def test_tensorflow_model_server_is_preferred(
     ]
 
 
-def test_a_port_that_is_taken_is_refused_and_nothing_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused_and_nothing_starts(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ def test_a_port_that_is_taken_is_refused_and_nothing_starts(tmp_path: Path) -> N
     assert not log.exists()
 
 
-def test_it_is_stopped_on_the_way_out(tmp_path: Path) -> None:
+def test_it_is_stopped_at_the_end_of_the_block(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="something else"),
         launcher.running("mnist", tmp_path, tmp_path / "log.txt") as server,

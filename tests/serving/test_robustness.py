@@ -161,7 +161,7 @@ def test_floats_survive_the_protocol_and_json(array: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize("value", ["1" * 400, "[" * 900 + "]" * 900, '{"b64": "?"}', "-1", "256"])
-def test_json_that_fits_no_number_is_refused(target: Server, value: str) -> None:
+def test_json_that_is_not_a_number_of_the_dtype_is_refused(target: Server, value: str) -> None:
     for signature in ("predict_images", "predict_float_images"):
         body = f'{{"signature_name": "{signature}", "inputs": {value}}}'
         url = f"{target.rest}/v1/models/mnist:predict"
@@ -191,7 +191,7 @@ def _good() -> predict_pb2.PredictRequest:
     return predict_request("mnist", np.zeros((1, 28, 28), np.float32))
 
 
-def test_an_example_that_is_none_spoils_no_other(target: Server, exported_model: Path) -> None:
+def test_an_invalid_example_fails_alone(target: Server, exported_model: Path) -> None:
     expected = digits_answer(exported_model, ZEROS)[0]
     example = tf.train.Example()
     example.features.feature["image"].bytes_list.value.append(ZEROS.tobytes())
@@ -221,7 +221,7 @@ def test_a_message_of_100_mb_is_refused(target: Server) -> None:
     assert response is None or response.status_code == 413
 
 
-def test_a_few_bytes_do_not_claim_gigabytes(target: Server) -> None:
+def test_a_small_request_cannot_allocate_gigabytes(target: Server) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "mnist"
     request.model_spec.signature_name = "predict_images"
@@ -233,7 +233,7 @@ def test_a_few_bytes_do_not_claim_gigabytes(target: Server) -> None:
     assert _raw(target, request.SerializeToString()) == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_very_long_name_is_refused_in_a_short_message(target: Server) -> None:
+def test_a_long_name_gets_a_short_message(target: Server) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "é" * 1_000_000
     with pytest.raises(grpc.RpcError) as raised:
@@ -256,14 +256,14 @@ def test_cancelled_calls_do_not_hold_up_others(target: Server) -> None:
         assert client.predict(ZEROS).version == 3
 
 
-def test_a_deadline_that_passed_is_said(target: Server) -> None:
+def test_a_passed_deadline_is_reported(target: Server) -> None:
     request = predict_request("mnist", np.zeros((500, 28, 28), np.uint8))
     with pytest.raises(grpc.RpcError) as raised:
         target.prediction.Predict(request, timeout=0.05)
     assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_a_thousand_connections_that_say_nothing_keep_nobody_out(target: Server) -> None:
+def test_a_thousand_idle_connections_do_not_block_clients(target: Server) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.ExitStack() as stack:

@@ -155,7 +155,7 @@ def test_the_list_of_models_is_replaced_without_a_gap(
         ("/toy", "/gone", grpc.StatusCode.UNKNOWN, "1 servable(s) did not become available: {toy"),
     ],
 )
-def test_a_list_that_is_wrong_is_refused_and_nothing_stops(
+def test_an_invalid_list_of_models_is_refused_and_changes_nothing(
     rolling: Server, old: str, new: str, code: grpc.StatusCode, message: str
 ) -> None:
     text = MODELS_CONFIG.format(folder=rolling.folder)
@@ -168,14 +168,14 @@ def test_a_list_that_is_wrong_is_refused_and_nothing_stops(
         assert client.predict(ZEROS, label="stable").version == 3
 
 
-def test_a_model_that_is_left_out_is_let_go(rolling: Server) -> None:
+def test_a_model_that_is_no_longer_listed_is_unloaded(rolling: Server) -> None:
     text = MODELS_CONFIG.format(folder=rolling.folder)
     _reload(rolling, text[: text.rindex("config {")] + "}")
     assert rolling.get("/v1/models/toy").status_code == 404
     assert rolling.get("/v1/models/mnist").status_code == 200
 
 
-def test_past_the_queue_is_unavailable_and_then_answered_again(
+def test_a_full_queue_is_unavailable_and_later_requests_are_answered(
     tmp_path: Path, exported_model: Path
 ) -> None:
     shutil.copytree(exported_model, tmp_path / "mnist" / "1")
@@ -219,7 +219,7 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(
         assert server.process.wait(timeout=120) == 0
 
 
-def test_a_port_that_is_taken_is_one_sentence(rolling: Server, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(rolling: Server, tmp_path: Path) -> None:
     port = rolling.address.rpartition(":")[2]
     rest = rolling.rest.rpartition(":")[2]
     for flags in ([f"--port={port}"], ["--port=0", f"--rest_api_port={rest}"]):
@@ -274,7 +274,9 @@ def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
         (None, "cannot read .*No such file"),
     ],
 )
-def test_a_wrong_models_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_models_file_is_reported_in_one_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "models.config"
     if text is not None:
         path.write_text(text)

@@ -67,7 +67,7 @@ def secure(
         yield server, request.param
 
 
-def test_a_client_with_what_it_takes_is_answered(
+def test_a_client_with_the_right_credentials_is_answered(
     secure: tuple[Server, bool], certificates: Certificates
 ) -> None:
     server, is_mutual = secure
@@ -76,7 +76,9 @@ def test_a_client_with_what_it_takes_is_answered(
         assert client.predict(ZEROS).version == 1
 
 
-def test_others_are_not(secure: tuple[Server, bool], certificates: Certificates) -> None:
+def test_a_client_without_the_right_credentials_is_refused(
+    secure: tuple[Server, bool], certificates: Certificates
+) -> None:
     server, is_mutual = secure
     wrong = [None, Tls(certificates.other_ca, certificates.client, certificates.client_key)]
     if is_mutual:
@@ -89,7 +91,7 @@ def test_others_are_not(secure: tuple[Server, bool], certificates: Certificates)
             client.predict(ZEROS)
 
 
-def test_the_name_in_the_certificate_may_be_said(
+def test_the_name_in_the_certificate_can_be_overridden(
     secure: tuple[Server, bool], certificates: Certificates
 ) -> None:
     server, _ = secure
@@ -116,7 +118,7 @@ def test_the_asyncio_client_too(secure: tuple[Server, bool], certificates: Certi
     assert asyncio.run(_ask(server.address, tls)) == 1
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="cannot read a TLS file: .*gone.pem"):
         Client("localhost:1", "mnist", tls=Tls(tmp_path / "gone.pem"))
 
@@ -132,7 +134,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         ("server_key: 'SECRET\nserver_cert", "is not a SSLConfig in protobuf's text format"),
     ],
 )
-def test_a_wrong_file_is_one_sentence_without_the_key(
+def test_an_invalid_tls_file_is_reported_in_one_sentence_without_the_key(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "ssl.config").write_text(text)

@@ -20,7 +20,7 @@ def _served(base: Path) -> list[int]:
     return list(version_folders.find(base))
 
 
-def test_newer_versions_are_set_aside_and_come_back(base: Path) -> None:
+def test_newer_versions_are_withheld_and_restored(base: Path) -> None:
     version_folders.serve(base, 2)
     assert _served(base) == [1, 2]
     assert list(version_folders.find_withdrawn(base)) == [3, 4]
@@ -35,7 +35,7 @@ def test_newer_versions_are_set_aside_and_come_back(base: Path) -> None:
         version_folders.serve(base, 9)
 
 
-def test_nothing_but_the_old_and_the_new_is_ever_the_newest(
+def test_the_newest_version_is_always_the_old_or_the_new_one(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server can look between any two changes."""

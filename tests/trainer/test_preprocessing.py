@@ -8,7 +8,7 @@ from components.images.idx_format import ImagesAndLabels
 from trainer import features, preprocessing
 
 
-def test_bytes_become_the_pixels_they_were(test_digits: ImagesAndLabels) -> None:
+def test_bytes_decode_to_the_same_pixels(test_digits: ImagesAndLabels) -> None:
     raw = tf.constant([image.tobytes() for image in test_digits.images[:5]])
     np.testing.assert_array_equal(preprocessing.decode_pixels(raw), test_digits.images[:5])
 

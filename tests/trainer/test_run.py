@@ -84,7 +84,7 @@ def _tags(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def test_of_several_spans_the_earlier_is_first_wherever_they_are(
+def test_spans_are_ordered_by_number(
     tmp_path: Path, transform_graph: str, test_digits: ImagesAndLabels
 ) -> None:
     """Both spans have the same indices, and "9" sorts after "10"."""
@@ -108,7 +108,7 @@ def test_a_split_is_ordered_by_index(
     np.testing.assert_allclose(split.images[..., 0], test_digits.images[chosen] / 255, rtol=1e-6)
 
 
-def test_a_sample_is_the_seeds_and_has_no_repeats() -> None:
+def test_a_sample_depends_on_the_seed_and_has_no_repeats() -> None:
     split = dataset.Split(np.zeros((50, 28, 28, 1), np.float32), np.arange(50))
     sample = split.sample(20, seed=3)
     assert len(set(sample.labels.tolist())) == 20
@@ -117,7 +117,7 @@ def test_a_sample_is_the_seeds_and_has_no_repeats() -> None:
     assert len(split.sample(99, seed=3).labels) == 50
 
 
-def test_it_learns_and_says_so(
+def test_training_reduces_the_loss_and_logs_it(
     tmp_path: Path,
     transformed: dict[str, list[str]],
     transform_graph: str,

@@ -79,7 +79,9 @@ def test_classes_are_the_digits_in_order(exported_model: Path, sample: ImagesAnd
     assert outputs[features.CLASSES].numpy()[-1].tolist() == [b"%d" % digit for digit in range(10)]
 
 
-def test_a_session_finds_the_weights_too(exported_model: Path, sample: ImagesAndLabels) -> None:
+def test_a_tensorflow_1_session_finds_the_weights(
+    exported_model: Path, sample: ImagesAndLabels
+) -> None:
     """TF Serving restores the variables of the graph; it does not read the tree of objects."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported_model))

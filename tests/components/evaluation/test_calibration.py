@@ -12,7 +12,7 @@ def _probabilities(confidence: list[float], predicted: list[int]) -> np.ndarray:
     return rows
 
 
-def test_by_hand() -> None:
+def test_the_value_equals_one_computed_by_hand() -> None:
     """Two bins: 0.91 and 0.93, of which one is right; 0.4 and 0.4, of which both are."""
     probabilities = _probabilities([0.91, 0.93, 0.4, 0.4], [1, 2, 3, 4])
     sums = bin_sums(probabilities, np.array([1, 5, 3, 4]))

@@ -14,7 +14,7 @@ DIGITS = slice(0, 40)
     ("direction", "place"),
     [("left", (5, 4)), ("right", (5, 8)), ("up", (3, 6)), ("down", (7, 6))],
 )
-def test_a_shift_moves_every_pixel_and_fills_up_with_black(
+def test_a_shift_moves_every_pixel_and_fills_with_black(
     direction: str, place: tuple[int, int]
 ) -> None:
     image = np.zeros((1, 28, 28), np.uint8)
@@ -25,7 +25,7 @@ def test_a_shift_moves_every_pixel_and_fills_up_with_black(
     np.testing.assert_array_equal(moved[0], expected)
 
 
-def test_what_is_shifted_out_is_gone() -> None:
+def test_pixels_shifted_out_are_lost() -> None:
     image = np.full((1, 28, 28), 9, np.uint8)
     moved = corruptions.shift(image, "right", 3)[0]
     assert (moved[:, :3] == 0).all()
@@ -71,7 +71,7 @@ def test_a_scaled_image_is_smaller_about_the_same_centre() -> None:
     assert (columns * half).sum() / half.sum() == pytest.approx(13.5)
 
 
-def test_a_rotation_is_by_the_angle_of_its_strength_either_way() -> None:
+def test_rotation_uses_the_angle_of_its_strength_in_both_directions() -> None:
     """The end of a line that goes right from the centre."""
     line = np.zeros((64, 28, 28), np.uint8)
     line[:, 13:15, 14:25] = 255
@@ -106,7 +106,7 @@ def test_noise_has_the_parameters_of_mnist_c() -> None:
 
 
 @pytest.mark.parametrize("name", ["glass_blur", "motion_blur"])
-def test_a_blur_takes_contrast_and_adds_no_light(name: str, test_digits: ImagesAndLabels) -> None:
+def test_blur_lowers_contrast_and_adds_no_light(name: str, test_digits: ImagesAndLabels) -> None:
     images = test_digits.images[DIGITS]
     blurred = CORRUPTIONS[name].apply(images, 1, np.random.default_rng(1))
     assert blurred.mean() <= images.mean() * 1.02

@@ -19,7 +19,7 @@ def test_the_header_is_big_endian_and_the_values_follow_row_by_row() -> None:
     assert idx_format.serialize(IMAGES) == content
 
 
-def test_the_sample_is_read_whole(digits: Path) -> None:
+def test_the_whole_sample_is_read(digits: Path) -> None:
     pair = idx_format.read_pair(*idx_format.find_pair(digits, "train-*"))
     assert pair.images.shape == (600, 28, 28)
     assert pair.images.dtype == np.uint8

@@ -109,7 +109,7 @@ def _write(folder: Path, facts: RunFacts) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE])
-def test_it_opens_well(
+def test_the_page_has_no_errors_in_a_browser(
     tmp_path: Path, facts: RunFacts, chromium: str, size: tuple[int, int], scheme: str
 ) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts), size, scheme)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def test_it_opens_well(
     assert (red + green + blue < 150) == (scheme == "dark")
 
 
-def test_what_a_good_run_says(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
+def test_the_page_of_a_good_run(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts))
     assert seen.title == "digits: blessed, accuracy 0.9700"
     for said in (
@@ -153,7 +153,7 @@ def test_what_a_good_run_says(tmp_path: Path, facts: RunFacts, chromium: str) ->
     )
 
 
-def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
+def test_a_refused_challenger_is_shown_with_the_digit(
     tmp_path: Path, facts: RunFacts, chromium: str
 ) -> None:
     reason = "accuracy on digit 4 is 0.1000 below the champion's; the limit is 0.05"
@@ -166,7 +166,7 @@ def test_a_refused_challenger_is_said_to_be_refused_and_on_which_digit(
     assert "champion from 0.950 at 0" in "\n".join(seen.charts)
 
 
-def test_text_from_outside_is_text(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
+def test_text_from_users_is_escaped(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
     """A configuration or a path can contain any character."""
     hostile = replace(
         facts,

@@ -90,7 +90,7 @@ def test_every_command_has_help(
         (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "give only one of them"),
     ],
 )
-def test_a_mistake_has_its_exit_code_and_says_what_to_do(
+def test_a_mistake_has_its_exit_code_and_a_cure(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
@@ -135,7 +135,7 @@ def test_data_checks_a_folder_and_prints_it(
     assert out.replace("\n", "") == str(digits)
 
 
-def test_what_nobody_expected_leaves_its_traceback_in_a_file(
+def test_an_unexpected_error_leaves_its_traceback_in_a_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:

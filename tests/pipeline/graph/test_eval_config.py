@@ -164,13 +164,13 @@ def test_accuracy_and_loss_hold_for_all_digits_together(tmp_path: Path) -> None:
     )
 
 
-def test_a_model_that_is_surer_than_it_is_right_is_refused(tmp_path: Path) -> None:
+def test_an_overconfident_model_is_refused(tmp_path: Path) -> None:
     strict = THRESHOLDS.model_copy(update={"max_calibration_error": 0.03})
     found = _evaluate(tmp_path, _with_mistakes({3: 50}), thresholds=strict)
     assert found.refusals == ("calibration error is 0.0400; the maximum is 0.03",)
 
 
-def test_the_champion_may_be_better_by_so_much_only(tmp_path: Path) -> None:
+def test_a_champion_that_is_better_by_more_than_the_limit_wins(tmp_path: Path) -> None:
     champion = _with_mistakes({})
     close = _evaluate(tmp_path / "close", _with_mistakes({1: 4, 2: 4}), champion)
     assert close.refusals == ()
@@ -212,7 +212,7 @@ def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Pat
     assert found.overall.candidate.accuracy == 1, "corrupted images are not in it"
 
 
-def test_what_is_reported_only_stops_nothing(tmp_path: Path) -> None:
+def test_report_only_stops_nothing(tmp_path: Path) -> None:
     all_reported = EvaluationConfig(
         min_accuracy="report",
         min_digit_accuracy="report",

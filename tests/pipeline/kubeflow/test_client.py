@@ -128,7 +128,7 @@ def test_a_run_is_followed_to_its_end(
 
 
 @pytest.mark.parametrize("retried", [False, True])
-def test_a_failed_task_says_the_last_line_of_its_last_pods_log(
+def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
     server: tuple[KfpApi, str], pipeline: CompiledPipeline, retried: bool
 ) -> None:
     api, url = server
@@ -156,7 +156,7 @@ def test_a_failed_task_says_the_last_line_of_its_last_pods_log(
     assert failed.message == ""
 
 
-def test_a_server_that_is_away_for_a_moment_is_waited_for(
+def test_the_client_waits_for_a_server_that_restarts(
     server: tuple[KfpApi, str], pipeline: CompiledPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, url = server
@@ -215,7 +215,7 @@ def test_schedules_are_created_listed_paused_resumed_and_deleted(
         client.delete_schedule("a")
 
 
-def test_signing_in_with_a_token_or_with_cookies(server: tuple[KfpApi, str]) -> None:
+def test_authentication_with_a_token_or_cookies(server: tuple[KfpApi, str]) -> None:
     api, url = server
     api.token, api.cookies = "secret", "session=abc"
     _connect(url, environment={"KFP_TOKEN": "secret"})
@@ -237,7 +237,7 @@ def test_a_token_is_cleaned_or_refused_and_never_shown(server: tuple[KfpApi, str
     assert "sec" not in str(raised.value).replace("characters", "")
 
 
-def test_what_is_said_of_the_server_is_checked() -> None:
+def test_settings_of_the_server_are_checked() -> None:
     with pytest.raises(ConfigError, match="localhost:8080; expected a URL, http://"):
         Connection(cluster_config.load(), {"KF_PIPELINES_ENDPOINT": "localhost:8080"})
     with pytest.raises(ConfigError, match=r"server.ca_cert is /gone.pem; this file does not exist"):
@@ -287,7 +287,7 @@ def test_another_server_at_that_host(answer: Response, message: str) -> None:
         _connect(url)
 
 
-def test_the_endpoint_may_be_in_the_environment(server: tuple[KfpApi, str]) -> None:
+def test_the_endpoint_can_be_set_in_the_environment(server: tuple[KfpApi, str]) -> None:
     _, url = server
     Connection(cluster_config.load(), {"KF_PIPELINES_ENDPOINT": url})
 

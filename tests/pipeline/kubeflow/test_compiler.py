@@ -45,7 +45,7 @@ def compiled() -> CompiledPipeline:
     return _compile()
 
 
-def test_what_a_change_of_the_graph_does_to_it(
+def test_the_compiled_file_equals_the_golden_file(
     compiled: CompiledPipeline, request: pytest.FixtureRequest
 ) -> None:
     """Compared with a file; `--update-golden` writes it, and the diff shows the change."""
@@ -79,14 +79,14 @@ def test_kfp_itself_loads_it(compiled: CompiledPipeline) -> None:
     }
 
 
-def test_it_is_small(compiled: CompiledPipeline) -> None:
+def test_the_compiled_file_is_far_below_the_limits_of_kfp(compiled: CompiledPipeline) -> None:
     specification, _ = _documents(compiled)
     sizes = [len(str(e)) for e in specification["deploymentSpec"]["executors"].values()]
     assert max(sizes) < compiler.LARGEST_TASK_BYTES / 10
     assert len(compiled.yaml) < compiler.LARGEST_PIPELINE_BYTES / 5
 
 
-def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "LARGEST_TASK_BYTES", 1000)
     with pytest.raises(ConfigError, match=r"the task of \w+ has \d+ bytes; KFP's limit is 1000"):
         _compile()
@@ -238,7 +238,7 @@ def test_secrets_come_as_environment_variables_and_metadata_over_grpc_without() 
     }
 
 
-def test_an_image_with_a_digest_is_pinned() -> None:
+def test_an_image_with_a_digest_is_accepted_as_pinned() -> None:
     image = f"registry.example/team/mnist-tfx@{DIGEST}"
     specification, _ = _documents(_compile(f"image={image}"))
     executors = specification["deploymentSpec"]["executors"].values()

@@ -99,7 +99,7 @@ def test_a_variable_that_is_missing_or_wrong_is_named(
         ({}, "Trainer failed: the environment variable METADATA_STORE is not set"),
     ],
 )
-def test_what_is_wrong_is_the_last_line_of_the_log(
+def test_the_error_is_the_last_line_of_the_log(
     trainer: str,
     changes: dict[str, str],
     message: str,
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_the_last_line_of_the_log(
     assert re.search(message, last), last
 
 
-def test_a_store_that_cannot_be_reached_is_said(
+def test_an_unreachable_store_is_reported(
     trainer: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {**GRPC, "METADATA_HOST": "127.0.0.1", "METADATA_PORT": "9"}.items():

@@ -68,7 +68,7 @@ def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpA
     assert done.stdout.endswith("\nthe run succeeded.\n")
 
 
-def test_a_gate_that_said_no_ends_with_exit_code_3_and_its_reason(
+def test_a_gate_that_refused_ends_with_exit_code_3_and_its_reason(
     server: tuple[KfpApi, Run],
 ) -> None:
     api, run = server
@@ -89,7 +89,7 @@ def test_without_wait_it_returns_at_once(server: tuple[KfpApi, Run]) -> None:
     assert api.looks == 0
 
 
-def test_schedules(server: tuple[KfpApi, Run]) -> None:
+def test_schedules_from_creation_to_deletion(server: tuple[KfpApi, Run]) -> None:
     api, run = server
     assert run("schedule", "list").stdout == "There are no schedules.\n"
     done = run("schedule", "create", "--set", "kubeflow.schedule.cron=@daily")
@@ -116,7 +116,7 @@ def test_schedules(server: tuple[KfpApi, Run]) -> None:
     )
 
 
-def test_compile_writes_the_file_and_says_what_does_not_carry_over(
+def test_compile_writes_the_file_and_lists_ignored_settings(
     server: tuple[KfpApi, Run], tmp_path: Path
 ) -> None:
     _, run = server
@@ -168,7 +168,7 @@ def test_overrides_are_for_the_cluster_or_for_the_configuration() -> None:
     assert session.split_overrides(said) == (of_config, ["image=x:1"])
 
 
-def test_parameters() -> None:
+def test_parameters_are_parsed() -> None:
     settings = pipeline_config.load(), cluster_config.load()
     given = ["data=new", "pipeline_root=gs://b/p", "recipe.seed=3", "recipe.epochs=2"]
     assert session.parse_parameters(given, *settings) == {

@@ -70,11 +70,11 @@ def mirror(sample_as_mnist: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]
     server.server_close()
 
 
-def test_a_folder_with_another_data_set_is_taken_as_it_is(folder: Path) -> None:
+def test_a_folder_with_another_data_set_is_used_unchanged(folder: Path) -> None:
     assert dataset_source.prepare("mnist-sample", folder, _ignore) == folder
 
 
-def test_mnist_is_what_its_digests_say(folder: Path) -> None:
+def test_mnist_matches_its_digests(folder: Path) -> None:
     with pytest.raises(DataError, match="is not MNIST's train-images-idx3-ubyte: its sha256"):
         dataset_source.prepare("mnist", folder, _ignore)
 
@@ -86,7 +86,7 @@ def test_other_data_sets_have_no_source_but_a_folder() -> None:
         dataset_source.prepare("fashion-mnist", None, _ignore)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone is not a folder"):
         dataset_source.prepare("mnist", tmp_path / "gone", _ignore)
 
@@ -108,7 +108,7 @@ def test_a_mirror_fills_the_cache_once(
     assert len(asked) == 4
 
 
-def test_another_folder_may_be_filled_in_the_place_of_the_cache(
+def test_a_folder_can_be_filled_instead_of_the_cache(
     cache: Path, mirror: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, asked = mirror
@@ -132,7 +132,7 @@ def test_a_folder_with_another_data_set_is_not_overwritten(
     assert (tmp_path / name).read_bytes() == before
 
 
-def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
+def test_a_dead_mirror_is_skipped_and_a_damaged_cache_is_replaced(
     cache: Path,
     mirror: tuple[str, list[str]],
     sample_as_mnist: dict[str, bytes],
@@ -145,7 +145,7 @@ def test_a_dead_mirror_is_passed_over_and_a_damaged_cache_is_fetched_again(
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
 
 
-def test_a_mirror_that_sends_damaged_files_is_passed_over(
+def test_a_mirror_with_damaged_files_is_skipped(
     cache: Path,
     mirror: tuple[str, list[str]],
     sample_as_mnist: dict[str, bytes],

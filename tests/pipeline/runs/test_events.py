@@ -47,7 +47,7 @@ def test_other_log_records_are_no_events(logger: logging.Logger, stream: io.Stri
     assert stream.getvalue() == ""
 
 
-def test_what_the_trainer_logs_is_understood(logger: logging.Logger, stream: io.StringIO) -> None:
+def test_the_log_of_the_trainer_is_parsed(logger: logging.Logger, stream: io.StringIO) -> None:
     """The trainer does not import this module: its records are plain dicts."""
     values: dict[str, Any] = dict(
         step=1, steps=2, epoch=1, epochs=1, loss=0.5, accuracy=0.9, images_per_s=100.0

@@ -20,13 +20,13 @@ def _states(workspace: Workspace) -> dict[int, str]:
     return {found.version: found.state for found in releases.releases(workspace, "mnist")}
 
 
-def test_without_metadata_the_folder_is_what_is_known(workspace: Workspace) -> None:
+def test_without_metadata_the_versions_come_from_the_folder(workspace: Workspace) -> None:
     assert _states(workspace) == {13: "served", 12: "kept", 11: "kept"}
     assert releases.releases(workspace, "other") == []
     assert not workspace.metadata.exists(), "looking makes no store"
 
 
-def test_back_and_forth(workspace: Workspace) -> None:
+def test_rolls_back_and_forward(workspace: Workspace) -> None:
     assert releases.roll_back(workspace, "mnist", None) == (13, 12)
     assert _states(workspace) == {13: "withdrawn", 12: "served", 11: "kept"}
     assert releases.roll_back(workspace, "mnist", None) == (12, 11)
@@ -35,7 +35,7 @@ def test_back_and_forth(workspace: Workspace) -> None:
     assert releases.roll_back(workspace, "mnist", 13) == (13, 13)
 
 
-def test_what_cannot_be_is_said(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_impossible_roll_back_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="contains no version 5; the versions are 11, 12, 13"):
         releases.roll_back(workspace, "mnist", 5)
     releases.roll_back(workspace, "mnist", 11)
@@ -45,7 +45,7 @@ def test_what_cannot_be_is_said(workspace: Workspace, tmp_path: Path) -> None:
         releases.roll_back(workspace, "other", None)
 
 
-def test_a_run_keeps_it_out(workspace: Workspace) -> None:
+def test_a_run_locks_the_workspace(workspace: Workspace) -> None:
     with workspace.exclusively(), pytest.raises(WorkspaceBusyError):
         releases.roll_back(workspace, "mnist", None)
     assert _states(workspace)[13] == "served"

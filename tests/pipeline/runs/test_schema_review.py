@@ -31,11 +31,11 @@ def _statistics(folder: Path, pair: ImagesAndLabels) -> Statistics:
     return tfdv.generate_statistics_from_tfrecord(str(path), stats_options=options)
 
 
-def test_what_fits_is_left_as_it_is(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+def test_valid_data_changes_nothing(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
     assert schema_review.corrected(TEXT, [_statistics(tmp_path, test_digits)]) == TEXT
 
 
-def test_only_what_does_not_fit_is_changed_and_comments_stay(
+def test_only_violated_bounds_change_and_comments_stay(
     tmp_path: Path, test_digits: ImagesAndLabels
 ) -> None:
     inverted = ImagesAndLabels(255 - test_digits.images, test_digits.labels)
@@ -69,7 +69,7 @@ def test_a_diff_shows_the_lines(tmp_path: Path, test_digits: ImagesAndLabels) ->
     assert schema_review.Review(TEXT, TEXT, None, "").diff == ""
 
 
-def test_a_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_a_file_is_not_overwritten_without_the_option(tmp_path: Path) -> None:
     path = tmp_path / "new.pbtxt"
     schema_review.write("first", path, overwrite=False)
     with pytest.raises(
@@ -84,6 +84,6 @@ def test_a_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path]
 
 
-def test_without_a_run_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+def test_a_comparison_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="contains no statistics of a run of mnist"):
         schema_review.review(pipeline_config.load(), Workspace(tmp_path))

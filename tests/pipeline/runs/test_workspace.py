@@ -25,7 +25,7 @@ def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
     )
 
 
-def test_two_runs_at_a_time_are_one_too_many(tmp_path: Path) -> None:
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     with (
         workspace.exclusively(),
@@ -54,7 +54,7 @@ def test_records_are_kept_oldest_first(tmp_path: Path) -> None:
         (("done", "failed"), ExitCode.FAILED, "failed"),
     ],
 )
-def test_the_result_in_a_word(states: tuple[str, ...], exit_code: int, result: str) -> None:
+def test_the_result_is_summarized(states: tuple[str, ...], exit_code: int, result: str) -> None:
     assert _record("x", *states, exit_code=exit_code).result == result
 
 

@@ -9,7 +9,7 @@ from pipeline.settings.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["local", "full", "fashion"])
-def test_what_is_shipped_is_valid(name: str) -> None:
+def test_shipped_configurations_are_valid(name: str) -> None:
     assert f"{name}.toml" in pipeline_config.shipped()
     loaded = pipeline_config.load(name)
     assert sum(loaded.validation.class_balance) == pytest.approx(1, abs=1e-3)
@@ -83,21 +83,21 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
         pipeline_config.load(path)
 
 
-def test_a_file_that_is_not_there_is_named_with_what_is() -> None:
+def test_a_missing_file_is_named_with_the_existing_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"gone\.toml does not exist; .* one of fashion\.toml, full\.toml"
     ):
         pipeline_config.load("gone.toml")
 
 
-def test_a_schema_that_does_not_parse_says_where(tmp_path: Path) -> None:
+def test_a_syntax_error_in_a_schema_is_located(tmp_path: Path) -> None:
     (tmp_path / "mnist.pbtxt").write_text('feature {\n  nam: "x"\n}')
     (tmp_path / "mine.toml").write_text((pipeline_config.SHIPPED / "local.toml").read_text())
     with pytest.raises(ConfigError, match=r"mine\.toml: validation\.schema: .*2:3.*nam"):
         pipeline_config.load(tmp_path / "mine.toml")
 
 
-def test_a_schema_beside_the_file_is_taken_first(tmp_path: Path) -> None:
+def test_a_schema_beside_the_file_takes_precedence(tmp_path: Path) -> None:
     (tmp_path / "mnist.pbtxt").write_text("# mine")
     (tmp_path / "mine.toml").write_text((pipeline_config.SHIPPED / "local.toml").read_text())
     assert pipeline_config.load(tmp_path / "mine.toml").validation.schema_text == "# mine"

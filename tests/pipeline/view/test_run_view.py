@@ -95,7 +95,7 @@ def test_the_summary_of_a_refused_model_has_the_reasons() -> None:
     assert text.count("too low") == 1, "once is enough"
 
 
-def test_the_summary_says_what_no_other_line_does() -> None:
+def test_the_summary_repeats_no_other_line() -> None:
     text = _summary(message="the model was pushed, but not served: no", exit_code=1)
     assert "failed (exit code 1)" in text
     assert "the model was pushed, but not served: no" in text

@@ -41,7 +41,7 @@ def test_an_unknown_model_is_named(server_address: str) -> None:
         client.predict(np.zeros((1, 28, 28), np.uint8))
 
 
-def test_nobody_there_is_said_within_the_deadline() -> None:
+def test_no_server_is_reported_within_the_deadline() -> None:
     port = launcher.free_port()
     start_s = time.monotonic()
     with (
@@ -70,7 +70,7 @@ class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: 
     ("code", "tries_again"),
     [(grpc.StatusCode.UNAVAILABLE, True), (grpc.StatusCode.INTERNAL, False)],
 )
-def test_only_unavailable_is_tried_again(code: grpc.StatusCode, tries_again: bool) -> None:
+def test_only_unavailable_is_retried(code: grpc.StatusCode, tries_again: bool) -> None:
     failing = _Failing(code)
     server = grpc.server(futures.ThreadPoolExecutor(2))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(failing, server)
@@ -88,7 +88,7 @@ def test_only_unavailable_is_tried_again(code: grpc.StatusCode, tries_again: boo
     assert failing.calls == 1 or tries_again
 
 
-def test_a_server_that_comes_up_late_is_waited_for(model_folder: Path, tmp_path: Path) -> None:
+def test_the_client_waits_for_a_server_that_starts_late(model_folder: Path, tmp_path: Path) -> None:
     """The client starts first; its call is answered after the server starts."""
     port = launcher.free_port()
     answers = []
@@ -141,7 +141,7 @@ async def _ask_nobody(port: int) -> None:
         await client.predict(np.zeros((1, 28, 28), np.uint8))
 
 
-def test_and_says_when_nobody_is_there() -> None:
+def test_no_server_is_reported_at_once() -> None:
     port = launcher.free_port()
     start_s = time.monotonic()
     with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port} within 1 s"):
@@ -149,7 +149,7 @@ def test_and_says_when_nobody_is_there() -> None:
     assert 0.5 < time.monotonic() - start_s < 20
 
 
-def test_a_version_and_a_label_are_not_both_asked_for(server_address: str) -> None:
+def test_a_version_and_a_label_exclude_each_other(server_address: str) -> None:
     with (
         Client(server_address, "mnist") as client,
         pytest.raises(InvalidRequestError, match="version 3 and label stable are both given"),

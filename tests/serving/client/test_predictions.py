@@ -15,7 +15,7 @@ from serving.server import tensors
         (np.full((2, 28, 28), 0.5, np.float64), "predict_float_images", np.float32),
     ],
 )
-def test_the_dtype_chooses_the_signature(images: np.ndarray, signature: str, dtype: type) -> None:
+def test_the_dtype_selects_the_signature(images: np.ndarray, signature: str, dtype: type) -> None:
     request = predict_request("mnist", images)
     assert (request.model_spec.name, request.model_spec.signature_name) == ("mnist", signature)
     sent = tensors.decode("images", request.inputs["images"])

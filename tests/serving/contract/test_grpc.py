@@ -74,7 +74,7 @@ def _refusal(call: Callable[..., object], request: object) -> tuple[grpc.StatusC
     return raised.value.code(), raised.value.details()
 
 
-def test_the_answer_is_the_models(
+def test_the_answer_equals_the_models(
     server: Server, test_digits: ImagesAndLabels, exported_model: Path, second_model: Path
 ) -> None:
     images = test_digits.images[:40]
@@ -115,7 +115,7 @@ def test_numbers_are_in_the_lists_that_clients_read(server: Server) -> None:
     assert outputs["probabilities"].tensor_content == b""
 
 
-def test_numbers_are_taken_from_lists_too(server: Server) -> None:
+def test_values_are_read_from_typed_lists(server: Server) -> None:
     request = _request("serving_default", "toy")
     for name in ("a", "b"):
         request.inputs[name].CopyFrom(tf.make_tensor_proto(np.zeros(2, np.float32)))
@@ -128,7 +128,7 @@ def test_numbers_are_taken_from_lists_too(server: Server) -> None:
     assert list(outputs["rows"].int_val) == [0, 1]
 
 
-def test_texts_come_and_go(server: Server) -> None:
+def test_string_tensors_round_trip(server: Server) -> None:
     request = _request("double", "toy", text=[b"ab", b"\xff"])
     outputs = server.prediction.Predict(request, timeout=TIMEOUT_S).outputs
     assert list(outputs["double"].string_val) == [b"abab", b"\xff\xff"]
@@ -269,7 +269,7 @@ def test_multi_inference_refuses_what_does_not_fit(
         (_request("serving_default", examples=[b"no example"]), INVALID, "parse"),
     ],
 )
-def test_what_does_not_fit_gets_tf_servings_code_and_message(
+def test_a_request_that_does_not_fit_gets_tf_servings_code_and_message(
     server: Server, request_: predict_pb2.PredictRequest, code: grpc.StatusCode, message: str
 ) -> None:
     found, details = _refusal(server.prediction.Predict, request_)
@@ -295,7 +295,7 @@ def test_what_does_not_fit_gets_tf_servings_code_and_message(
         ("x", "classify", _examples({}), NOT_FOUND, "Servable not found for request: Latest(x)"),
     ],
 )
-def test_classify_refuses_what_does_not_fit(
+def test_classify_refuses_signatures_that_do_not_fit(
     server: Server,
     model: str,
     signature: str,

@@ -135,7 +135,7 @@ ROW = [[0] * 28] * 28
         (f"{DIGITS}:nothing", {"instances": [1]}, 400, "Malformed request: POST"),
     ],
 )
-def test_what_does_not_fit_gets_tf_servings_status_and_message(
+def test_a_request_that_does_not_fit_gets_tf_servings_status_and_message(
     server: Server, path: str, body: object, status: int, message: str
 ) -> None:
     response = server.post(path, body)
@@ -159,7 +159,7 @@ def test_status_of_what_is_unknown(server: Server, path: str, status: int, messa
     assert (response.status_code, message in response.json()["error"]) == (status, True)
 
 
-def test_json_that_is_none_is_refused(server: Server) -> None:
+def test_invalid_json_is_refused(server: Server) -> None:
     for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
         response = httpx.post(f"{server.rest}{DIGITS}:predict", content=content)
         assert response.status_code == 400

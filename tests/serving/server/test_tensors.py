@@ -9,7 +9,7 @@ from serving.errors import InvalidRequestError
 from serving.server import tensors
 
 
-def test_a_tensor_that_does_not_hold_what_it_claims_is_refused() -> None:
+def test_a_tensor_whose_content_does_not_match_its_shape_is_refused() -> None:
     tensor = tf.make_tensor_proto(np.zeros((1, 28, 28), np.uint8))
     tensor.tensor_content = b"\x00" * 5
     with pytest.raises(InvalidRequestError, match="input images is not a valid tensor"):

@@ -10,7 +10,7 @@ from pipeline.settings.errors import ConfigError
 FILE = r"kubeflow\.toml: "
 
 
-def test_what_is_not_said_of_a_component_is_as_in_the_defaults() -> None:
+def test_unset_keys_of_a_component_come_from_the_defaults() -> None:
     loaded = cluster_config.load(overrides=["components.Trainer.labels={a='b'}"])
     trainer, evaluator = loaded.task("Trainer"), loaded.task("Evaluator")
     assert (trainer.cpu_limit, trainer.memory_request, trainer.retries) == ("8", "1G", 2)
@@ -31,7 +31,7 @@ def test_a_folder_is_below_the_root_unless_it_is_absolute(name: str, folder: str
     "image",
     ["mnist-tfx", "registry.example:5000/team/mnist-tfx:1.0", f"ghcr.io/a/b@sha256:{'0f' * 32}"],
 )
-def test_images(image: str) -> None:
+def test_valid_image_names_are_accepted(image: str) -> None:
     assert cluster_config.load(overrides=[f"image='{image}'"]).image == image
 
 
@@ -104,7 +104,9 @@ def test_images(image: str) -> None:
         ("server.token_env='my token'", "'my token': should be the name of an environment variab"),
     ],
 )
-def test_a_mistake_is_one_sentence_on_the_laptop(override: str, message: str) -> None:
+def test_a_mistake_is_reported_in_one_sentence_before_submission(
+    override: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         cluster_config.load(overrides=[override])
     assert len(str(raised.value).splitlines()) == 1

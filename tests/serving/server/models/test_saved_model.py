@@ -14,7 +14,7 @@ from serving.server.models import saved_model
 from trainer import features
 
 
-def test_a_session_says_what_the_model_says(
+def test_a_session_gives_the_models_answer(
     exported_model: Path, test_digits: ImagesAndLabels
 ) -> None:
     model = saved_model.load(exported_model, 3)
@@ -26,7 +26,7 @@ def test_a_session_says_what_the_model_says(
     model.close()
 
 
-def test_nothing_of_a_closed_model_is_kept(exported_model: Path) -> None:
+def test_a_closed_model_frees_its_memory(exported_model: Path) -> None:
     """It is freed at once, before Python's garbage collector looks for cycles."""
     gc.disable()
     try:
@@ -39,7 +39,7 @@ def test_nothing_of_a_closed_model_is_kept(exported_model: Path) -> None:
         gc.enable()
 
 
-def test_what_the_model_refuses_is_one_line(exported_model: Path) -> None:
+def test_an_error_of_the_model_is_one_line(exported_model: Path) -> None:
     model = saved_model.load(exported_model, 3)
     signature = model.signatures[features.SERVING_DEFAULT]
     with pytest.raises(InvalidRequestError, match="Feature: image .* is required") as raised:

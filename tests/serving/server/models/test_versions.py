@@ -33,7 +33,7 @@ def _states(versions: Versions) -> dict[int, VersionState]:
     return {status.version: status.state for status in versions.statuses()}
 
 
-def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path, exported_model: Path) -> None:
+def test_the_server_waits_for_a_missing_folder(tmp_path: Path, exported_model: Path) -> None:
     versions = _versions(tmp_path / "later")
     versions.refresh()
     message = r"Servable not found for request: Latest\(mnist\)"
@@ -73,7 +73,7 @@ def test_a_new_version_takes_over_and_requests_in_flight_finish(
         (VersionPolicy(latest=None, specific=frozenset({7, 9, 12})), [7, 9]),
     ],
 )
-def test_the_policy_says_which(
+def test_the_policy_selects_the_versions(
     folder: Path, exported_model: Path, policy: VersionPolicy, served: list[int]
 ) -> None:
     for version in (8, 9):
@@ -83,7 +83,7 @@ def test_the_policy_says_which(
     assert versions.available == served
 
 
-def test_a_broken_version_is_reported_and_the_old_one_goes_on(folder: Path) -> None:
+def test_a_broken_version_is_reported_and_the_previous_one_still_answers(folder: Path) -> None:
     versions = _versions(folder)
     versions.refresh()
     (folder / "9").mkdir()
@@ -115,7 +115,7 @@ def test_a_version_that_was_completed_is_loaded_at_once(folder: Path, exported_m
     assert versions.statuses()[0].error == ""
 
 
-def test_what_stays_broken_is_tried_again_a_few_times(
+def test_a_permanent_failure_is_retried_a_few_times(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = []
@@ -152,9 +152,7 @@ def test_leading_zeros_are_part_of_a_number(folder: Path, exported_model: Path) 
     assert versions.available == [8]
 
 
-def test_a_version_that_is_removed_is_let_go_and_may_come_back(
-    folder: Path, exported_model: Path
-) -> None:
+def test_a_removed_version_is_unloaded_and_can_return(folder: Path, exported_model: Path) -> None:
     versions = _versions(folder)
     versions.refresh()
     shutil.rmtree(folder / "7")
@@ -167,7 +165,7 @@ def test_a_version_that_is_removed_is_let_go_and_may_come_back(
     assert _states(versions) == {7: VersionState.AVAILABLE}
 
 
-def test_a_folder_that_is_away_for_a_moment_takes_nothing_along(folder: Path) -> None:
+def test_a_folder_that_is_briefly_missing_unloads_nothing(folder: Path) -> None:
     versions = _versions(folder)
     versions.refresh()
     away = folder.rename(folder.with_name("away"))

@@ -28,7 +28,7 @@ def _record(images: np.ndarray) -> prediction_log_pb2.PredictionLog:
     return record
 
 
-def test_what_the_validator_writes_runs_every_signature(
+def test_the_warm_up_file_runs_every_signature(
     tmp_path: Path,
     model: LoadedModel,
     test_digits: ImagesAndLabels,

@@ -44,7 +44,7 @@ def test_every_error_has_its_status(error: Exception, status: int) -> None:
     assert response.json() == {"error": "so"}
 
 
-def test_what_nobody_expected_is_500_with_its_name() -> None:
+def test_an_unexpected_error_is_500_with_its_name() -> None:
     response = asyncio.run(_get(RuntimeError("so")))
     assert response.status_code == 500
     assert response.json() == {"error": "RuntimeError('so')"}

@@ -48,7 +48,7 @@ def _busy(doubling: Doubling, **parameters: Any) -> Batching:
     return batching
 
 
-def test_what_waits_is_run_together_and_taken_apart_again(doubling: Doubling) -> None:
+def test_waiting_requests_share_a_batch(doubling: Doubling) -> None:
     batching = _busy(doubling)
     futures = [batching.submit(doubling, _array(*range(n))) for n in (1, 2, 3)]
     doubling.may_run.set()
@@ -79,7 +79,7 @@ def test_a_batch_is_filled_up_to_an_allowed_size(doubling: Doubling) -> None:
     batching.stop()
 
 
-def test_past_the_queue_a_request_is_refused_and_later_ones_are_not(doubling: Doubling) -> None:
+def test_a_full_queue_refuses_and_later_requests_are_answered(doubling: Doubling) -> None:
     batching = _busy(doubling, max_batch_size=4, max_enqueued_batches=2)
     futures = [batching.submit(doubling, _array(1, 2)) for _ in range(4)]
     with pytest.raises(OverloadedError, match="queue to which this task was submitted is full"):
@@ -91,7 +91,7 @@ def test_past_the_queue_a_request_is_refused_and_later_ones_are_not(doubling: Do
     batching.stop()
 
 
-def test_one_that_spoils_a_batch_is_refused_alone(doubling: Doubling) -> None:
+def test_a_request_that_fails_a_batch_fails_alone(doubling: Doubling) -> None:
     batching = _busy(doubling)
     futures = [batching.submit(doubling, _array(n)) for n in (1, -1, 3)]
     doubling.may_run.set()
@@ -165,7 +165,7 @@ def test_inputs_without_a_batch_are_refused(doubling: Doubling) -> None:
     batching.stop()
 
 
-def test_a_failure_of_the_model_is_everybodys(doubling: Doubling) -> None:
+def test_a_failure_of_the_model_fails_the_whole_batch(doubling: Doubling) -> None:
     batching = _busy(doubling)
 
     def fail(inputs: object) -> dict[str, Any]:
@@ -188,8 +188,6 @@ def test_a_failure_of_the_model_is_everybodys(doubling: Doubling) -> None:
         ({"num_batch_threads": 0}, "num_batch_threads is 0; the minimum is 1"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(
-    parameters: dict[str, Any], message: str
-) -> None:
+def test_contradictory_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ServerStartError, match=message):
         BatchingParameters(**parameters)

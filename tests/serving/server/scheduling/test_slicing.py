@@ -53,7 +53,9 @@ def _run(scheduler: Recording, rows: int, in_slice: int, signature: Any = None) 
     ("rows", "in_slice", "sizes"),
     [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (4, 4, [4]), (10, 0, [10]), (1, 4, [1])],
 )
-def test_a_request_is_cut_and_joined(rows: int, in_slice: int, sizes: list[int]) -> None:
+def test_slices_of_a_request_are_joined_in_order(
+    rows: int, in_slice: int, sizes: list[int]
+) -> None:
     scheduler = Recording()
     outputs = _run(scheduler, rows, in_slice)
     np.testing.assert_array_equal(outputs["y"], 2 * np.arange(rows))
