@@ -104,7 +104,7 @@ def parse_pair(
 
 
 def parse_file(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
-    """Parses a file of unsigned bytes, raw or gzip-compressed; otherwise as `parse`."""
+    """Parses a file of unsigned bytes, raw or gzip-compressed; see `parse`."""
     if content.startswith(GZIP_MAGIC):
         try:
             content = gzip.decompress(content)

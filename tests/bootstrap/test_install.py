@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _said(capsys: pytest.CaptureFixture[str]) -> str:
+def _output(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.strip().splitlines()
     return lines[-1]
 
@@ -44,7 +44,7 @@ def test_another_python_is_refused(
     monkeypatch.setattr(sys, "version_info", Version(3, 10, 0, "final", 0))
     monkeypatch.setattr(platform, "python_version", lambda: "3.10.0")
     assert install.main() == 1
-    assert "is Python 3.10.0; TFX 1.21 requires 3.11, 3.12 or 3.13" in _said(capsys)
+    assert "is Python 3.10.0; TFX 1.21 requires 3.11, 3.12 or 3.13" in _output(capsys)
     assert not (place / ".venv").exists()
 
 
@@ -53,7 +53,7 @@ def test_another_processor_is_refused(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert install.main() == 1
-    assert "this machine is Linux on aarch64; TFX 1.21 has wheels for" in _said(capsys)
+    assert "this machine is Linux on aarch64; TFX 1.21 has wheels for" in _output(capsys)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_an_unknown_old_system_is_refused(
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc" if libc else "", libc))
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
     assert install.main() == 1
-    said = _said(capsys)
-    assert said.startswith(
+    output = _output(capsys)
+    assert output.startswith(
         f"set-up: {system['PRETTY_NAME']} has {f'glibc {libc}' if libc else 'no'}"
     )
-    assert "2.39" in said
-    assert "debian:trixie-slim" in said
+    assert "2.39" in output
+    assert "debian:trixie-slim" in output
 
 
 def test_a_new_enough_system_needs_no_private_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_a_full_disk_is_reported_before_any_download(
     Usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(9, 9, 2**30))
     assert install.main() == 1
-    assert "1.0 GiB are free at" in _said(capsys)
+    assert "1.0 GiB are free at" in _output(capsys)
     assert not (place / ".venv").exists()
 
 
@@ -109,9 +109,9 @@ def test_an_unreachable_registry_is_one_sentence_and_the_next_call_resumes(
     monkeypatch.setattr(private_glibc, "is_needed", lambda: False)
     monkeypatch.setattr(sys, "executable", BASE_PYTHON)
     assert install.main() == 1
-    said = _said(capsys)
-    assert "cannot download the installer (uv) from the Python package registry" in said
-    assert ".venv.log" in said
+    output = _output(capsys)
+    assert "cannot download the installer (uv) from the Python package registry" in output
+    assert ".venv.log" in output
     assert not (place / ".venv" / "interpreter.stamp").exists()
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_setup_resumes_at_its_stage(
     monkeypatch.setattr(install, "make_interpreter", make_interpreter)
     monkeypatch.setattr(install, "install_packages", install_packages)
     assert install.main() == 130
-    assert "run the same command again to finish" in _said(capsys)
+    assert "run the same command again to finish" in _output(capsys)
     assert install.main() == 0
     assert install.main() == 0
     assert calls == ["interpreter", "packages", "packages"]

@@ -170,10 +170,10 @@ def test_good_digits_pass_and_drifted_ones_are_stopped_after_them(
     _validate(broad, digits_config, tmp_path / "elsewhere")
     with pytest.raises(Exception, match="drift: ") as stopped:
         _validate(broad, digits_config, tmp_path)
-    said = str(stopped.value)
-    assert "the data has 3 anomalies: " in said
+    message = str(stopped.value)
+    assert "the data has 3 anomalies: " in message
     for split in ("train", "eval", "test"):
-        assert f"drift: {split}, pixel_mean: " in said
-    assert "to accept an intended change once, set validation.max_drift=report" in said
+        assert f"drift: {split}, pixel_mean: " in message
+    assert "to accept an intended change once, set validation.max_drift=report" in message
     _validate(broad, digits_config, tmp_path, "validation.max_drift=report")
     _validate(broad, digits_config, tmp_path)  # the change was meant, and is the new normal

@@ -30,7 +30,7 @@ class Seen:
     title: str = ""
     text: str = ""
     problems: list[str] = field(default_factory=list)
-    """What the console said, what was raised, and what was asked of the network."""
+    """Console messages, uncaught errors and network requests of the page."""
 
     sections: list[str] = field(default_factory=list)
     images: int = 0

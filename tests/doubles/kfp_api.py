@@ -54,7 +54,7 @@ class KfpApi:
     logs: Mapping[str, str] = field(default_factory=dict)  # of each task's pod
     broken_answers: int = 0  # how many looks at a run are answered with 503 first
     retried: Sequence[str] = ()  # tasks whose first pod failed before the last one did
-    sign_in_page: bool = False  # what a proxy answers with once a session has expired
+    sign_in_page: bool = False  # the answer of a proxy after a session has expired
     broken_logs: bool = False  # a log breaks off in the middle
 
     experiments: list[api.V2beta1Experiment] = field(default_factory=list)

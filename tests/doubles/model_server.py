@@ -85,9 +85,9 @@ def wait_for(what: Callable[[], bool], server: Server, timeout_s: float = START_
         with contextlib.suppress(grpc.RpcError, httpx.HTTPError):
             if what():
                 return
-        said = server.log.read_text(errors="replace")[-2000:]
-        assert server.process.poll() is None, said
-        assert time.monotonic() < deadline_s, said
+        log = server.log.read_text(errors="replace")[-2000:]
+        assert server.process.poll() is None, log
+        assert time.monotonic() < deadline_s, log
         time.sleep(0.05)
 
 

@@ -135,8 +135,8 @@ def _receive(connection: socket.socket) -> int:
 
 
 def _send(connection: socket.socket, number: int) -> None:
-    with contextlib.suppress(OSError):  # nobody waits any more
-        connection.sendall(_LENGTH.pack(number + 1000))  # exit codes may be negative
+    with contextlib.suppress(OSError):  # no process waits for it any longer
+        connection.sendall(_LENGTH.pack(number + 1000))  # exit codes can be negative
 
 
 def serve(path: str) -> None:  # noqa: C901 - one event loop

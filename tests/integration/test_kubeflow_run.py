@@ -109,7 +109,7 @@ def cluster(first_run: tuple[Cluster, dict[str, Task], Snapshot]) -> Iterator[Cl
 
 
 def _last_lines(tasks: dict[str, Task]) -> dict[str, str]:
-    """The line for people that each task's log ends with."""
+    """The last line of the log of each task, which is meant for users."""
     return {
         name: task.log.strip().splitlines()[-1].removeprefix("mnist-tfx: ")
         for name, task in tasks.items()

@@ -163,7 +163,7 @@ def test_an_emptied_serving_folder_is_refilled(finished: LocalRuns) -> None:
 
 def test_a_model_that_a_server_answers_too_slowly_is_not_pushed(finished: LocalRuns) -> None:
     before = finished.versions
-    for _ in range(2):  # a server may be faster the next time: the refusal is not cached
+    for _ in range(2):  # a refusal is not cached: a server can be faster the next time
         done = finished.run("--set", "serving.max_latency_ms=0.001")
         assert done.returncode == 3, done.stdout + done.stderr
         reason = "the 99th percentile of the latency of the embedded server is"
@@ -441,7 +441,7 @@ def test_interrupted_it_ends_with_130_and_leaves_no_process(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts background jobs with SIGINT ignored, and this may be run by one.
+        # SIGINT is ignored in the background jobs of a shell, and a test run can be one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline_s = time.monotonic() + 240

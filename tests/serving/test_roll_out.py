@@ -282,10 +282,10 @@ def test_an_invalid_models_file_is_reported_in_one_sentence(
         path.write_text(text)
     with started(tmp_path, f"--model_config_file={path}") as server:
         assert server.process.wait(60) == 1
-        said = server.log.read_text().splitlines()[-1]
-    assert said.startswith("serving: ")
-    assert str(path) in said
-    assert re.search(message, said)
+        last_line = server.log.read_text().splitlines()[-1]
+    assert last_line.startswith("serving: ")
+    assert str(path) in last_line
+    assert re.search(message, last_line)
 
 
 def test_the_models_file_is_read_again(

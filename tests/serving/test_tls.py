@@ -141,7 +141,7 @@ def test_an_invalid_tls_file_is_reported_in_one_sentence_without_the_key(
     flags = [f"--model_base_path={tmp_path}", f"--ssl_config_file={tmp_path / 'ssl.config'}"]
     with started(tmp_path, *flags) as server:
         assert server.process.wait(60) == 1
-        said = server.log.read_text().splitlines()[-1]
-    assert said.startswith("serving: ")
-    assert message in said
+        last_line = server.log.read_text().splitlines()[-1]
+    assert last_line.startswith("serving: ")
+    assert message in last_line
     assert "SECRET" not in server.log.read_text()

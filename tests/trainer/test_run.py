@@ -144,7 +144,7 @@ def test_training_reduces_the_loss_and_logs_it(
     progress = [event for event in events if event["kind"] == run.TRAINING]
     assert (progress[-1]["step"], progress[-1]["steps"]) == (90, 90)
     assert progress[-1]["loss"] < progress[0]["loss"]
-    json.dumps(progress)  # plain numbers, for whoever shows them
+    json.dumps(progress)  # plain numbers, which can be shown anywhere
 
 
 def test_the_same_seed_gives_the_same_weights(

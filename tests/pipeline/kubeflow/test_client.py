@@ -139,8 +139,8 @@ def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
     api.final_state = "FAILED"
     api.retried = ["anomalygate"] if retried else []
     reason = "the data has 1 anomaly: test, label: ..."
-    said = FailureLine("AnomalyGate", Ending.REFUSED, reason)
-    api.logs = {"anomalygate": f"noise\n{said}\nfailed to execute component\n"}
+    failure = FailureLine("AnomalyGate", Ending.REFUSED, reason)
+    api.logs = {"anomalygate": f"noise\n{failure}\nfailed to execute component\n"}
     connection = _connect(url)
     run = KubeflowClient(connection).submit(pipeline, "run", {})
     state, (failed,) = follow(
@@ -151,7 +151,7 @@ def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
     api.logs, api.looks = {}, 0
     _, (failed,) = _follow(connection, run, pipeline)
     assert failed.message == ""
-    api.logs, api.looks, api.broken_logs = {"anomalygate": str(said)}, 0, True
+    api.logs, api.looks, api.broken_logs = {"anomalygate": str(failure)}, 0, True
     _, (failed,) = _follow(connection, run, pipeline)
     assert failed.message == ""
 

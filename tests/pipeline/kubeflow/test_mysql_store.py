@@ -107,10 +107,10 @@ def test_tasks_side_by_side_on_an_empty_database(
     specification["root"]["dag"]["tasks"] = {"curatedschema": tasks["curatedschema"]}
     (refused,) = run("run-3", "wrong")
     assert refused.exit_codes == [1]
-    said = refused.log.strip().splitlines()[-1]
-    assert said.startswith("mnist-tfx: CuratedSchema failed: the metadata store, MySQL at ")
+    last_line = refused.log.strip().splitlines()[-1]
+    assert last_line.startswith("mnist-tfx: CuratedSchema failed: the metadata store, MySQL at ")
     assert (
         f"127.0.0.1:{database}, does not answer, or denies mnist_tfx access to the database mlmd"
-        in (said)
+        in last_line
     )
-    assert "the username and password in the secret (Failed to establish connection" in said
+    assert "the username and password in the secret (Failed to establish connection" in last_line

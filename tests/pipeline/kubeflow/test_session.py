@@ -38,7 +38,7 @@ def server(
         assert isinstance(code, int)
         return subprocess.CompletedProcess(arguments, code, out, err)
 
-    for module in (kubeflow_commands, main):  # wide, and written to what is captured
+    for module in (kubeflow_commands, main):  # wide, and captured
         monkeypatch.setattr(module, "console", Console(width=200))
     with kfp_api.serving(api.answer) as url:
         monkeypatch.setenv("KF_PIPELINES_ENDPOINT", url)
@@ -73,12 +73,12 @@ def test_a_gate_that_refused_ends_with_exit_code_3_and_its_reason(
 ) -> None:
     api, run = server
     api.moments, api.final_state = [{"anomalygate": "FAILED"}], "FAILED"
-    said = "AnomalyGate refused: the data has 1 anomaly: test, label: Unexpected value 12"
-    api.logs = {"anomalygate": f"mnist-tfx: {said}\n"}
+    refusal = "AnomalyGate refused: the data has 1 anomaly: test, label: Unexpected value 12"
+    api.logs = {"anomalygate": f"mnist-tfx: {refusal}\n"}
     done = run("submit", "--wait")
     assert (done.returncode, done.stderr) == (3, "")
     assert "✗ AnomalyGate failed 7.0 s" in done.stdout
-    assert done.stdout.endswith(f"\n{said}\n")
+    assert done.stdout.endswith(f"\n{refusal}\n")
 
 
 def test_without_wait_it_returns_at_once(server: tuple[KfpApi, Run]) -> None:
@@ -163,9 +163,9 @@ def test_a_mistake_has_exit_code_2(
 
 
 def test_overrides_are_for_the_cluster_or_for_the_configuration() -> None:
-    said = ["trainer.epochs=2", "kubeflow.image=x:1", "name=kubeflow"]
+    overrides = ["trainer.epochs=2", "kubeflow.image=x:1", "name=kubeflow"]
     of_config = ["trainer.epochs=2", "name=kubeflow"]
-    assert session.split_overrides(said) == (of_config, ["image=x:1"])
+    assert session.split_overrides(overrides) == (of_config, ["image=x:1"])
 
 
 def test_parameters_are_parsed() -> None:
