@@ -31,6 +31,10 @@ class OverloadedError(ServingError):
     """Too many requests are waiting."""
 
 
+class TooLargeError(ServingError):
+    """The request exceeds a limit of the server."""
+
+
 class ModelLoadError(ServingError):
     """A version's folder does not contain a SavedModel that can be loaded and warmed up."""
 

@@ -16,11 +16,13 @@ from typing import Final
 _WITHDRAWN: Final = ".withdrawn-"
 _REMOVING: Final = ".removing-"
 _LARGEST: Final = 2**63 - 1  # the protocol's type is int64
+_MAX_DIGITS: Final = len(str(_LARGEST))
 
 
 def parse(name: str) -> int | None:
     """The version that a folder's name stands for; None for any other name."""
-    if not (name.isascii() and name.isdecimal()) or int(name) > _LARGEST:
+    # Python refuses to convert numbers of thousands of digits.
+    if not _is_number(name) or len(name.lstrip("0")) > _MAX_DIGITS or int(name) > _LARGEST:
         return None
     return int(name)
 
@@ -28,6 +30,14 @@ def parse(name: str) -> int | None:
 def find(base_path: Path) -> dict[int, Path]:
     """The versions in a folder, oldest first; none if the folder does not exist."""
     return _find(base_path, "")
+
+
+def find_too_large(base_path: Path) -> list[str]:
+    """The names in a folder that are numbers, but too large for a version."""
+    if not base_path.is_dir():
+        return []
+    names = (path.name for path in base_path.iterdir())
+    return [name for name in names if _is_number(name) and parse(name) is None]
 
 
 def find_withdrawn(base_path: Path) -> dict[int, Path]:
@@ -81,6 +91,10 @@ def flush(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def _find(base_path: Path, prefix: str) -> dict[int, Path]:

@@ -18,6 +18,7 @@ from serving.errors import InvalidRequestError
 
 PATH: Final = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS: Final = 1000
+_FRAME_BYTES: Final = 16  # of each record: its length, and two checksums
 
 
 def read(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
@@ -28,11 +29,17 @@ def read(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
     """
     if not path.exists():
         return
+    size_bytes = 0
     try:
         for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path))):
             if count == MAX_RECORDS:
                 raise InvalidRequestError(f"it contains more than {MAX_RECORDS} records.")
             yield prediction_log_pb2.PredictionLog.FromString(record)
+            size_bytes += len(record) + _FRAME_BYTES
+        if size_bytes != path.stat().st_size:  # TensorFlow ignores a last record of a few bytes
+            raise InvalidRequestError(
+                "it is not a TFRecord file of PredictionLog: it is truncated."
+            )
     except (tf.errors.DataLossError, DecodeError) as error:
         raise InvalidRequestError(f"it is not a TFRecord file of PredictionLog: {error}") from error
 

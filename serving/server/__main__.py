@@ -1,7 +1,7 @@
 """The server's process.
 
-SIGTERM and SIGINT stop the server after the requests in flight are done, with exit code 0. A
-mistake in a file or an address in use is one sentence and exit code 1; a mistake in the flags is
+SIGTERM, SIGINT and SIGHUP stop the server after the requests in flight are done, with exit code 0.
+A mistake in a file or an address in use is one sentence and exit code 1; a mistake in the flags is
 exit code 2.
 """
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     async def serve() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with lifecycle.running(flags) as addresses:
             rest = f", REST on {addresses.rest}" if addresses.rest else ""

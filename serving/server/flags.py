@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_LARGEST_PORT: Final = 65535
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Flags:
     ssl_config_file: Path | None
     monitoring_config_file: Path | None
     request_slice_rows: int
+    max_request_rows: int
+    enable_input_shape_check: bool
 
 
 def parse(arguments: Sequence[str] | None = None) -> Flags:
@@ -57,19 +62,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="interface to listen on; TF Serving uses all")
     add("--port", type=_port, default=8500, help="gRPC port; 0 for a free one")
     add("--rest_api_port", type=_port, default=0, help="HTTP port; 0 for no REST API")
-    add("--rest_api_timeout_in_ms", type=int, default=30_000, help="time-out of a REST request")
+    add(
+        "--rest_api_timeout_in_ms",
+        type=_positive,
+        default=30_000,
+        help="time-out of a REST request",
+    )
     add("--model_name", default="default", help="name of the model in --model_base_path")
     add("--model_base_path", type=Path, help="folder with the versions of one model")
     add("--model_config_file", type=Path, help="several models: a ModelServerConfig in text format")
     add(
         "--model_config_file_poll_wait_seconds",
-        type=float,
+        type=_seconds,
         default=0,
         help="interval of reading that file again; 0 for never",
     )
     add(
         "--file_system_poll_wait_seconds",
-        type=float,
+        type=_seconds,
         default=1,
         help="interval of looking for versions; 0 for once, negative for never",
     )
@@ -85,13 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--max_num_load_retries",
-        type=int,
+        type=_count,
         default=5,
         help="retries of a version that fails to load",
     )
     add(
         "--load_retry_interval_micros",
-        type=int,
+        type=_count,
         default=60_000_000,
         help="pause between these retries",
     )
@@ -105,6 +115,18 @@ def _parser() -> argparse.ArgumentParser:
         default=64,
         help="maximum number of examples of a request that run at once: larger requests run in "
         "slices, so that they do not hold up others; 0 for no limit; not a flag of TF Serving",
+    )
+    add(
+        "--max_request_rows",
+        type=_count,
+        default=10_000,
+        help="maximum number of examples in a request; 0 for no limit; not a flag of TF Serving",
+    )
+    add(
+        "--enable_input_shape_check",
+        **_boolean(True),
+        help="reject a request whose shapes differ from the signature's; TF Serving leaves that to "
+        "the model, but some kernels end the process on a wrong shape; not a flag of TF Serving",
     )
     return parser
 
@@ -121,12 +143,28 @@ def _truth(text: str) -> bool:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if not (text.isascii() and text.isdecimal()) or int(text) > _LARGEST_PORT:
         raise argparse.ArgumentTypeError(f"{text}: expected a port, a number from 0 to 65535")
     return int(text)
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text}: expected a number, 0 or more")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of seconds")
+    return seconds

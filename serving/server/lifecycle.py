@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from serving.errors import InvalidRequestError, PreconditionError, ServerStartError, ServingError
-from serving.server import config_files, metrics
+from serving.server import config_files, connection_limits, metrics
 from serving.server.flags import Flags
 from serving.server.grpc import server as grpc_server
 from serving.server.metrics import Metrics
@@ -52,12 +51,15 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     Raises:
       ServerStartError: a file contains a mistake, or an address is not available.
     """
-    _raise_file_limit()
+    limits = connection_limits.from_open_files()
     models = _models(flags)
     scheduler = _scheduler(flags)
+    metrics_path = _metrics_path(flags.monitoring_config_file)
     measured = Metrics()
-    handler = RequestHandler(models, scheduler, measured, flags.request_slice_rows)
-    server, healthy = grpc_server.create(handler)
+    handler = RequestHandler(
+        models, scheduler, measured, flags.request_slice_rows, flags.max_request_rows
+    )
+    server, healthy = grpc_server.create(handler, limits.grpc)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(scheduler.stop)
@@ -75,12 +77,11 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         rest_address = None
         if flags.rest_api_port:
             rest_address = f"{flags.host}:{flags.rest_api_port}"
-            path = _metrics_path(flags.monitoring_config_file)
             application = api.application(
-                handler, measured, flags.rest_api_timeout_in_ms / 1000, path
+                handler, measured, flags.rest_api_timeout_in_ms / 1000, metrics_path
             )
             await stack.enter_async_context(
-                rest_server.running(application, flags.host, flags.rest_api_port, GRACE_S)
+                rest_server.running(application, flags.host, flags.rest_api_port, limits, GRACE_S)
             )
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             stack.enter_context(_ConfigWatch(models, flags))
@@ -95,6 +96,7 @@ def _models(flags: Flags) -> ModelRegistry:
                 warm_up=flags.enable_model_warmup,
                 max_retries=flags.max_num_load_retries,
                 retry_interval_s=flags.load_retry_interval_micros / 1e6,
+                check_shapes=flags.enable_input_shape_check,
             ),
             flags.file_system_poll_wait_seconds,
             flags.allow_version_labels_for_unavailable_models,
@@ -158,9 +160,3 @@ class _ConfigWatch(contextlib.AbstractContextManager[None]):
                 _log.error("%s: %s", self._flags.model_config_file, error)
             except Exception:  # the watcher must not end
                 _log.exception("cannot apply %s", self._flags.model_config_file)
-
-
-def _raise_file_limit() -> None:
-    """Each connection is an open file, and the usual limit is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,12 +1,14 @@
-"""What gRPC and REST share: finds the model of a request, runs it, and counts it.
+"""Shared by gRPC and REST: finds the model of a request, runs it, and counts it.
 
-`status_of` is the one place that maps errors to status codes.
+`failure` is the one place that maps errors to status codes and messages.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+import uuid
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -30,20 +32,38 @@ from serving.server.models.registry import ModelRegistry
 from serving.server.scheduling import slicing
 from serving.server.scheduling.scheduler import Scheduler
 
+_log = logging.getLogger(__name__)
+
 _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    errors.TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ModelLoadError: grpc.StatusCode.UNKNOWN,  # as TF Serving, for a list of models
 }
 
 Answer = TypeVar("Answer")
 
 
-def status_of(error: Exception) -> grpc.StatusCode:
-    """The status code of an error; INTERNAL for an unexpected one."""
+def failure(error: Exception, request: str) -> tuple[grpc.StatusCode, str]:
+    """The status code and the message of an error.
+
+    The client gets INTERNAL and an id for an unexpected error; the log has the traceback.
+
+    Args:
+      error: the error.
+      request: the name of the request, for the log.
+    """
+    if isinstance(error, errors.ServingError):
+        return _status(error), str(error)
+    error_id = uuid.uuid4().hex[:12]
+    _log.error("internal error %s in %s", error_id, request, exc_info=error)
+    return _status(error), f"internal error {error_id}; see the server's log."
+
+
+def _status(error: Exception) -> grpc.StatusCode:
     return _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
 
 
@@ -55,15 +75,22 @@ class RequestHandler:
       scheduler: runs requests.
       metrics: counts requests.
       slice_rows: the maximum number of examples that run at once; 0 for no limit.
+      max_rows: the maximum number of examples in a request; 0 for no limit.
     """
 
     def __init__(
-        self, models: ModelRegistry, scheduler: Scheduler, metrics: Metrics, slice_rows: int
+        self,
+        models: ModelRegistry,
+        scheduler: Scheduler,
+        metrics: Metrics,
+        slice_rows: int,
+        max_rows: int,
     ):
         self.models = models
         self._scheduler = scheduler
         self._metrics = metrics
         self._slice_rows = slice_rows
+        self._max_rows = max_rows
 
     async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Runs any signature on tensors."""
@@ -136,7 +163,7 @@ class RequestHandler:
             status = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
-            status = status_of(error)
+            status = _status(error)
             raise
         finally:
             known = model if model in self.models else ""
@@ -144,6 +171,12 @@ class RequestHandler:
             self._metrics.record(known, api, entry_point, status.name, seconds)
 
     async def _run(self, call: Call[Answer]) -> Answer:
+        rows = max((len(array) for array in call.inputs.values() if array.ndim), default=0)
+        if 0 < self._max_rows < rows:
+            raise errors.TooLargeError(
+                f"the request has {rows} examples; the maximum is {self._max_rows} "
+                "(--max_request_rows). Send several requests."
+            )
         outputs = await slicing.run_in_slices(
             self._scheduler, call.signature, call.inputs, self._slice_rows
         )

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,15 @@ class Server:
 
 @contextlib.contextmanager
 def started(
-    folder: Path, *flags: str, binary: str | None = None, environment: Mapping[str, str] = {}
+    folder: Path,
+    *flags: str,
+    binary: str | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "serving.server"),
+    environment: Mapping[str, str] = {},
 ) -> Iterator[Server]:
     """A server with these flags and free ports; it may not be ready yet."""
     port, rest_port = launcher.free_port(), launcher.free_port()
-    command = [binary] if binary else [sys.executable, "-m", "serving.server"]
+    command = [*([binary] if binary else command)]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"
     with (

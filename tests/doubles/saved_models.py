@@ -79,9 +79,13 @@ def export_toy(folder: Path) -> None:
         def total(self, numbers: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"sum": tf.reduce_sum(numbers)}
 
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, "x")])
+        def half_plus_two(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": 0.5 * x + 2.0}
+
     toy = Toy()
     names = {"serving_default": toy.add, "regress": toy.length}
-    names |= {"double": toy.double, "total": toy.total}
+    names |= {"double": toy.double, "total": toy.total, "half_plus_two": toy.half_plus_two}
     signatures = {name: f.get_concrete_function() for name, f in names.items()}
     tf.saved_model.save(toy, str(folder), signatures)
     updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))

@@ -203,8 +203,9 @@ def test_a_full_queue_is_unavailable_and_later_requests_are_answered(
         assert "Task size 9 is larger than maximum input batch size 8" in raised.value.details()
 
 
-def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(
-    tmp_path: Path, exported_model: Path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_finishes_the_requests_in_flight_and_ends_with_0(
+    tmp_path: Path, exported_model: Path, number: signal.Signals
 ) -> None:
     shutil.copytree(exported_model, tmp_path / "mnist" / "1")
     flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
@@ -214,7 +215,7 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(
         futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(4)]
         # The calls share a connection: after this answer, the server has all four.
         assert available(server, "mnist", 1)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         assert [future.code() for future in futures] == [grpc.StatusCode.OK] * 4
         assert server.process.wait(timeout=120) == 0
 
@@ -254,6 +255,9 @@ def test_it_listens_on_loopback_only(rolling: Server) -> None:
             ["--model_base_path=/x", "--batching_parameters_file=/y"],
             "--batching_parameters_file requires --enable_batching",
         ),
+        (["--model_base_path=/x", "--rest_api_timeout_in_ms=-1"], "-1: expected a number, 1 or m"),
+        (["--model_base_path=/x", "--file_system_poll_wait_seconds=nan"], "nan: expected a numb"),
+        (["--model_base_path=/x", "--port=٣"], "expected a port, a number f"),
     ],
 )
 def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
@@ -286,6 +290,14 @@ def test_an_invalid_models_file_is_reported_in_one_sentence(
     assert last_line.startswith("serving: ")
     assert str(path) in last_line
     assert re.search(message, last_line)
+
+
+def test_a_missing_monitoring_file_is_reported_at_the_start(tmp_path: Path) -> None:
+    flags = [f"--model_base_path={tmp_path}", f"--monitoring_config_file={tmp_path / 'gone'}"]
+    with started(tmp_path, *flags) as server:
+        assert server.process.wait(60) == 1
+        last_line = server.log.read_text().splitlines()[-1]
+    assert last_line.startswith(f"serving: cannot read {tmp_path / 'gone'}")
 
 
 def test_the_models_file_is_read_again(

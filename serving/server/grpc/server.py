@@ -7,7 +7,6 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.errors import ServerStartError
 from serving.limits import MAX_MESSAGE_BYTES
@@ -17,24 +16,27 @@ from serving.server.grpc.service_descriptors import MODEL_SERVICE, PREDICTION_SE
 from serving.server.request_handler import RequestHandler
 
 
-def create(handler: RequestHandler) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    """A server with TF Serving's services, health and reflection; it does not listen yet."""
+def create(
+    handler: RequestHandler, max_connections: int
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """A server with TF Serving's services, health and reflection; it does not listen yet.
+
+    Args:
+      handler: answers the requests.
+      max_connections: the number of connections above which new ones are closed.
+    """
     server = grpc.aio.server(
         options=[
-            # Otherwise two servers on one port would silently share its requests.
+            # With SO_REUSEPORT two servers on one port would silently share its requests.
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", max_connections),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ],
     )
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        services.PredictionService(handler), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        services.ModelService(handler), server
-    )
+    server.add_generic_rpc_handlers(services.create(handler))
     names = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, service_descriptors.pool())
     return server, healthy

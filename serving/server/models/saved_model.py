@@ -22,6 +22,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _INITIALIZER: Final = "__saved_model_init_op"  # listed among the signatures, but not one
 _LONGEST_REASON: Final = 300
+_COLUMN_RANK: Final = 2
 
 
 class Signature:
@@ -39,9 +40,11 @@ class Signature:
         name: str,
         definition: meta_graph_pb2.SignatureDef,
         session: tf.compat.v1.Session,
+        checks_shapes: bool = True,
     ):
         self.name = name
         self.definition = definition
+        self._checks_shapes = checks_shapes
         self._inputs = {
             alias: (tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape))
             for alias, info in definition.inputs.items()
@@ -59,7 +62,11 @@ class Signature:
         self._run = session._make_callable_from_options(options)
 
     def check(self, inputs: Arrays) -> None:
-        """Raises InvalidRequestError if the inputs do not fit; with TF Serving's messages."""
+        """Raises InvalidRequestError if the inputs do not fit; with TF Serving's messages.
+
+        TF Serving leaves shapes to the model. Some kernels end the process on a wrong rank, such as
+        oneDNN's convolution, so only a list of numbers for a column [n, 1] may differ here.
+        """
         given, expected = (",".join(sorted(names)) for names in (inputs, self._inputs))
         if len(inputs) != len(self._inputs):
             extra = ",".join(sorted(set(inputs) - set(self._inputs)))
@@ -77,13 +84,13 @@ class Signature:
                 )
             dtype, shape = self._inputs[name]
             came = tf.string if array.dtype.kind in "OS" else tf.as_dtype(array.dtype)
-            if came != dtype or not shape.is_compatible_with(array.shape):
-                wanted = "any shape" if shape.rank is None else f"shape {shape.as_list()}"
+            if came != dtype:
+                raise InvalidRequestError(f"input {name} is {came.name}; expected {dtype.name}.")
+            if self._checks_shapes and not _fits(array.shape, shape):
                 raise InvalidRequestError(
-                    f"input {name} is {came.name} of shape {list(array.shape)}; expected "
-                    f"{dtype.name} of {wanted}."
+                    f"input {name} has the shape {list(array.shape)}; expected {shape.as_list()}."
                 )
-        if self._batched and not any(len(inputs[name]) for name in self._batched):
+        if self._batched and all(inputs[name].shape[:1] == (0,) for name in self._batched):
             # Some kernels fail on an empty batch, and some do not: it depends on the processor.
             raise InvalidRequestError("the batch is empty; expected at least 1 example.")
 
@@ -98,6 +105,10 @@ class Signature:
             outputs = self._run(*(inputs[alias] for alias in self._inputs))
         except tf.errors.InvalidArgumentError as error:
             raise InvalidRequestError(_one_line(error)) from error
+        except UnicodeDecodeError as error:
+            # A message that quotes bytes of the request; TensorFlow cannot convert it to text.
+            text = bytes(error.object).decode(errors="replace")
+            raise InvalidRequestError(_shortened(text)) from error
         except (tf.errors.OpError, RuntimeError, MemoryError) as error:
             raise ServingError(f"the model failed: {_one_line(error)}") from error
         return dict(zip(self._outputs, outputs, strict=True))
@@ -112,7 +123,7 @@ class LoadedModel:
       signatures: the signatures that can run.
     """
 
-    def __init__(self, folder: Path, version: int):
+    def __init__(self, folder: Path, version: int, checks_shapes: bool = True):
         self.version = version
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
@@ -122,7 +133,7 @@ class LoadedModel:
                 )
             self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = loaded.signature_def
             self.signatures = {
-                name: Signature(name, definition, self._session)
+                name: Signature(name, definition, self._session, checks_shapes)
                 for name, definition in self.signature_defs.items()
                 if name != _INITIALIZER
             }
@@ -140,14 +151,19 @@ class LoadedModel:
         gc.collect()
 
 
-def load(folder: Path, version: int) -> LoadedModel:
+def load(folder: Path, version: int, checks_shapes: bool = True) -> LoadedModel:
     """Loads one version.
+
+    Args:
+      folder: the folder of the version.
+      version: its number.
+      checks_shapes: whether to compare the shapes of a request with those in the signature.
 
     Raises:
       ModelLoadError: the folder does not contain a complete SavedModel.
     """
     try:
-        return LoadedModel(folder, version)
+        return LoadedModel(folder, version, checks_shapes)
     except Exception as error:  # TensorFlow raises many kinds for a damaged folder
         raise ModelLoadError(
             f"version {version} at {folder} failed to load: {_one_line(error)}"
@@ -160,8 +176,17 @@ def _has_batch(info: meta_graph_pb2.TensorInfo) -> bool:
     return bool(shape.rank) and shape[0] is None
 
 
+def _fits(given: tuple[int, ...], declared: tf.TensorShape) -> bool:
+    is_column = declared.rank == _COLUMN_RANK and declared[0] is None and declared[1] == 1
+    return declared.is_compatible_with(given) or (is_column and len(given) == 1)
+
+
 def _one_line(error: Exception) -> str:
     message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return _shortened(message or type(error).__name__)
+
+
+def _shortened(message: str) -> str:
     # TensorFlow appends the place in the graph, over several lines.
-    text = " ".join((message or type(error).__name__).split("\n\nDetected at")[0].split())
+    text = " ".join(message.split("\n\nDetected at")[0].split())
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

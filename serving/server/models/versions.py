@@ -52,6 +52,8 @@ class LoadOptions:
     """How often a version that failed is retried while its files do not change."""
 
     retry_interval_s: float = 60.0
+    check_shapes: bool = True
+    """Whether to compare the shapes of a request with those in the signature."""
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Versions:
         self._served: dict[int, _Served] = {}
         self._statuses: dict[int, VersionStatus] = {}
         self._failures: dict[int, _Failure] = {}  # used by refresh only
+        self._ignored: set[str] = set()  # used by refresh only
 
     @contextmanager
     def use(self, version: int | None = None) -> Iterator[LoadedModel]:
@@ -129,6 +132,7 @@ class Versions:
         if not self.config.base_path.is_dir():
             return  # not created yet, or a volume that is briefly unavailable: keep what is loaded
         present = version_folders.find(self.config.base_path)
+        self._warn_of_large_numbers()
         for version in set(self._failures) - set(present):
             del self._failures[version]
         wanted: set[int] = set()
@@ -150,6 +154,16 @@ class Versions:
         for version in self.available:
             self._drop(version)
 
+    def _warn_of_large_numbers(self) -> None:
+        ignored = set(version_folders.find_too_large(self.config.base_path))
+        for name in sorted(ignored - self._ignored):
+            _log.warning(
+                "%s: ignoring the folder %s: a version is a number below 2^63",
+                self.config.name,
+                self.config.base_path / name,
+            )
+        self._ignored = ignored
+
     def _candidates(self, present: dict[int, Path]) -> list[int]:
         """The versions that the policy allows, the newest first."""
         specific = self.config.policy.specific
@@ -167,7 +181,7 @@ class Versions:
         self._set_status(VersionStatus(version, VersionState.LOADING))
         start_s = time.monotonic()
         try:
-            model = load(folder, version)
+            model = load(folder, version, self._options.check_shapes)
             try:
                 if self._options.warm_up:
                     warm_up.run(model, folder)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
+import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import grpc
@@ -28,21 +29,19 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import errors
+from serving import errors, version_folders
 from serving.limits import MAX_MESSAGE_BYTES
 from serving.server import inference, metrics
 from serving.server.metrics import REST, Metrics
-from serving.server.request_handler import RequestHandler, status_of
-from serving.server.rest import documents
+from serving.server.request_handler import RequestHandler, failure
+from serving.server.rest import documents, json_values
 
-_log = logging.getLogger(__name__)
-
-_VERSION: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_VERSION: Final = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _MODEL: Final = rf"/v1/models/(?P<model>[^/:]+){_VERSION}"
 _ASK: Final = re.compile(rf"(?i){_MODEL}:(?P<method>predict|classify|regress)")
 _LOOK: Final = re.compile(rf"(?i){_MODEL}(?P<metadata>/metadata)?")
-_LARGEST_VERSION: Final = 2**63 - 1
 
+_GZIP: Final = 16 + zlib.MAX_WBITS  # the window size of a gzip stream, for zlib
 _HTTP_STATUS: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -87,6 +86,10 @@ class _Api:
 
     async def answer(self, request: Request) -> Response:
         """Answers any request."""
+        if "transfer-encoding" in request.headers and "content-length" in request.headers:
+            # A proxy may use the other one, and see other requests in the same bytes.
+            message = "the request has both Transfer-Encoding and Content-Length; expected one"
+            return _error(400, message, {"Connection": "close"})
         try:
             async with asyncio.timeout(self._timeout_s):
                 return _json(200, await self._dispatch(request))
@@ -94,11 +97,9 @@ class _Api:
             return _error(504, f"the request timed out after {self._timeout_s:g} s")
         except _TooLargeError:
             return _error(413, f"the body has more than {MAX_MESSAGE_BYTES} bytes")
-        except errors.ServingError as error:
-            return _error(_HTTP_STATUS.get(status_of(error), 500), str(error))
         except Exception as error:
-            _log.exception("%s %s failed", request.method, request.url.path)
-            return _error(500, repr(error))
+            code, message = failure(error, request.method)
+            return _error(_HTTP_STATUS.get(code, 500), message)
 
     async def _dispatch(self, request: Request) -> dict[str, Any]:
         path = request.scope["path"]  # decoded, unlike the path of the URL
@@ -144,8 +145,8 @@ class _Api:
 def _spec(asked: re.Match[str]) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=asked["model"])
     if asked["version"]:
-        version = int(asked["version"])
-        if version > _LARGEST_VERSION:
+        version = version_folders.parse(asked["version"])
+        if version is None:
             raise errors.InvalidRequestError(
                 f"Failed to convert version: {asked['version']} to numeric."
             )
@@ -156,18 +157,40 @@ def _spec(asked: re.Match[str]) -> model_pb2.ModelSpec:
 
 
 async def _body(request: Request) -> bytes:
+    """The body of a request, unpacked.
+
+    Raises:
+      InvalidRequestError: its encoding is not supported, or it is damaged.
+      _TooLargeError: it exceeds MAX_MESSAGE_BYTES, as it is or unpacked.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("gzip", "identity"):
+        raise errors.InvalidRequestError(
+            f"Content-Encoding is {json_values.quote(encoding)}; expected gzip or none"
+        )
+    unpacked = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     body = bytearray()
     async for chunk in request.stream():
-        body += chunk
+        if unpacked is None:
+            body += chunk
+        else:
+            try:
+                body += unpacked.decompress(chunk, MAX_MESSAGE_BYTES + 1 - len(body))
+            except zlib.error as error:
+                raise errors.InvalidRequestError("the body is not valid gzip data") from error
         if len(body) > MAX_MESSAGE_BYTES:
             raise _TooLargeError
+    if unpacked is not None and not unpacked.eof:
+        raise errors.InvalidRequestError("the body is not complete gzip data")
     return bytes(body)
 
 
-def _json(status: int, document: dict[str, Any]) -> Response:
+def _json(
+    status: int, document: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
     content = json.dumps(document, indent=1)  # NaN stays NaN, as in TF Serving
-    return Response(content, status, media_type="application/json")
+    return Response(content, status, headers, media_type="application/json")
 
 
-def _error(status: int, message: str) -> Response:
-    return _json(status, {"error": message})
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _json(status, {"error": message}, headers)

@@ -200,11 +200,11 @@ class Batching:
         try:
             results = self._run_together(signature, tasks)
         except Exception as error:
-            if len(tasks) == 1 or not isinstance(error, ServingError):
-                for task in tasks:
-                    task.result.set_exception(error)
+            if len(tasks) == 1:
+                tasks[0].result.set_exception(error)
                 return
-            for task in tasks:  # one of them is invalid: answer the others
+            # An error of one request, and its message, must not reach the others.
+            for task in tasks:
                 self._run(signature, [task])
             return
         for task, outputs in zip(tasks, results, strict=True):

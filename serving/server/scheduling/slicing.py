@@ -23,15 +23,17 @@ async def run_in_slices(
       scheduler: runs each slice.
       signature: the signature to run.
       inputs: the inputs, by name.
-      rows_in_slice: the maximum number of examples in a slice; 0 for no slices. A signature that
-        is not `is_sliceable` runs as a whole.
+      rows_in_slice: the maximum number of examples in a slice; 0 for no slices. Inputs of
+        different length, and a signature that is not `is_sliceable`, run as a whole.
 
     Raises:
       ServingError: the request is rejected, or the model failed.
     """
     scheduler.check(inputs)
-    rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
-    if not rows_in_slice or rows <= rows_in_slice or not signature.is_sliceable:
+    sizes = {len(array) if array.ndim else 0 for array in inputs.values()}
+    rows = max(sizes, default=0)
+    can_slice = signature.is_sliceable and len(sizes) == 1
+    if not rows_in_slice or rows <= rows_in_slice or not can_slice:
         return await asyncio.wrap_future(scheduler.submit(signature, inputs))
     parts: list[Outputs] = []
     for first in range(0, rows, rows_in_slice):

@@ -128,6 +128,17 @@ def test_values_are_read_from_typed_lists(server: Server) -> None:
     assert list(outputs["rows"].int_val) == [0, 1]
 
 
+def test_one_value_fills_the_shape(server: Server) -> None:
+    request = _request("predict_float_images")
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(0.5, shape=[2, 28, 28]))
+    half = np.full((2, 28, 28), 0.5, np.float32)
+    expected = server.prediction.Predict(
+        _request("predict_float_images", images=half), timeout=TIMEOUT_S
+    )
+    found = server.prediction.Predict(request, timeout=TIMEOUT_S)
+    assert found.outputs["probabilities"] == expected.outputs["probabilities"]
+
+
 def test_string_tensors_round_trip(server: Server) -> None:
     request = _request("double", "toy", text=[b"ab", b"\xff"])
     outputs = server.prediction.Predict(request, timeout=TIMEOUT_S).outputs

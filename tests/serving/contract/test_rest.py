@@ -1,12 +1,13 @@
 """The contract over HTTP: TF Serving's paths, JSON and status codes."""
 
 import base64
+import gzip
 import math
 
 import httpx
 import numpy as np
 import pytest
-from doubles.model_server import Server
+from doubles.model_server import TIMEOUT_S, Server
 
 from components.images.idx_format import ImagesAndLabels
 
@@ -75,6 +76,12 @@ def test_an_output_alone_has_no_name(server: Server) -> None:
     assert server.post(f"{TOY}:predict", body).json() == {"outputs": 3 + 2**40}
 
 
+def test_a_list_of_numbers_is_a_column(server: Server) -> None:
+    """TF Serving's own first example."""
+    body = {"signature_name": "half_plus_two", "instances": [1.0, 2.0, 5.0]}
+    assert server.post(f"{TOY}:predict", body).json() == {"predictions": [2.5, 3.0, 4.5]}
+
+
 def test_nan_and_infinity_pass(server: Server) -> None:
     content = '{"instances": [{"a": NaN, "b": 1.0}, {"a": Infinity, "b": 1.0}]}'
     response = httpx.post(f"{server.rest}{TOY}:predict", content=content)
@@ -115,7 +122,7 @@ ROW = [[0] * 28] * 28
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[*ROW[:27], [0]]]}, 400, "unexpected size"),
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[["x"] * 28] * 28]}, 400, "expected type"),
         (f"{DIGITS}:predict", {**IMAGES, "instances": [[[0.5] * 28] * 28]}, 400, "expected type"),
-        (f"{DIGITS}:predict", {**IMAGES, "inputs": []}, 400, "expected uint8 of shape"),
+        (f"{DIGITS}:predict", {**IMAGES, "inputs": []}, 400, "expected [None, 28, 28]"),
         (f"{TOY}:predict", {"instances": [1, 2]}, 400, "multiple input tensors"),
         (f"{TOY}:predict", {"instances": [{"a": 1.0}]}, 400, ""),
         (f"{DIGITS}:classify", {"signature_name": "classify"}, 400, "examples"),
@@ -152,6 +159,7 @@ def test_a_request_that_does_not_fit_gets_tf_servings_status_and_message(
         (f"{DIGITS}/versions/7", 404, "Could not find version 7 of model mnist"),
         (f"{DIGITS}/metadatas", 400, "Malformed request: GET"),
         (f"{DIGITS}/versions/{2**70}", 400, "Failed to convert version"),
+        (f"{DIGITS}/versions/٣", 400, "Malformed request: GET"),
     ],
 )
 def test_status_of_what_is_unknown(server: Server, path: str, status: int, message: str) -> None:
@@ -164,6 +172,33 @@ def test_invalid_json_is_refused(server: Server) -> None:
         response = httpx.post(f"{server.rest}{DIGITS}:predict", content=content)
         assert response.status_code == 400
         assert "JSON Parse error" in response.json()["error"]
+
+
+def test_a_gzip_body_is_unpacked_up_to_the_limit(server: Server) -> None:
+    def post(body: bytes, encoding: str = "gzip") -> httpx.Response:
+        url, headers = f"{server.rest}{TOY}:predict", {"Content-Encoding": encoding}
+        return httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
+
+    good = gzip.compress(b'{"signature_name": "total", "inputs": [1, 2]}')
+    assert post(good).json() == {"outputs": 3}
+    bomb = gzip.compress(bytes(200 * 2**20))
+    assert len(bomb) < 2**20
+    if not server.is_tf_serving:  # whose limits and messages are others
+        assert post(bomb).status_code == 413
+        for body, encoding, message in (
+            (b"no gzip", "gzip", "the body is not valid gzip data"),
+            (good[:-9], "gzip", "the body is not complete gzip data"),
+            (good, "br", "Content-Encoding is 'br'; expected gzip or none"),
+        ):
+            response = post(body, encoding)
+            assert (response.status_code, response.json()) == (400, {"error": message})
+
+
+def test_garbage_in_base64_is_refused(server: Server) -> None:
+    garbage = {"b64": base64.b64encode(b"\xff\xfe garbage").decode()}
+    response = server.post(f"{DIGITS}:predict", {"instances": [garbage]})
+    assert response.status_code == 400
+    assert "Could not parse example input" in response.json()["error"]
 
 
 def test_metrics_have_tf_servings_names(server: Server) -> None:

@@ -64,6 +64,22 @@ def test_a_new_version_takes_over_and_requests_in_flight_finish(
     assert not old.signatures, "it is unloaded when the last request is done"
 
 
+def test_a_number_that_is_too_large_for_a_version_is_ignored_with_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a time stamp in microseconds with 20 digits."""
+    shutil.copytree(folder / "7", folder / str(2**63))
+    (folder / ("9" * 200)).mkdir()
+    versions = _versions(folder)
+    for _ in range(3):
+        versions.refresh()
+    assert _states(versions) == {7: VersionState.AVAILABLE}
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    expected = f"ignoring the folder {folder / str(2**63)}: a version is a number below 2^63"
+    assert any(expected in warning for warning in warnings)
+
+
 @pytest.mark.parametrize(
     ("policy", "served"),
     [
@@ -121,7 +137,7 @@ def test_a_permanent_failure_is_retried_a_few_times(
     tries = []
     monkeypatch.setattr(
         "serving.server.models.versions.load",
-        lambda path, version: tries.append(version) or load(path, version),  # type: ignore[func-returns-value]
+        lambda path, version, *_: tries.append(version) or load(path, version),  # type: ignore[func-returns-value]
     )
     (folder / "9").mkdir()
     versions = _versions(folder, max_retries=2, retry_interval_s=0)

@@ -62,6 +62,17 @@ def test_a_request_that_cannot_be_answered_is_a_load_error(
         warm_up.run(model, tmp_path)
 
 
+@pytest.mark.parametrize("damage", [b"8 bytes.", b"a longer text than the head of a record"])
+def test_garbage_after_the_records_is_an_error(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / warm_up_file.PATH
+    for records in ([], [_record(np.zeros((1, 28, 28), np.uint8))]):
+        warm_up_file.write(path, records)
+        assert len(list(warm_up_file.read(path))) == len(records)
+        path.write_bytes(path.read_bytes() + damage)
+        with pytest.raises(InvalidRequestError, match="it is not a TFRecord file of Prediction"):
+            list(warm_up_file.read(path))
+
+
 def test_a_thousand_records_are_allowed_and_no_more(tmp_path: Path) -> None:
     path = tmp_path / warm_up_file.PATH
     record = _record(np.zeros((1, 28, 28), np.uint8))

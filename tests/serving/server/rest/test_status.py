@@ -1,6 +1,7 @@
 """The REST API's status codes, including errors that a client cannot cause."""
 
 import asyncio
+import re
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ async def _get(error: Exception) -> httpx.Response:
         (errors.ModelNotFoundError("so"), 404),
         (errors.NotSupportedError("so"), 501),
         (errors.OverloadedError("so"), 503),
+        (errors.TooLargeError("so"), 429),
         (errors.ServingError("so"), 500),
     ],
 )
@@ -44,7 +46,14 @@ def test_every_error_has_its_status(error: Exception, status: int) -> None:
     assert response.json() == {"error": "so"}
 
 
-def test_an_unexpected_error_is_500_with_its_name() -> None:
+def test_an_unexpected_error_is_500_with_an_id_that_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     response = asyncio.run(_get(RuntimeError("so")))
     assert response.status_code == 500
-    assert response.json() == {"error": "RuntimeError('so')"}
+    told = re.fullmatch(
+        r"internal error ([0-9a-f]{12}); see the server's log\.", response.json()["error"]
+    )
+    assert told is not None
+    assert f"internal error {told[1]} in GET" in caplog.text
+    assert "RuntimeError: so" in caplog.text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.errors import InvalidRequestError, OverloadedError, ServerStartError, ServingError
+from serving.errors import InvalidRequestError, OverloadedError, ServerStartError
 from serving.server.models.saved_model import Signature
 from serving.server.scheduling.batching import Batching, BatchingParameters
 
@@ -165,18 +165,20 @@ def test_inputs_without_a_batch_are_refused(doubling: Doubling) -> None:
     batching.stop()
 
 
-def test_a_failure_of_the_model_fails_the_whole_batch(doubling: Doubling) -> None:
+def test_an_unexpected_error_reaches_no_other_request(doubling: Doubling) -> None:
     batching = _busy(doubling)
 
-    def fail(inputs: object) -> dict[str, Any]:
-        raise ServingError("the model failed")
+    def fail(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        if (inputs["x"] == 1).any():
+            raise RuntimeError("with the content of a request")
+        return {"y": inputs["x"]}
 
-    doubling.run = fail  # type: ignore[method-assign, assignment]
+    doubling.run = fail  # type: ignore[method-assign]
     futures = [batching.submit(doubling, _array(n)) for n in (1, 2)]
     doubling.may_run.set()
-    for future in futures:
-        with pytest.raises(ServingError, match="the model failed"):
-            future.result(30)
+    with pytest.raises(RuntimeError, match="with the content of a request"):
+        futures[0].result(30)
+    assert futures[1].result(30)["y"].tolist() == [2]
     batching.stop()
 
 
