@@ -37,7 +37,7 @@ coverage: setup
 setup:
 	@$(PYTHON) bootstrap/install.py
 
-# Resolves the locks anew, for every supported Python; download addresses are not written.
+# Resolves the locks again, for every supported Python; download addresses are not written.
 lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --extra dev --no-emit-package pyfarmhash \
@@ -55,7 +55,7 @@ bench-evaluator: setup
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:
-	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers; start one."; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "Docker is not running; start it."; exit 1; }
 	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 

@@ -1,13 +1,13 @@
-"""AcceptedSpans: which spans of data are trained on, and what this run's data is compared with.
+"""AcceptedSpans: resolves the spans to train on, and the data that this run's is compared with.
 
 Data arrives in spans; a span may arrive again in another version. AnomalyGate records an
 acceptance for the data that it lets pass. From these acceptances the resolver chooses
 
   * WINDOW: the accepted examples of earlier spans, then this run's examples; `train_spans` spans
-    in total at most. (TFX's SpanRangeStrategy goes by the span's number alone, and would train
+    in total at most. (TFX's SpanRangeStrategy uses the number of the span only, and would train
     on a rejected span.)
-  * REFERENCE and REFERENCE_STATISTICS: the examples that were accepted last, of an earlier span
-    or of another version of this one. The first data of all is compared with itself.
+  * REFERENCE and REFERENCE_STATISTICS: the accepted examples of the highest span up to this one;
+    of one span, the version that was accepted last. The first data of all is compared with itself.
 
 An unchanged run therefore resolves unchanged inputs, and is cached.
 """
@@ -26,6 +26,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics
 
+from components.images import example_split
 from components.names import artifact_properties as properties
 from components.names.node_ids import NodeId
 
@@ -97,12 +98,14 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
             data
             for data in known
             if data.examples.id != current.id
-            and span(data.examples) <= span(current)
+            and example_split.span(data.examples) <= example_split.span(current)
             and fileio.exists(data.examples.uri)
         ]
         reference = Accepted(current, statistics, is_new_normal=False)
         if earlier and not (own and own[-1].is_new_normal):
-            reference = max(earlier, key=lambda data: (span(data.examples), data.statistics.id))
+            reference = max(
+                earlier, key=lambda data: (example_split.span(data.examples), data.statistics.id)
+            )
         return {
             WINDOW: [*_last_spans(earlier, current, self._train_spans - 1), current],
             REFERENCE: [reference.examples],
@@ -111,11 +114,6 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
             CURRENT: [current],
             CURRENT_STATISTICS: [statistics],
         }
-
-
-def span(examples: Artifact) -> int:
-    """The number of the span that these examples belong to; 0 without spans."""
-    return int(examples.get_int_custom_property(properties.SPAN))
 
 
 def _accepted(inputs: Mapping[str, Sequence[Artifact]]) -> Iterator[Accepted]:
@@ -139,8 +137,8 @@ def _last_spans(earlier: Sequence[Accepted], current: Artifact, count: int) -> l
     Of a span that was accepted several times, the newest examples.
     """
     newest = {
-        span(data.examples): data.examples
+        example_split.span(data.examples): data.examples
         for data in earlier
-        if span(data.examples) < span(current)
+        if example_split.span(data.examples) < example_split.span(current)
     }
     return [newest[number] for number in sorted(newest)[len(newest) - min(count, len(newest)) :]]

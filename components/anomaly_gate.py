@@ -47,7 +47,7 @@ class AnomaliesFoundError(Exception):
       anomalies: the same, one by one.
     """
 
-    # Beam creates the exception anew from its arguments, with a longer message.
+    # Beam creates the exception again from its arguments, with a longer message.
     def __init__(self, message: str, anomalies: Sequence[Anomaly]):
         super().__init__(message, anomalies)
         self.anomalies = tuple(anomalies)

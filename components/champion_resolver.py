@@ -1,11 +1,10 @@
-"""ChampionResolver: the model that a new one is compared with, which is the served one.
+"""ChampionResolver: resolves the model that a new one is compared with.
 
 TFX's LatestBlessedModelStrategy would pass a model that was blessed in the last run to the
 Evaluator as its own champion: an unchanged second run would evaluate and push the same model
 again. Here the candidate is excluded, so that an unchanged run resolves unchanged inputs and is
-cached. The champion is the model that was *pushed* last, not the one that was trained last; they
-differ after an older recipe has run again. After a roll-back it is the version that is served
-again.
+cached. The champion is the newest *pushed* model that is still in the serving folder. After a
+roll-back that is the version that is served again.
 """
 
 from __future__ import annotations

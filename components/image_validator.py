@@ -1,6 +1,6 @@
 """ImageValidator: finds duplicates of training images, and labels that do not fit their images.
 
-It writes anomalies as TFX's validators do, and the measured values as MEASURES_FILE.
+It writes anomalies as TFX's validators do, and the measured values as `image_checks.MEASURES_FILE`.
 """
 
 # No `from __future__ import annotations`: the decorator reads the annotations as objects.
@@ -23,7 +23,6 @@ from components.validation import anomalies as recorded_anomalies
 from components.validation import image_checks
 from trainer import features
 
-MEASURES_FILE: Final = "measures.json"
 """JSON: "duplicates" and "label_agreement", each by split; null where undefined."""
 
 NO_LIMIT: Final = -1  # as `max_duplicates`: measure only
@@ -84,14 +83,15 @@ def ImageValidator(
                 found,
                 features.LABEL,
                 "Labels do not fit the images",
-                f"the label agreement is {share:.3f}; the minimum is {min_label_agreement:g}. "
-                "Check whether the label file belongs to the image file",
+                f"{share:.3f} of the images are nearest to the mean image of their label; the "
+                f"minimum is {min_label_agreement:g}. Check whether the label file belongs to the "
+                "image file",
             )
         folder = artifact_utils.get_split_uri([anomalies], name)
         writer_utils.write_anomalies(posixpath.join(folder, recorded_anomalies.FILE), found)
     fileio.makedirs(anomalies.uri)
     io_utils.write_string_file(
-        posixpath.join(anomalies.uri, MEASURES_FILE), json.dumps(measures, indent=1)
+        posixpath.join(anomalies.uri, image_checks.MEASURES_FILE), json.dumps(measures, indent=1)
     )
 
 

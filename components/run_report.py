@@ -1,7 +1,7 @@
 """RunReport: one HTML page about a run, for people. `components/report/` writes it.
 
 It runs after the Evaluator, and shows the data, the training, the evaluation with the reasons for
-a refusal, and the provenance of the model.
+a rejection, and the provenance of the model.
 """
 
 from __future__ import annotations

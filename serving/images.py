@@ -2,7 +2,7 @@
 
 MNIST's images are 28x28, white on black; the digit fits a box of 20x20 pixels and is centred by
 mass. Source: http://yann.lecun.com/exdb/mnist/. A picture of another size is cropped, scaled and
-centred accordingly; one of 28x28 is used unchanged.
+centred accordingly; one of 28x28 is only converted to grey, and inverted if it is black on white.
 """
 
 from __future__ import annotations

@@ -87,8 +87,7 @@ def running(
 
     Raises:
       ServerStartError: the port is in use, the server is not available, or it does not support a
-        flag. (Without this check the program that uses the port could be mistaken for the server
-        that failed to start.)
+        flag. The check of the port prevents a client from asking another program.
     """
     if port is None:
         port = free_port(host)
@@ -180,8 +179,8 @@ def _published(host: str, flags: Sequence[str]) -> list[str]:
             options.append(f"--publish={host}:{value}:{value}")
         elif name.endswith("_file"):
             raise ServerStartError(
-                f"{flag}: a container cannot read this file; choose another --server, or use "
-                "the files in serving/deploy."
+                f"{flag}: the file is not in the container; use --server embedded, or the files "
+                "in serving/deploy."
             )
     return options
 

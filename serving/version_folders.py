@@ -21,7 +21,7 @@ _MAX_DIGITS: Final = len(str(_LARGEST))
 
 def parse(name: str) -> int | None:
     """The version that a folder's name stands for; None for any other name."""
-    # Python refuses to convert numbers of thousands of digits.
+    # Python rejects to convert numbers of thousands of digits.
     if not _is_number(name) or len(name.lstrip("0")) > _MAX_DIGITS or int(name) > _LARGEST:
         return None
     return int(name)

@@ -140,6 +140,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the project's options to pytest."""
     parser.addoption(
-        "--update-golden", action="store_true", help="write the golden files anew, for review"
+        "--update-golden", action="store_true", help="rewrite the golden files, for review"
     )
     parser.addoption("--image", help="the image for tests/image: make test-image")

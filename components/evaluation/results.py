@@ -83,7 +83,7 @@ class Evaluation:
 
     slices: tuple[SliceScores, ...]
     gates: tuple[Gate, ...]
-    refusals: tuple[str, ...]
+    rejections: tuple[str, ...]
     """Why it was not blessed, one sentence each; empty if it was blessed."""
 
     @property
@@ -134,12 +134,12 @@ def read(evaluation_uri: str) -> Evaluation:
     result = tfma.load_validation_result(evaluation_uri)
     config = tfma.load_eval_result(evaluation_uri).config
     gates = evaluation_gates.evaluated_gates(config, metrics, result)
-    refusals = [str(gate) for gate in gates if not gate.passed]
-    refusals += _missing(result)
-    if not refusals and not result.validation_ok:
-        refusals = ["TFMA's validation failed"]
+    rejections = [str(gate) for gate in gates if not gate.passed]
+    rejections += _missing(result)
+    if not rejections and not result.validation_ok:
+        rejections = ["TFMA's validation failed"]
     scores = tuple(_slice_scores(where, values) for where, values in metrics.items())
-    return Evaluation(scores, tuple(gates), tuple(refusals))
+    return Evaluation(scores, tuple(gates), tuple(rejections))
 
 
 def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from components.names import artifact_properties as properties
 from trainer import features
 
 _SPEC = {
@@ -78,3 +79,8 @@ def read(examples: Artifact, split: str) -> ExampleSplit:
         parsed[features.LABEL].numpy()[order],
         indices[order],
     )
+
+
+def span(examples: Artifact) -> int:
+    """The number of the span that these examples belong to; 0 without spans."""
+    return int(examples.get_int_custom_property(properties.SPAN))

@@ -16,12 +16,11 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
-from components import image_validator
-from components.accepted_spans import span
 from components.images import example_split
 from components.images.example_split import ExampleSplit
 from components.names.splits import SPLITS, TRAIN
 from components.validation import anomalies as recorded_anomalies
+from components.validation import image_checks
 from components.validation.anomalies import Check
 from trainer import features
 
@@ -115,9 +114,9 @@ def gather(
             for check, artifact in anomalies.items()
             for anomaly in recorded_anomalies.read(artifact, check)
         ),
-        span=span(examples),
-        trained_spans=tuple(span(artifact) for artifact in window),
-        reference_span=span(reference) if has_reference else None,
+        span=example_split.span(examples),
+        trained_spans=tuple(example_split.span(artifact) for artifact in window),
+        reference_span=example_split.span(reference) if has_reference else None,
     )
 
 
@@ -172,7 +171,7 @@ def _distances(
 
 def _image_measures(anomalies: Artifact, limits: Mapping[str, Any]) -> Iterator[Measurement]:
     """What ImageValidator measured."""
-    path = posixpath.join(anomalies.uri, image_validator.MEASURES_FILE)
+    path = posixpath.join(anomalies.uri, image_checks.MEASURES_FILE)
     measures = json.loads(io_utils.read_string_file(path))
     for split, count in measures["duplicates"].items():
         title = f"duplicates of training images, {split}"

@@ -42,7 +42,7 @@ def render_run(facts: RunFacts) -> str:
         "run.html.j2",
         facts=facts,
         sections=SECTIONS.items(),
-        refusals=evaluation.refusals,
+        rejections=evaluation.rejections,
         overall=overall.candidate,
         change=overall.candidate.accuracy - overall.champion.accuracy if overall.champion else None,
         worst=min(digits, key=lambda found: found.candidate.accuracy),
@@ -160,7 +160,7 @@ def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None
                 interval(found.accuracy_change, "%+.4f"),
             ]
         )
-    headings = ("images", "champion", "challenger", "change", "95 % interval")
+    headings = ("images", "champion", "candidate", "change", "95 % interval")
     return Table(caption, headings, rows)
 
 

@@ -9,12 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.images.example_split import ExampleSplit
 from trainer import features
+
+MEASURES_FILE: Final = "measures.json"
+"""The measured values, which ImageValidator writes beside its anomalies."""
 
 
 def duplicates(split: ExampleSplit, trained: Collection[bytes]) -> NDArray[np.int64]:

@@ -82,7 +82,7 @@ def lineage(
     from pipeline.runs.workspace import Workspace
 
     if as_json and as_dot:
-        raise ConfigError("--json and --dot exclude each other; give only one of them.")
+        raise ConfigError("use --json or --dot, not both.")
     graph = lineage_tree.find(Workspace(root.resolve()), name, what)
     if as_json:
         print(json.dumps(graph.to_json(), indent=1))

@@ -235,13 +235,14 @@ def _check_sizes(text: str, deployment: Any) -> None:
             node_id = executor["container"]["args"][1]
             raise ConfigError(
                 f"the task of {node_id} has {size} bytes; KFP's limit is {LARGEST_TASK_BYTES}. "
-                "Its configuration is too large."
+                "Shorten its largest settings, such as the schema, labels or env."
             )
     size = len(text.encode())
     if size > LARGEST_PIPELINE_BYTES:
         raise ConfigError(
             f"the compiled pipeline has {size} bytes; the limit for KFP is "
-            f"{LARGEST_PIPELINE_BYTES}. Its configuration is too large."
+            f"{LARGEST_PIPELINE_BYTES}. Shorten the largest settings, such as the schema, labels "
+            "or env."
         )
 
 

@@ -80,7 +80,7 @@ class Connection:
                     raise
                 raise ClusterError(
                     f"{self._where} has no API v2beta1 (404). Version 2 of Kubeflow Pipelines is "
-                    "required; check also the host, the part of its URLs before /apis."
+                    "required; check also that server.host is the URL without /apis."
                 ) from error
         self.check_answer(_is_json(answer.data))
         self.namespace = cluster.namespace if multi_user else None
@@ -99,9 +99,8 @@ class Connection:
         """Raises ClusterError unless `is_one`: kfp.Client parses any page as an empty answer."""
         if not is_one:
             raise ClusterError(
-                f"{self._where} does not answer as Kubeflow Pipelines does; it may be a sign-in "
-                "page. Set the cookies of a signed-in browser in "
-                f"{self.cluster.server.cookies_env}."
+                f"{self._where} returned an unexpected response, possibly a sign-in page. Set the "
+                f"cookies of a signed-in browser in {self.cluster.server.cookies_env}."
             )
 
     def get_run(self, run_id: str) -> kfp_server_api.V2beta1Run:
@@ -155,7 +154,7 @@ class Connection:
         try:
             yield
         except kfp_server_api.ApiException as error:
-            raise self._refusal(error) from error
+            raise self._rejection(error) from error
         except kfp_server_api.OpenApiException:  # an answer lacks a required field
             self.check_answer(False)
         except urllib3.exceptions.HTTPError as error:
@@ -167,7 +166,7 @@ class Connection:
                 f"{self._where} cannot be reached ({_short(str(reason))}); {cure}."
             ) from error
 
-    def _refusal(self, error: kfp_server_api.ApiException) -> ClusterError:
+    def _rejection(self, error: kfp_server_api.ApiException) -> ClusterError:
         server, reason = self.cluster.server, _message(error)
         if error.status == 401:
             return ClusterError(
@@ -177,9 +176,9 @@ class Connection:
             )
         if error.status == 403:
             return ClusterError(
-                f"{self._where} denies permission (403: {reason}); request permission in the "
-                f"namespace {self.cluster.namespace}, or choose your own with "
-                "--set kubeflow.namespace."
+                f"{self._where} denies permission (403: {reason}): the account has no access to "
+                f"the namespace {self.cluster.namespace}. Request access, or use your own "
+                "namespace with --set kubeflow.namespace."
             )
         if error.status in (502, 503, 504):
             return UnreachableError(f"{self._where} is not ready ({error.status}: {reason}).")
@@ -225,7 +224,7 @@ def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
         raise ConfigError(
             "the address of Kubeflow Pipelines is not set; set server.host in the cluster file or "
             f"the environment variable {ENDPOINT_VARIABLE}, for example http://localhost:8080 of "
-            f"a port-forward. The kubeconfig cannot be used either ({_short(str(error))})."
+            f"a port-forward. Reading the kubeconfig also failed ({_short(str(error))})."
         ) from error
 
 

@@ -2,7 +2,7 @@
 
     python -m pipeline.kubeflow.node --node-id ID --node SLICE --run-id RUN ...
 
-The exit codes are the project's: 0 if the node is complete or cached, 3 if a gate refused, 1
+The exit codes are the project's: 0 if the node is complete or cached, 3 if a gate rejected, 1
 otherwise. TFX's launcher also returns normally if inputs could not be resolved, so the state is
 read from the metadata store. The last line of the log is the reason, in one sentence.
 
@@ -40,7 +40,7 @@ from pipeline.settings.errors import (
     ConfigError,
     ExitCode,
     PipelineError,
-    RefusedError,
+    RejectedError,
 )
 from pipeline.settings.pipeline_config import changed_recipe
 from trainer.hparams import HyperParameters
@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(part, metadata_connection(os.environ), options)
     except Exception as error:
         failure = node_failure.describe(error)
-        exit_code = verdict.of_failure(failure.refusals)
+        exit_code = verdict.of_failure(failure.rejections)
         if exit_code is ExitCode.FAILED and not isinstance(error, PipelineError):
             logging.exception("the node %s failed", options.node_id)
-        ending = Ending.REFUSED if exit_code is ExitCode.REFUSED else Ending.FAILED
+        ending = Ending.REJECTED if exit_code is ExitCode.REJECTED else Ending.FAILED
         _print_last(str(FailureLine(options.node_id, ending, failure.message)))
         return exit_code
     return ExitCode.OK
@@ -173,8 +173,8 @@ def _run(
         if options.node_id == NodeId.ATOMIC_PUSHER:
             (pushed,) = outputs[specs.PUSHED_MODEL_KEY]
             if not executions.is_pushed(pushed):
-                reasons = executions.refusals(handle, node) or ("it was not blessed",)
-                raise RefusedError("the model was not pushed", reasons)
+                reasons = executions.rejections(handle, node) or ("it was not blessed",)
+                raise RejectedError("the model was not pushed", reasons)
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     views.write(options.node_id, outputs, dict(options.view), output_file)
     _print_last(task_log.completed(options.node_id, state))
@@ -209,8 +209,8 @@ def _check_code(compiled_from: str) -> None:
     if own != compiled_from:
         raise ConfigError(
             f"the code in this image ({own[:12]}) differs from the code that the pipeline was "
-            f"compiled from ({compiled_from[:12]}); build and push the image again, and compile "
-            "with its name."
+            f"compiled from ({compiled_from[:12]}); build and push the image again, set `image` to "
+            "it, and compile again."
         )
 
 

@@ -160,7 +160,7 @@ def parse_parameters(
     values: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     for text in given:
-        key, value = toml_settings.parse_override(text, "--param", "recipe.epochs=2")
+        key, value = toml_settings.parse_override(text, "--param ", "recipe.epochs=2")
         if key.startswith("recipe."):
             recipe[key.removeprefix("recipe.")] = value
         elif key in FOLDERS and isinstance(value, str) and cluster.storage.reaches(value):

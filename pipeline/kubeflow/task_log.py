@@ -14,8 +14,8 @@ _PREFIX: Final = "mnist-tfx: "
 class Ending(StrEnum):
     """How a node failed."""
 
-    REFUSED = "refused"
-    """A gate refused."""
+    REJECTED = "rejected"
+    """A gate rejected."""
 
     FAILED = "failed"
 

@@ -82,9 +82,9 @@ def _confusion_matrix(artifacts: Artifacts, metrics: dsl.ClassificationMetrics) 
 
 
 def _verdict(artifacts: Artifacts, page: dsl.Markdown) -> None:
-    refusals = results.read(_evaluation_uri(artifacts)).refusals
-    lines = ["The model was refused:", "", *(f"- {refusal}" for refusal in refusals)]
-    _write(page, lines if refusals else ["The model was blessed: all gates passed."])
+    rejections = results.read(_evaluation_uri(artifacts)).rejections
+    lines = ["The model was rejected:", "", *(f"- {rejection}" for rejection in rejections)]
+    _write(page, lines if rejections else ["The model was blessed: all gates passed."])
 
 
 def _report(artifacts: Artifacts, page: dsl.HTML) -> None:
@@ -96,7 +96,7 @@ def _served(artifacts: Artifacts, page: dsl.Markdown) -> None:
     (blessing,) = artifacts["blessing"]
     reason = blessing.get_string_custom_property(REASON)
     blessed = "The model was blessed: a model server gives the same answers, fast enough."
-    _write(page, ["The model was refused:", "", f"- {reason}"] if reason else [blessed])
+    _write(page, ["The model was rejected:", "", f"- {reason}"] if reason else [blessed])
 
 
 def _evaluation_uri(artifacts: Artifacts) -> str:

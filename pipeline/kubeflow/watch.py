@@ -45,7 +45,7 @@ def follow(
       interval_s: the interval of polling.
 
     Returns:
-      The state of the run, and the nodes that failed. The message and the refusal of a failed
+      The state of the run, and the nodes that failed. The message and the rejection of a failed
       node come from the last line of its log, if the server provides the log.
 
     Raises:
@@ -88,8 +88,8 @@ def _with_reason(
     line = task_log.parse(connection.read_log(pod) or []) if pod else None
     if line is None:
         return event
-    refusals = (line.reason,) if line.ending == Ending.REFUSED else ()
-    return event.model_copy(update={"message": line.reason, "refusals": refusals})
+    rejections = (line.reason,) if line.ending == Ending.REJECTED else ()
+    return event.model_copy(update={"message": line.reason, "rejections": rejections})
 
 
 def _failed_pod(task: TaskDetail, details: list[TaskDetail]) -> str | None:

@@ -101,7 +101,7 @@ def prepare(
         check(dataset, target)
     except DataError:
         if into is not None:
-            _refuse_to_overwrite(into)
+            _reject_overwriting(into)
         _fetch(target, progress)
         check(dataset, target)
     return target
@@ -119,10 +119,8 @@ def prepare_span(folder: Path | None, span_folder: str, span: Span) -> Path:
       DataError: the span does not exist, or its files are missing or damaged.
     """
     if folder is None or not folder.is_dir():
-        raise DataError(
-            f"{folder or 'no folder'} was given as the folder of the spans; expected a folder that "
-            f"contains {span_folder} for each span. Give it with --data-dir."
-        )
+        given = f"--data-dir: {folder} does not exist" if folder else "--data-dir is missing"
+        raise DataError(f"{given}; give the folder that contains the spans, as {span_folder}.")
     check("", folder_of_span(folder, span_folder, span))
     return folder.resolve()
 
@@ -205,16 +203,18 @@ def check(dataset: str, folder: Path) -> None:
 def _check_digest(path: Path, content: bytes) -> None:
     name = path.name.removesuffix(".gz").replace(".idx", "-idx")
     expected = MNIST_DIGESTS.get(name)
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(content).hexdigest()
+    cure = "For another data set, set its name, such as --set data.dataset=my-digits."
+    if expected is None:
+        raise DataError(f"{path} is none of MNIST's files: {', '.join(MNIST_DIGESTS)}. {cure}")
+    if digest != expected:
         raise DataError(
-            f"{path} is not MNIST's {name}: its sha256 is {found[:12]}...; expected "
-            f"{(expected or 'no such file')[:12]}... For another data set, set its name, such as "
-            "--set data.dataset=my-digits."
+            f"{path} is not MNIST's {name}: its sha256 is {digest[:12]}...; expected "
+            f"{expected[:12]}... {cure}"
         )
 
 
-def _refuse_to_overwrite(folder: Path) -> None:
+def _reject_overwriting(folder: Path) -> None:
     for path in folder.glob("*-ubyte*"):
         dimensions = 3 if "images" in path.name else 1
         try:

@@ -62,7 +62,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 state="failed",
                 seconds=time.monotonic() - start_s,
                 message=failure.message,
-                refusals=failure.refusals,
+                rejections=failure.rejections,
             )
             events.emit(_log, failed)
             raise
@@ -169,7 +169,7 @@ def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> e
         loss=overall.loss,
         calibration_error=overall.calibration_error,
         digit_accuracy=evaluation.digit_accuracy,
-        refusals=executions.refusals(handle, pusher),
+        rejections=executions.rejections(handle, pusher),
         pushed=destination if executions.is_pushed(pushed) else None,
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,

@@ -20,29 +20,31 @@ from components import atomic_pusher
 from components.names import artifact_properties as properties
 from components.names.node_ids import NodeId
 from pipeline.runs import executions
-from pipeline.settings.errors import RefusedError
+from pipeline.settings.errors import RejectedError
 
 
 def apply(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
     """Switches the cache off for a node that must run.
 
     Raises:
-      RefusedError: the node would push a model that was rolled back.
+      RejectedError: the node would push a model that was rolled back.
     """
     if node.node_info.id == NodeId.ATOMIC_PUSHER:
         _check_push(handle, node)
     elif node.node_info.id == NodeId.SERVER_VALIDATOR:
-        _forget_refusal(handle, node)
+        _ignore_cached_rejection(handle, node)
 
 
-def _forget_refusal(handle: metadata.Metadata, validator: pipeline_pb2.PipelineNode) -> None:
-    """Switches the cache off if the model was refused: a refusal must not be final."""
+def _ignore_cached_rejection(
+    handle: metadata.Metadata, validator: pipeline_pb2.PipelineNode
+) -> None:
+    """Switches the cache off if the model was rejected: a rejection must not be final."""
     given = executions.inputs(handle, validator) or {}
     models = {artifact.id for artifact in given.get(specs.MODEL_KEY, ())}
     for blessing in handle.store.get_artifacts_by_type(InfraBlessing.TYPE_NAME):
         recorded = blessing.custom_properties
-        is_refusal = bool(recorded[properties.REASON].string_value)
-        if is_refusal and recorded[properties.MODEL_ID].int_value in models:
+        is_rejection = bool(recorded[properties.REASON].string_value)
+        if is_rejection and recorded[properties.MODEL_ID].int_value in models:
             validator.execution_options.caching_options.enable_cache = False
 
 
@@ -72,11 +74,11 @@ def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) ->
     for version in atomic_pusher.withdrawn(folder):
         origin = _origin(handle, posixpath.join(folder, str(version)))
         if origin and origin[0] == model.id:
-            raise RefusedError(
+            raise RejectedError(
                 "the model is not pushed again",
                 [
-                    f"version {version} of it was rolled back; `mnist-tfx rollback {version}` "
-                    "restores it"
+                    f"it was rolled back (version {version}); to serve it again, run "
+                    f"`mnist-tfx rollback {version}`"
                 ],
             )
     pusher.execution_options.caching_options.enable_cache = False

@@ -9,11 +9,15 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Literal, TextIO
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
 
 NodeState = Literal["waiting", "running", "cached", "resolved", "done", "failed"]
 """`resolved` is the end of a resolver, which queries the metadata store in every run and is never
 cached; `done` that of any other node."""
+
+
+# The second name is that of older records in a workspace.
+_REJECTIONS = Field(validation_alias=AliasChoices("rejections", "refusals"))
 
 
 class _Event(BaseModel):
@@ -38,8 +42,8 @@ class NodeChanged(_Event):
     message: str = ""
     """Why it failed, in one line."""
 
-    refusals: tuple[str, ...] = ()
-    """The findings, if it failed because a gate refused."""
+    rejections: Annotated[tuple[str, ...], _REJECTIONS] = ()
+    """The findings of the gate, if the node failed because of them."""
 
 
 class LayerTable(_Event):
@@ -83,12 +87,12 @@ class Outcome(_Event):
     loss: float
     calibration_error: float | None = None
     digit_accuracy: dict[str, float]
-    refusals: tuple[str, ...]
+    rejections: Annotated[tuple[str, ...], _REJECTIONS]
     """Why the model was not blessed; empty if it was."""
 
     pushed: str | None
     """The folder of the pushed version, of this run or of the run that it repeats; None if the
-    model was refused."""
+    model was rejected."""
 
     artifacts: str
     """The folder of all components' artifacts."""

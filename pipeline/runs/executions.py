@@ -40,7 +40,8 @@ def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> N
         return "cached"
     if state != State.COMPLETE:
         raise NodeNotCompleteError(
-            f"the inputs could not be resolved; the execution's state is {State.Name(state)}"
+            "it did not run: its inputs are missing in the metadata store (state: "
+            f"{State.Name(state)})"
         )
     return "resolved" if node.node_info.type.name == RESOLVER else "done"
 
@@ -69,7 +70,7 @@ def output(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode, key: str)
     return artifact
 
 
-def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
+def rejections(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
     """Why the model that AtomicPusher got was not blessed: the Evaluator's reasons, then the
     reason of ServerValidator."""
     given = inputs(handle, pusher) or {}
@@ -81,11 +82,11 @@ def refusals(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> tu
         event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT
     )
     (evaluation,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
-    return (*results.read(evaluation.uri).refusals, *([not_served] if not_served else []))
+    return (*results.read(evaluation.uri).rejections, *([not_served] if not_served else []))
 
 
 def is_pushed(pushed_model: Artifact) -> bool:
-    """Whether AtomicPusher pushed the model, rather than obeyed a refusal."""
+    """Whether AtomicPusher pushed the model; False if a gate rejected it."""
     return bool(pushed_model.get_int_custom_property(properties.PUSHED))
 
 

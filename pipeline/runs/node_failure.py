@@ -1,4 +1,4 @@
-"""The exception of a node, as a message and refusals. For the processes that run nodes."""
+"""The exception of a node, as a message and rejections. For the processes that run nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from ml_metadata import errors as mlmd_errors
 
 from components.anomaly_gate import AnomaliesFoundError
-from pipeline.settings.errors import RefusedError
+from pipeline.settings.errors import RejectedError
 
 _LONGEST: Final = 1000  # characters of a message
 
@@ -18,18 +18,18 @@ class NodeFailure(NamedTuple):
     message: str
     """In one line."""
 
-    refusals: tuple[str, ...]
-    """One by one, if a gate refused; else empty."""
+    rejections: tuple[str, ...]
+    """One by one, if a gate rejected; else empty."""
 
 
 def describe(error: Exception) -> NodeFailure:
     """The failure that an exception stands for."""
-    refusals: tuple[object, ...] = ()
+    rejections: tuple[object, ...] = ()
     if isinstance(error, AnomaliesFoundError):
-        refusals = error.anomalies
-    elif isinstance(error, RefusedError):
-        refusals = error.reasons
-    return NodeFailure(one_line(error), tuple(map(str, refusals)))
+        rejections = error.anomalies
+    elif isinstance(error, RejectedError):
+        rejections = error.reasons
+    return NodeFailure(one_line(error), tuple(map(str, rejections)))
 
 
 def one_line(error: Exception) -> str:

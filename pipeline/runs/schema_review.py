@@ -91,7 +91,7 @@ def review(config: PipelineConfig, workspace: Workspace) -> Review:
 def corrected(text: str, statistics: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> str:
     """The text of the schema, corrected where it does not fit the statistics.
 
-    A feature that changes is written anew; comments within it are moved before it.
+    A feature that changes is rewritten; comments within it are moved before it.
     """
     before = text_format.Parse(text, schema_pb2.Schema())
     after = before

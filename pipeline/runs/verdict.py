@@ -10,7 +10,7 @@ from pipeline.runs import events
 from pipeline.settings.errors import ExitCode
 
 GATES: Final = (NodeId.ANOMALY_GATE, NodeId.ATOMIC_PUSHER)
-"""The nodes that fail when a gate refuses."""
+"""The nodes that fail when a gate rejects."""
 
 
 class Verdict(NamedTuple):
@@ -21,16 +21,16 @@ class Verdict(NamedTuple):
     """One sentence; empty for a local run that ended well."""
 
 
-def of_failure(refusals: Collection[object]) -> ExitCode:
-    """The exit code of a node that failed: a node that gives refusals was a gate."""
-    return ExitCode.REFUSED if refusals else ExitCode.FAILED
+def of_failure(rejections: Collection[object]) -> ExitCode:
+    """The exit code of a node that failed: a node that gives rejections was a gate."""
+    return ExitCode.REJECTED if rejections else ExitCode.FAILED
 
 
 def of_failed_nodes(failed: Sequence[events.NodeChanged]) -> Verdict | None:
-    """The verdict on a run whose nodes failed; None without any. A refusal outranks a failure."""
+    """The verdict on a run whose nodes failed; None without any. A rejection outranks a failure."""
     for node in failed:
-        if node.refusals:
-            return Verdict(of_failure(node.refusals), f"{node.node} refused: {node.message}")
+        if node.rejections:
+            return Verdict(of_failure(node.rejections), f"{node.node} rejected: {node.message}")
     if not failed:
         return None
     messages = (
@@ -62,12 +62,16 @@ def of_local_run(
         return Verdict(ExitCode.OK, "")
     if outcome is None or return_code != 0:
         running = [node.node for node in nodes if node.state == "running"]
-        where = f" in {running[-1]}" if running else ""
-        how = f"by signal {-return_code}" if return_code < 0 else f"with exit code {return_code}"
-        return Verdict(ExitCode.FAILED, f"the pipeline's process ended{where} {how}")
+        where = f" while {running[-1]} was running" if running else ""
+        how = (
+            f"was killed by signal {-return_code}"
+            if return_code < 0
+            else f"ended with exit code {return_code}"
+        )
+        return Verdict(ExitCode.FAILED, f"the pipeline's process {how}{where}")
     if outcome.pushed is None:
-        reasons = "; ".join(outcome.refusals) or "it was not blessed"
-        return Verdict(ExitCode.REFUSED, f"the model was not pushed: {reasons}")
+        reasons = "; ".join(outcome.rejections) or "it was not blessed"
+        return Verdict(ExitCode.REJECTED, f"the model was not pushed: {reasons}")
     if not_answered:
         message = f"the model was pushed, but is not served: {not_answered.message}"
         return Verdict(ExitCode.FAILED, message)
@@ -86,11 +90,11 @@ def of_cluster_run(state: str, failed: Sequence[events.NodeChanged]) -> Verdict:
     if state == "CANCELED":
         return Verdict(ExitCode.FAILED, "the run was canceled.")
     verdict = of_failed_nodes(failed)
-    if verdict and verdict.exit_code is ExitCode.REFUSED:
+    if verdict and verdict.exit_code is ExitCode.REJECTED:
         return verdict
     for node in failed:
         if not node.message and node.node in GATES:
-            message = f"{node.node} refused or failed; see its log for the reason."
-            return Verdict(ExitCode.REFUSED, message)
+            message = f"{node.node} rejected or failed; see its log for the reason."
+            return Verdict(ExitCode.REJECTED, message)
     early = "the run failed before its first component; see its page."
     return verdict or Verdict(ExitCode.FAILED, early)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from components.names.node_ids import NodeId
 from pipeline.runs.events import NodeChanged, Outcome
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 from serving import version_folders
@@ -31,16 +32,12 @@ class RunRecord(BaseModel):
     outcome: Outcome | None
 
     @property
-    def is_cached(self) -> bool:
-        """Whether every node was cached."""
-        return all(node.state in ("cached", "resolved") for node in self.nodes)
-
-    @property
     def result(self) -> str:
-        """One word: pushed, cached, refused or failed."""
+        """One word: pushed, cached (the push was), rejected or failed."""
         if self.exit_code == ExitCode.OK:
-            return "cached" if self.is_cached else "pushed"
-        return {ExitCode.REFUSED: "refused"}.get(ExitCode(self.exit_code), "failed")
+            pushes = [node for node in self.nodes if node.node == NodeId.ATOMIC_PUSHER]
+            return "pushed" if any(node.state == "done" for node in pushes) else "cached"
+        return {ExitCode.REJECTED: "rejected"}.get(ExitCode(self.exit_code), "failed")
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,11 @@ class Workspace:
         return folder
 
     def save(self, record: RunRecord) -> None:
-        """Writes the record of a run."""
+        """Writes the record of a run, complete or not at all."""
         path = self.run_folder(record.run_id) / "run.json"
-        path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        complete = path.with_suffix(".tmp")
+        complete.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        complete.replace(path)
 
     def records(self) -> list[RunRecord]:
         """The records of all runs that ended, oldest first."""

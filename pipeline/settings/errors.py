@@ -10,7 +10,7 @@ class ExitCode(IntEnum):
     """The exit codes of every command."""
 
     OK = 0
-    """A model was pushed, or everything was cached."""
+    """Success: for a run, the model was pushed, or its push was cached."""
 
     FAILED = 1
     """The data is not available, a component failed, or a server did not answer or rejected."""
@@ -18,8 +18,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     """A mistake in the command or in the configuration."""
 
-    REFUSED = 3
-    """A gate refused: the data has anomalies, the model misses a threshold, a model server answers
+    REJECTED = 3
+    """A gate rejected: the data has anomalies, the model misses a threshold, a model server answers
     differently or too slowly, or the model was rolled back."""
 
     INTERRUPTED = 130
@@ -49,17 +49,17 @@ class WorkspaceBusyError(PipelineError):
     """Another run is using the workspace."""
 
 
-class RefusedError(PipelineError):
-    """A gate refused.
+class RejectedError(PipelineError):
+    """A gate rejected.
 
     Args:
       consequence: what does not happen.
       reasons: why, one sentence each.
     """
 
-    exit_code = ExitCode.REFUSED
+    exit_code = ExitCode.REJECTED
 
-    # Beam creates the exception anew from its arguments, with a longer message.
+    # Beam creates the exception again from its arguments, with a longer message.
     def __init__(self, consequence: str, reasons: Sequence[str]):
         super().__init__(consequence, reasons)
         self.reasons = tuple(reasons)

@@ -12,6 +12,16 @@ from pydantic import BaseModel, ValidationError
 
 _LONGEST_SHOWN: Final = 80  # characters of a wrong value
 
+_WORDS: Final = {
+    "should be greater than or equal to": "the minimum is",
+    "should be less than or equal to": "the maximum is",
+    "should be greater than": "expected more than",
+    "should be less than": "expected less than",
+    "should be a valid dictionary": "expected a table",
+    "should be": "expected",
+    "should have": "expected",
+    "should match": "expected",
+}
 Location = tuple[int | str, ...]
 """Pydantic's way to a value. It also names what no file contains, such as a branch of a union."""
 
@@ -61,8 +71,12 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     if kind == "union_tag_invalid":
         context = item["ctx"]
         key = _join(key, context["discriminator"].strip("'"))
-        return Mistake(key, f"{context['tag']!r}: should be {context['expected_tags']}.")
-    reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        expected = " or ".join(context["expected_tags"].split(", "))
+        return Mistake(key, f"{context['tag']!r}: expected {expected}.")
+    if kind == "union_tag_not_found":
+        tag = item["ctx"]["discriminator"].strip("'")
+        return Mistake(key, f"expected a table with the key {tag}.")
+    reason = _plain(item["msg"])
     value = repr(item["input"])
     is_shown = len(value) <= _LONGEST_SHOWN and not isinstance(item["input"], dict)
     message = f"{value}: {reason}." if is_shown else f"{reason}."
@@ -70,12 +84,22 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     return Mistake(key, message, alternative=alternative)
 
 
+def _plain(reason: str) -> str:
+    """Pydantic's reason in the project's words."""
+    reason = reason.removeprefix("Value error, ").removeprefix("Input ")
+    for theirs, ours in _WORDS.items():
+        reason = reason.replace(theirs, ours, 1)
+    return reason
+
+
 def _unknown(name: str, annotation: Any) -> str:
     known = sorted(
-        field.alias or field_name
-        for branch in _branches(annotation)
-        if _is_model(branch)
-        for field_name, field in branch.model_fields.items()
+        {
+            field.alias or field_name
+            for branch in _branches(annotation)
+            if _is_model(branch)
+            for field_name, field in branch.model_fields.items()
+        }
     )
     close = difflib.get_close_matches(name, known, n=1)
     if close:

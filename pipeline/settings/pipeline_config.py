@@ -124,7 +124,7 @@ class EvaluationConfig(Section):
     """The maximum expected calibration error: the mean difference of confidence and accuracy."""
 
     max_accuracy_drop: Limit
-    """The maximum drop compared with the champion, the model that was pushed last."""
+    """The maximum drop compared with the champion (see ChampionResolver)."""
 
     max_digit_accuracy_drop: Limit
     """The same for each class separately."""
@@ -169,8 +169,8 @@ class RobustnessConfig(Section):
             for strength in limits:
                 if strength not in map(str, measured):
                     raise ValueError(
-                        f"min_accuracy.{name} has strength {strength}, but strengths.{name} is "
-                        f"{list(measured)}"
+                        f"min_accuracy.{name} sets a limit for strength {strength}; "
+                        f"strengths.{name} contains only {list(measured)}"
                     )
         return self
 
@@ -241,7 +241,7 @@ def changed_recipe(recipe: HyperParameters, changes: Mapping[str, Any]) -> Hyper
         raise ConfigError(mistakes.text(found, lambda each: f"recipe.{each.key}")) from error
 
 
-def _read_schema(values: dict[str, Any], config_file: Path) -> None:
+def _read_schema(values: dict[str, Any], config_file: Path, source: str) -> None:
     """Replaces the name of a schema file by its content."""
     section = values.get("validation")
     if not isinstance(section, dict) or "schema" not in section:
@@ -249,7 +249,7 @@ def _read_schema(values: dict[str, Any], config_file: Path) -> None:
     name = section["schema"]
     if not isinstance(name, str):
         raise ConfigError(
-            f"{config_file}: validation.schema is {name!r}; expected the name of a schema file, "
+            f"{source}: validation.schema is {name!r}; expected the name of a schema file, "
             "such as mnist.pbtxt."
         )
     for folder in (config_file.parent, SCHEMAS):
@@ -258,6 +258,6 @@ def _read_schema(values: dict[str, Any], config_file: Path) -> None:
             return
     known = ", ".join(sorted(path.name for path in SCHEMAS.glob("*.pbtxt")))
     raise ConfigError(
-        f"{config_file}: validation.schema is {name}; expected a file beside this one, or one of "
-        f"{known}."
+        f"{source}: validation.schema is {name}; expected a file in {config_file.parent}, an "
+        f"absolute path, or one of {known}."
     )

@@ -30,6 +30,7 @@ class Section(BaseModel):
 
 
 Model = TypeVar("Model", bound=Section)
+Prepare = Callable[[dict[str, Any], Path, str], None]
 
 
 @dataclass
@@ -43,23 +44,24 @@ class Values:
     def source_of(self, key: str, is_unknown: bool = False) -> tuple[str, str]:
         """Where a value comes from: the key that was set there, and the file or option.
 
-        Args:
-          key: the key of the value.
-          is_unknown: whether the key may be a table that only exists because of what was set
-            within it.
+          Args:
+            key: the key of the value.
+            is_unknown: whether the key may be a table that only exists because of what was set
+              within it.
 
-        Returns:
-          Two empty texts if nothing set it.
+        An option that sets a part of the value is named instead of the file with the rest.
+
+          Returns:
+            Two empty texts if nothing set it.
         """
+        for name, source in reversed(self.sources.items()):
+            if name.startswith(f"{key}.") and (is_unknown or source.startswith("--set ")):
+                return name, source
         parts = key.replace("[", ".[").split(".")
         for length in range(len(parts), 0, -1):
             name = ".".join(parts[:length])
             if name in self.sources:
                 return name, self.sources[name]
-        if is_unknown:
-            for name, source in self.sources.items():
-                if name.startswith(f"{key}."):
-                    return name, source
         return "", ""
 
 
@@ -68,7 +70,7 @@ def read(
     file: str | Path,
     shipped_in: Path,
     overrides: Iterable[str] = (),
-    prepare: Callable[[dict[str, Any], Path], None] = lambda values, path: None,
+    prepare: Prepare = lambda values, path, source: None,
     prefix: str = "",
 ) -> Model:
     """Reads and validates a file.
@@ -78,8 +80,8 @@ def read(
       file: a path, or the name of a shipped file, with or without `.toml`.
       shipped_in: the folder of the shipped files of this kind.
       overrides: "section.key=value", the value in TOML's syntax; what is not TOML is a string.
-      prepare: changes the values of one file, or of one override, before they are merged; it
-        gets the path of the file.
+      prepare: changes the values of one file, or of one override, before they are merged. It
+        gets the values, the path of the file, and the source for messages.
       prefix: the prefix of the keys of `overrides` on the command line, for messages.
 
     Raises:
@@ -88,7 +90,7 @@ def read(
     path = _find(file, shipped_in)
     values = _load(model, path, shipped_in, prepare, ())
     for override in overrides:
-        key, value = parse_override(override)
+        key, value = parse_override(override, f"--set {prefix}")
         _set(values, key, _prepared(key, value, prepare, path), f"--set {prefix}{key}")
     try:
         return model.model_validate(values.tree)
@@ -100,7 +102,7 @@ def read(
 
 
 def parse_override(
-    override: str, option: str = "--set", example: str = "trainer.epochs=2"
+    override: str, option: str, example: str = "trainer.epochs=2"
 ) -> tuple[str, Any]:
     """The key and the value in "key=value".
 
@@ -109,7 +111,7 @@ def parse_override(
     """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"{option} {override}: expected section.key=value, such as {example}.")
+        raise ConfigError(f"{option}{override}: expected KEY=VALUE, such as {example}.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -121,7 +123,7 @@ def _load(
     model: type[BaseModel],
     path: Path,
     shipped_in: Path,
-    prepare: Callable[[dict[str, Any], Path], None],
+    prepare: Prepare,
     extending: tuple[Path, ...],
 ) -> Values:
     try:
@@ -129,7 +131,7 @@ def _load(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}.") from error
     extended = tree.pop(EXTENDS, None)
-    prepare(tree, path)
+    prepare(tree, path, str(path))
     values = Values({})
     if extended is not None:
         if not isinstance(extended, str):
@@ -176,17 +178,15 @@ def _set(values: Values, key: str, value: Any, source: str) -> None:
     values.sources[key] = source
 
 
-def _prepared(
-    key: str, value: Any, prepare: Callable[[dict[str, Any], Path], None], path: Path
-) -> Any:
-    """The value of an override, after `prepare` has seen it at its place."""
+def _prepared(key: str, value: Any, prepare: Prepare, path: Path) -> Any:
+    """The value of an override, after `prepare` was called with it."""
     *sections, last = key.split(".")
     tree: dict[str, Any] = {}
     inner = tree
     for section in sections:
         inner = inner.setdefault(section, {})
     inner[last] = value
-    prepare(tree, path)
+    prepare(tree, path, "--set")
     return inner[last]
 
 

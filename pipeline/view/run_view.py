@@ -31,8 +31,8 @@ _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
 
 _RESULTS: Final = {
     "pushed": "the model was pushed",
-    "cached": "everything was cached",
-    "refused": "refused by a gate (exit code 3)",
+    "cached": "cached: this model was pushed before",
+    "rejected": "rejected by a gate (exit code 3)",
     "failed": "failed (exit code 1)",
 }
 
@@ -155,8 +155,8 @@ def summary(record: RunRecord, log: Path) -> Text:
         accuracy = f"{outcome.accuracy:.4f} on {outcome.test_images:,} test images"
         lines.append(("accuracy", f"{accuracy}, loss {outcome.loss:.4f}", ""))
         lines.append(("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}", ""))
-        if outcome.refusals:
-            lines += [("blessed", f"no: {refusal}", "red") for refusal in outcome.refusals]
+        if outcome.rejections:
+            lines += [("blessed", f"no: {rejection}", "red") for rejection in outcome.rejections]
         else:
             lines.append(("blessed", "yes, all gates passed", "green"))
         lines.append(("pushed", outcome.pushed or "nothing", ""))
@@ -166,13 +166,13 @@ def summary(record: RunRecord, log: Path) -> Text:
         lines.append(("tensorboard", f"{tensorboard} --logdir {outcome.tensorboard}", ""))
     failed = [node for node in record.nodes if node.state == "failed"]
     for node in failed:
-        reasons = node.refusals or (node.message,)
+        reasons = node.rejections or (node.message,)
         lines += [(node.node, reason, "red") for reason in reasons]
     lines.append(("log", str(log), ""))
     lines.append(("took", f"{record.seconds:.0f} s", ""))
     style = "bold red" if record.message else "bold green"
     lines.append(("result", _RESULTS[record.result], style))
-    has_reasons = bool(failed or (outcome and outcome.refusals))
+    has_reasons = bool(failed or (outcome and outcome.rejections))
     if record.message and not has_reasons:
         lines.append(("", record.message, "red"))
     text = Text()

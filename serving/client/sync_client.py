@@ -57,7 +57,7 @@ class Client:
           InvalidRequestError: the images have another shape or type.
           ModelNotFoundError: the server has no such model or version.
           ServerUnavailableError: no answer within the deadline.
-          ServingError: any other refusal.
+          ServingError: any other rejection.
         """
         request = predictions.predict_request(self.model, images, version, label)
         tries = Tries(self.address, self.timeout_s)

@@ -105,8 +105,8 @@ def _models(flags: Flags) -> ModelRegistry:
         raise ServerStartError(f"{flags.model_config_file}: {error}") from error
     except PreconditionError as error:
         raise ServerStartError(
-            f"{flags.model_config_file}: {error}. At the start no version is; set "
-            "--allow_version_labels_for_unavailable_models=true to use labels."
+            f"{flags.model_config_file}: {error}. No version is available when the server starts; "
+            "to use labels, set --allow_version_labels_for_unavailable_models=true."
         ) from error
 
 

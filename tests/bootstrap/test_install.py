@@ -38,7 +38,7 @@ def _output(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
-def test_another_python_is_refused(
+def test_another_python_is_rejected(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", Version(3, 10, 0, "final", 0))
@@ -48,7 +48,7 @@ def test_another_python_is_refused(
     assert not (place / ".venv").exists()
 
 
-def test_another_processor_is_refused(
+def test_another_processor_is_rejected(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
@@ -64,7 +64,7 @@ def test_another_processor_is_refused(
         ({"ID": "debian", "VERSION_CODENAME": "stretch", "PRETTY_NAME": "Debian 9"}, "2.24"),
     ],
 )
-def test_an_unknown_old_system_is_refused(
+def test_an_unknown_old_system_is_rejected(
     place: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

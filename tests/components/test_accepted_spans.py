@@ -80,7 +80,7 @@ def _resolve(
             2,
             [1, 3],
             1,
-            id="a refused one is passed over",
+            id="a rejected one is passed over",
         ),
         pytest.param(
             [(1, 1, True), (2, 1, True), (3, 2, False)], 2, [2, 3], 2, id="its newest version"

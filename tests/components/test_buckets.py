@@ -77,7 +77,7 @@ def test_writes_the_schema_and_the_baseline() -> None:
         assert dataset.num_examples == 1_000_000
 
 
-def test_a_validator_without_a_result_is_a_refusal() -> None:
+def test_a_validator_without_a_result_is_a_rejection() -> None:
     found = standard_artifacts.ExampleAnomalies()
     found.uri = "ram://bucket/empty"
     fileio.makedirs(found.uri)

@@ -49,7 +49,7 @@ def _champion(pushes: list[Artifact], candidate: int) -> int | None:
         pytest.param([(11, 1, True)], 2, 1, id="the one before"),
         pytest.param([(11, 1, True)], 1, None, id="an unchanged run is not its own champion"),
         pytest.param([(11, 1, True), (12, 2, True)], 2, 1, id="unchanged, with one before"),
-        pytest.param([(11, 1, True), (12, 2, False)], 3, 1, id="a refused one is passed over"),
+        pytest.param([(11, 1, True), (12, 2, False)], 3, 1, id="a rejected one is passed over"),
         pytest.param([(9, 2, True), (12, 1, True)], 3, 1, id="an older model that is served again"),
         pytest.param([(12, 1, True), (9, 2, True)], 3, 1, id="by number, whatever the order"),
         pytest.param([(11, 9, True)], 2, None, id="a model that is gone"),

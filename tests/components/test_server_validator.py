@@ -78,7 +78,7 @@ def test_a_good_model_is_blessed_with_a_warm_up_file(
     assert not (original / "assets.extra").exists(), "the candidate itself is not touched"
 
 
-def test_a_model_that_is_slow_is_refused_with_the_figures(
+def test_a_model_that_is_slow_is_rejected_with_the_figures(
     tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
     model = _model(tmp_path, exported_model)
@@ -87,7 +87,7 @@ def test_a_model_that_is_slow_is_refused_with_the_figures(
     assert reason.endswith("ms; the maximum is 0.001 ms")
 
 
-def test_a_model_that_a_server_cannot_load_is_refused(
+def test_a_model_that_a_server_cannot_load_is_rejected(
     tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
     """The graph loads, but a warm-up request fails, as with Keras' variables in an old export."""
@@ -107,7 +107,7 @@ def _sample(examples: standard_artifacts.Examples) -> example_split.ExampleSplit
     return example_split.read(examples, "test").take(np.arange(4))
 
 
-def test_answers_that_differ_from_the_evaluated_model_are_refused(
+def test_answers_that_differ_from_the_evaluated_model_are_rejected(
     tmp_path: Path, exported_model: Path, examples: standard_artifacts.Examples
 ) -> None:
     base = tmp_path / "models" / "candidate"

@@ -30,7 +30,7 @@ Moment = Mapping[str, str]  # the state of each task by then; a task that is not
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """An error of the server, in grpc-gateway's format."""
 
     def __init__(self, http_status: int, code: int, message: str):
@@ -90,7 +90,7 @@ class KfpApi:
         made = _read(request, api.V2beta1Pipeline)
         _require(made.display_name, "pipeline's display name")
         if any(other.display_name == made.display_name for other in self.pipelines):
-            raise RefusedError(409, ALREADY_EXISTS, f"pipeline {made.display_name} already exists")
+            raise RejectedError(409, ALREADY_EXISTS, f"pipeline {made.display_name} already exists")
         made.pipeline_id, made.created_at = str(uuid.uuid4()), START
         self.pipelines.append(made)
         return made
@@ -107,7 +107,7 @@ class KfpApi:
         _require(name, "pipeline version's name")
         self._get(self.pipelines, "pipeline_id", pipeline_id)
         if any(v.display_name == name and v.pipeline_id == pipeline_id for v in self.versions):
-            raise RefusedError(409, ALREADY_EXISTS, f"pipeline version {name} already exists")
+            raise RejectedError(409, ALREADY_EXISTS, f"pipeline version {name} already exists")
         uploaded = request.files["uploadfile"]
         assert uploaded.filename and uploaded.filename.endswith(".yaml")
         documents = list(yaml.safe_load_all(uploaded.read()))
@@ -134,7 +134,7 @@ class KfpApi:
     def get_run(self, request: Request, run_id: str) -> Any:
         if self.broken_answers:
             self.broken_answers -= 1
-            raise RefusedError(503, 14, "upstream connect error")
+            raise RejectedError(503, 14, "upstream connect error")
         run = self._get(self.runs, "run_id", run_id)
         moment = self.moments[min(self.looks, len(self.moments) - 1)]
         run.state = self.final_state if self.looks >= len(self.moments) - 1 else "RUNNING"
@@ -156,9 +156,9 @@ class KfpApi:
         self._check_job(made)
         cron = (made.trigger or {}).get("cron_schedule", {}).get("cron", "")
         if len(cron.split()) not in (5, 6) and not cron.startswith("@"):
-            raise RefusedError(400, INVALID_ARGUMENT, f"schedule cron {cron!r} is not supported")
+            raise RejectedError(400, INVALID_ARGUMENT, f"schedule cron {cron!r} is not supported")
         if not 1 <= int(made.max_concurrency or 0) <= 10:
-            raise RefusedError(400, INVALID_ARGUMENT, "max_concurrency must be between 1 and 10")
+            raise RejectedError(400, INVALID_ARGUMENT, "max_concurrency must be between 1 and 10")
         made.recurring_run_id, made.created_at = str(uuid.uuid4()), START
         made.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[made.mode]
         self.recurring_runs.append(made)
@@ -197,9 +197,9 @@ class KfpApi:
             endpoint, values = _MAP.bind_to_environ(request.environ).match()
             self._check_user(request)
             result = getattr(self, endpoint)(request, **values)
-        except RefusedError as refused:
-            body = {"code": refused.code, "error": str(refused), "message": str(refused)}
-            return Response(json.dumps(body), refused.http_status, mimetype="application/json")
+        except RejectedError as rejected:
+            body = {"code": rejected.code, "error": str(rejected), "message": str(rejected)}
+            return Response(json.dumps(body), rejected.http_status, mimetype="application/json")
         except HTTPException as error:
             return error.get_response()  # type: ignore[return-value]
         if isinstance(result, Response):
@@ -213,19 +213,19 @@ class KfpApi:
         has_token = request.headers.get("Authorization") == f"Bearer {self.token}"
         has_cookies = request.headers.get("Cookie") == self.cookies
         if not (self.token and has_token) and not (self.cookies and has_cookies):
-            raise RefusedError(401, 16, "Request header error: there is no user identity header.")
+            raise RejectedError(401, 16, "Request header error: there is no user identity header.")
 
     def _check_namespace(self, namespace: str | None, call: str) -> None:
         if self.multi_user and not namespace:
-            raise RefusedError(
+            raise RejectedError(
                 400, INVALID_ARGUMENT, f"In multi-user mode, {call} needs a namespace"
             )
         if not self.multi_user and namespace:
-            raise RefusedError(
+            raise RejectedError(
                 400, INVALID_ARGUMENT, f"In single-user mode, {call} cannot filter by namespace"
             )
         if namespace in self.forbidden_namespaces:
-            raise RefusedError(403, 7, f"User is not authorized in namespace {namespace}")
+            raise RejectedError(403, 7, f"User is not authorized in namespace {namespace}")
 
     def _check_job(self, job: Any) -> None:
         """Checks the fields that runs and recurring runs share."""
@@ -238,7 +238,7 @@ class KfpApi:
         declared = root["inputDefinitions"]["parameters"]
         for name in job.runtime_config.get("parameters", {}):
             if name not in declared:
-                raise RefusedError(400, INVALID_ARGUMENT, f"unknown pipeline parameter {name}")
+                raise RejectedError(400, INVALID_ARGUMENT, f"unknown pipeline parameter {name}")
 
     def _filtered(self, items: Sequence[Any], request: Request) -> list[Any]:
         text = request.args.get("filter")
@@ -253,7 +253,7 @@ class KfpApi:
         for item in items:
             if getattr(item, key) == value:
                 return item
-        raise RefusedError(404, NOT_FOUND, f"ResourceNotFoundError: {key} {value} not found")
+        raise RejectedError(404, NOT_FOUND, f"ResourceNotFoundError: {key} {value} not found")
 
     def _workflow(self, run: api.V2beta1Run, moment: Moment) -> list[api.V2beta1PipelineTaskDetail]:
         """The nodes of the workflow, as backend/src/common/util/workflow.go reports them.
@@ -312,7 +312,7 @@ def _read(request: Request, model: Callable[..., Any]) -> Any:
     fields = {json_name: name for name, json_name in model.attribute_map.items()}  # type: ignore[attr-defined]
     for key in body:
         if key not in fields:
-            raise RefusedError(400, INVALID_ARGUMENT, f'unknown field "{key}"')
+            raise RejectedError(400, INVALID_ARGUMENT, f'unknown field "{key}"')
     return model(**{fields[key]: value for key, value in body.items()})
 
 
@@ -327,7 +327,7 @@ def _without_defaults(value: Any) -> Any:
 
 def _require(value: str | None, what: str) -> None:
     if not value:
-        raise RefusedError(400, INVALID_ARGUMENT, f"the {what} is missing")
+        raise RejectedError(400, INVALID_ARGUMENT, f"the {what} is missing")
 
 
 def _rule(method: str, path: str, endpoint: str) -> Rule:

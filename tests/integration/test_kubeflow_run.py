@@ -186,10 +186,10 @@ def test_an_unchanged_run_is_cached_and_shows_the_same(cluster: Cluster) -> None
     assert tasks["examplevalidator"].artifacts["anomalies"].content == b"No anomalies were found.\n"
 
 
-def test_a_killed_task_is_retried_on_the_same_execution_and_a_refused_model_is_not_pushed(
+def test_a_killed_task_is_retried_on_the_same_execution_and_a_rejected_model_is_not_pushed(
     cluster: Cluster,
 ) -> None:
-    """Another seed, as the run's parameter, is trained anew; the threshold is out of reach."""
+    """Another seed, as the run's parameter, is trained; the threshold is out of reach."""
     before = cluster.versions()
     trained = len(cluster.executions(TRAINER))
 
@@ -220,7 +220,7 @@ def test_a_killed_task_is_retried_on_the_same_execution_and_a_refused_model_is_n
     assert tasks["atomicpusher"].exit_codes == [3]
     reason = "; the minimum is 0.999"
     line = _last_lines(tasks)["atomicpusher"]
-    assert line.startswith("AtomicPusher refused: the model was not pushed: accuracy is ")
+    assert line.startswith("AtomicPusher rejected: the model was not pushed: accuracy is ")
     assert reason in line
     assert reason in (tasks["evaluator"].artifacts["verdict"].content or b"").decode()
     assert cluster.versions() == before
@@ -239,7 +239,7 @@ def test_anomalies_end_the_gate_with_exit_code_3_and_nothing_runs_after_it(
     assert tasks["anomalygate"].exit_codes == [3], "it is not retried"
     assert {name for name, state in states.items() if state == "SKIPPED"} == AFTER_THE_GATE
     anomaly = "pixel_mean"
-    assert _last_lines(tasks)["anomalygate"].startswith("AnomalyGate refused: the data has ")
+    assert _last_lines(tasks)["anomalygate"].startswith("AnomalyGate rejected: the data has ")
     assert anomaly in _last_lines(tasks)["anomalygate"]
     page = (tasks["examplevalidator"].artifacts["anomalies"].content or b"").decode()
     assert f"| test | {anomaly} | Unexpectedly high value" in page

@@ -114,7 +114,7 @@ def test_an_unchanged_run_is_cached(finished: LocalRuns) -> None:
     done = finished.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(finished.states.values()) == ALL_CACHED
-    assert "everything was cached" in done.stdout
+    assert "cached: this model was pushed before" in done.stdout
     assert "5 test images, answered by" in done.stdout
     assert finished.versions == before
 
@@ -134,10 +134,10 @@ def test_a_model_below_a_threshold_is_not_pushed(finished: LocalRuns) -> None:
     outcome = finished.last.outcome
     assert outcome is not None
     report = Path(outcome.report or "").read_text()
-    assert "<title>digits: refused, accuracy " in report
+    assert "<title>digits: rejected, accuracy " in report
     assert accuracy[0] in report
     again = finished.run(*limit)
-    assert again.returncode == 3, "cached, it is refused again"
+    assert again.returncode == 3, "cached, it is rejected again"
     assert set(finished.states.values()) == ALL_CACHED
     assert "the minimum is 0.999" in again.stdout
 
@@ -163,7 +163,7 @@ def test_an_emptied_serving_folder_is_refilled(finished: LocalRuns) -> None:
 
 def test_a_model_that_a_server_answers_too_slowly_is_not_pushed(finished: LocalRuns) -> None:
     before = finished.versions
-    for _ in range(2):  # a refusal is not cached: a server can be faster the next time
+    for _ in range(2):  # a rejection is not cached: a server can be faster the next time
         done = finished.run("--set", "serving.max_latency_ms=0.001")
         assert done.returncode == 3, done.stdout + done.stderr
         reason = "the 99th percentile of the latency of the embedded server is"
@@ -420,7 +420,7 @@ def test_anomalies_stop_the_run_with_exit_code_3(
     assert runs.nodes_that_are("failed") == {NodeId.ANOMALY_GATE}
     assert set(runs.states) == {*UP_TO_THE_GATE, NodeId.ACCEPTED_SPANS}, "nothing ran after it"
     assert runs.versions == []
-    assert runs.last.message.startswith("AnomalyGate refused: the data has ")
+    assert runs.last.message.startswith("AnomalyGate rejected: the data has ")
     review = ("--config", digits_config)
     shown = runs.call("schema", "diff", *review, name=None)
     assert re.search(r"\+" + correction, shown.stdout), shown.stdout + shown.stderr

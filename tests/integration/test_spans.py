@@ -139,11 +139,11 @@ def test_an_unchanged_span_is_cached(runs: SpanRuns) -> None:
     assert runs.trained_on == 2 * TRAIN_IMAGES
 
 
-def test_a_refused_span_is_not_trained_on_later(runs: SpanRuns) -> None:
-    refused = runs.run(3, NodeId.TRANSFORM)
-    assert refused.exit_code == 3
-    assert "schema: train, pixel_max: Unexpectedly small value: 0" in refused.message
-    assert NodeId.TRANSFORM not in {node.node for node in refused.nodes}
+def test_a_rejected_span_is_not_trained_on_later(runs: SpanRuns) -> None:
+    rejected = runs.run(3, NodeId.TRANSFORM)
+    assert rejected.exit_code == 3
+    assert "schema: train, pixel_max: Unexpectedly small value: 0" in rejected.message
+    assert NodeId.TRANSFORM not in {node.node for node in rejected.nodes}
     _states(runs.run("latest", NodeId.TRAINER))
     model = runs.lineage.made_by("digits", NodeId.TRAINER, "Model")[-1]
     nodes = runs.lineage.ancestry(model.id).nodes

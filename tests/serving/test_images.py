@@ -64,7 +64,7 @@ def test_an_array_holds_one_image_or_many(tmp_path: Path) -> None:
     assert images.read(path).shape == (3, 28, 28)
 
 
-def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_files_are_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="the file .*gone.png does not exist"):
         images.read(tmp_path / "gone.png")
     for name in ("text.png", "text.npy"):

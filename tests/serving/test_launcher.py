@@ -34,7 +34,7 @@ def test_tensorflow_model_server_is_preferred(
     ]
 
 
-def test_a_port_in_use_is_refused_and_nothing_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_rejected_and_nothing_starts(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

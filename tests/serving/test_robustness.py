@@ -35,7 +35,7 @@ from serving.server.rest import json_values
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-REFUSALS = {
+REJECTIONS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.NOT_FOUND,
@@ -116,17 +116,17 @@ _settings = settings(
 
 @_settings
 @given(request=requests())
-def test_any_request_is_answered_or_refused(
+def test_any_request_is_answered_or_rejected(
     target: Server, request: predict_pb2.PredictRequest
 ) -> None:
     code = _raw(target, request.SerializeToString())
-    assert code in {grpc.StatusCode.OK, *REFUSALS}, request
+    assert code in {grpc.StatusCode.OK, *REJECTIONS}, request
 
 
 @_settings
 @given(content=st.binary(max_size=300))
-def test_any_bytes_are_answered_or_refused(target: Server, content: bytes) -> None:
-    assert _raw(target, content) in REFUSALS
+def test_any_bytes_are_answered_or_rejected(target: Server, content: bytes) -> None:
+    assert _raw(target, content) in REJECTIONS
 
 
 any_json = st.recursive(
@@ -138,7 +138,7 @@ any_json = st.recursive(
 
 @_settings
 @given(key=st.sampled_from(["instances", "inputs"]), values=any_json, signature=names | any_json)
-def test_any_json_is_answered_or_refused(
+def test_any_json_is_answered_or_rejected(
     target: Server, key: str, values: object, signature: object
 ) -> None:
     body = json.dumps({key: values, "signature_name": signature})
@@ -160,7 +160,7 @@ def test_floats_survive_the_protocol_and_json(array: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize("value", ["1" * 400, "[" * 900 + "]" * 900, '{"b64": "?"}', "-1", "256"])
-def test_json_that_is_not_a_number_of_the_dtype_is_refused(target: Server, value: str) -> None:
+def test_json_that_is_not_a_number_of_the_dtype_is_rejected(target: Server, value: str) -> None:
     for signature in ("predict_images", "predict_float_images"):
         body = f'{{"signature_name": "{signature}", "inputs": {value}}}'
         url = f"{target.rest}/v1/models/mnist:predict"
@@ -168,7 +168,7 @@ def test_json_that_is_not_a_number_of_the_dtype_is_refused(target: Server, value
         assert response.status_code == 400, response.text
 
 
-def test_a_nan_is_refused_and_spoils_no_other_answer(target: Server) -> None:
+def test_a_nan_is_rejected_and_spoils_no_other_answer(target: Server) -> None:
     images = np.full((1, 28, 28), np.nan, np.float32)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "mnist"
@@ -213,7 +213,7 @@ def test_an_invalid_example_fails_alone(target: Server, exported_model: Path) ->
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_message_of_100_mb_is_refused(target: Server) -> None:
+def test_a_message_of_100_mb_is_rejected(target: Server) -> None:
     assert _raw(target, bytes(100 * 2**20)) == grpc.StatusCode.RESOURCE_EXHAUSTED
     response = None
     # The server may close the connection before all is sent.
@@ -242,7 +242,7 @@ def test_a_message_that_cannot_be_parsed_gets_a_sentence(target: Server) -> None
         )
 
 
-def test_ten_million_empty_strings_are_refused(target: Server) -> None:
+def test_ten_million_empty_strings_are_rejected(target: Server) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "mnist"
     tensor = request.inputs["examples"]
@@ -254,7 +254,7 @@ def test_ten_million_empty_strings_are_refused(target: Server) -> None:
     assert _raw(target, request.SerializeToString()) == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_more_examples_than_the_limit_are_refused(target: Server) -> None:
+def test_more_examples_than_the_limit_are_rejected(target: Server) -> None:
     request = predict_request("mnist", np.zeros((10_001, 28, 28), np.uint8))
     with pytest.raises(grpc.RpcError) as raised:
         target.prediction.Predict(request, timeout=TIMEOUT_S)
@@ -280,7 +280,7 @@ def test_headers_that_never_end_are_cut_off(target: Server) -> None:
     assert _exchange(target, b"GET /v1/models/mnist HTTP/1.1\r\nHost: x\r\nX-Slow: ") == b""
 
 
-def test_a_request_with_two_lengths_is_refused_and_ends_the_connection(target: Server) -> None:
+def test_a_request_with_two_lengths_is_rejected_and_ends_the_connection(target: Server) -> None:
     """The second request is hidden in the body of the first, as some proxies read it."""
     hidden = b"GET /v1/models/mnist HTTP/1.1\r\nHost: x\r\n\r\n"
     first = (

@@ -155,7 +155,7 @@ def test_the_list_of_models_is_replaced_without_a_gap(
         ("/toy", "/gone", grpc.StatusCode.UNKNOWN, "1 servable(s) did not become available: {toy"),
     ],
 )
-def test_an_invalid_list_of_models_is_refused_and_changes_nothing(
+def test_an_invalid_list_of_models_is_rejected_and_changes_nothing(
     rolling: Server, old: str, new: str, code: grpc.StatusCode, message: str
 ) -> None:
     text = MODELS_CONFIG.format(folder=rolling.folder)
@@ -188,10 +188,10 @@ def test_a_full_queue_is_unavailable_and_later_requests_are_answered(
         request = predict_request("mnist", np.zeros((8, 28, 28), np.uint8))
         futures = [server.prediction.Predict.future(request, timeout=60) for _ in range(100)]
         codes = [future.code() for future in futures]
-        refused = [future for future in futures if future.code() != grpc.StatusCode.OK]
+        rejected = [future for future in futures if future.code() != grpc.StatusCode.OK]
         assert codes.count(grpc.StatusCode.OK) >= 2
-        assert {future.code() for future in refused} == {grpc.StatusCode.UNAVAILABLE}
-        assert {future.details() for future in refused} == {
+        assert {future.code() for future in rejected} == {grpc.StatusCode.UNAVAILABLE}
+        assert {future.details() for future in rejected} == {
             "The batch scheduling queue to which this task was submitted is full"
         }
         with Client(server.address, "mnist") as client:

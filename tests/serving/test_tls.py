@@ -76,7 +76,7 @@ def test_a_client_with_the_right_credentials_is_answered(
         assert client.predict(ZEROS).version == 1
 
 
-def test_a_client_without_the_right_credentials_is_refused(
+def test_a_client_without_the_right_credentials_is_rejected(
     secure: tuple[Server, bool], certificates: Certificates
 ) -> None:
     server, is_mutual = secure

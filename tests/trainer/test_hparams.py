@@ -29,6 +29,6 @@ def test_the_defaults_are_the_reference_recipe() -> None:
         {"batch_size": "32"},
     ],
 )
-def test_invalid_values_are_refused(values: dict[str, object]) -> None:
+def test_invalid_values_are_rejected(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         HyperParameters.model_validate(values)

@@ -38,7 +38,7 @@ def _slice(where: Slice, accuracy: float, champion: float | None) -> SliceScores
     )
 
 
-def _evaluation(champion: float | None = None, refusals: tuple[str, ...] = ()) -> Evaluation:
+def _evaluation(champion: float | None = None, rejections: tuple[str, ...] = ()) -> Evaluation:
     slices = [_slice(Slice(), 0.97, champion)]
     slices += [_slice(Slice(digit=digit), 0.9 + digit / 100, champion) for digit in range(10)]
     for strength in (1, 2):
@@ -50,10 +50,10 @@ def _evaluation(champion: float | None = None, refusals: tuple[str, ...] = ()) -
     slices.append(_slice(Slice(corruption="rotate", strength=3), 0.5, champion))
     gates = (
         Gate(ACCURACY, Slice(), 0.97, 0.95, True, False, passed=True),
-        Gate(ACCURACY, Slice(digit=4), -0.1, -0.05, True, True, passed=not refusals),
+        Gate(ACCURACY, Slice(digit=4), -0.1, -0.05, True, True, passed=not rejections),
         Gate(ACCURACY, Slice(corruption="translate", strength=1), 0.9, 0.8, True, False, True),
     )
-    return Evaluation(tuple(slices), gates, refusals)
+    return Evaluation(tuple(slices), gates, rejections)
 
 
 @pytest.fixture
@@ -153,13 +153,13 @@ def test_the_page_of_a_good_run(tmp_path: Path, facts: RunFacts, chromium: str) 
     )
 
 
-def test_a_refused_challenger_is_shown_with_the_digit(
+def test_a_rejected_candidate_is_shown_with_the_digit(
     tmp_path: Path, facts: RunFacts, chromium: str
 ) -> None:
     reason = "accuracy on digit 4 is 0.1000 below the champion's; the limit is 0.05"
-    refused = replace(facts, evaluation=_evaluation(champion=0.95, refusals=(reason,)))
-    seen = browser.look(chromium, _write(tmp_path, refused))
-    assert seen.title == "digits: refused, accuracy 0.9700"
+    rejected = replace(facts, evaluation=_evaluation(champion=0.95, rejections=(reason,)))
+    seen = browser.look(chromium, _write(tmp_path, rejected))
+    assert seen.title == "digits: rejected, accuracy 0.9700"
     assert reason in seen.text
     assert "accuracy on digit 4, compared with the champion\t-0.1000\t≥ -0.05\t✗ no" in seen.text
     assert "all test images\t0.9500\t0.9700\t+0.0200\t[-0.0100, +0.0300]" in seen.text

@@ -122,7 +122,7 @@ def _with_mistakes(mistakes: dict[int, int]) -> NDArray[np.int64]:
 
 def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     found = _evaluate(tmp_path, _with_mistakes({3: 20, 7: 5}), wrong_when_moved=(30, 40))
-    assert found.refusals == ()
+    assert found.rejections == ()
     assert all(gate.passed for gate in found.gates)
     own = found.overall.candidate
     assert own.examples == 1000
@@ -149,31 +149,31 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     np.testing.assert_array_equal(confusion, matrix, err_msg="of the clean images")
 
 
-def test_one_bad_digit_is_enough_to_refuse(tmp_path: Path) -> None:
+def test_one_bad_digit_is_enough_to_reject(tmp_path: Path) -> None:
     found = _evaluate(tmp_path, _with_mistakes({8: 60}))
     assert found.overall.candidate.accuracy == pytest.approx(0.94)
-    assert found.refusals == ("accuracy on digit 8 is 0.4000; the minimum is 0.5",)
+    assert found.rejections == ("accuracy on digit 8 is 0.4000; the minimum is 0.5",)
     assert [gate.slice for gate in found.gates if not gate.passed] == [Slice(digit=8)]
 
 
 def test_accuracy_and_loss_hold_for_all_digits_together(tmp_path: Path) -> None:
     found = _evaluate(tmp_path, _with_mistakes(dict.fromkeys(range(10), 11)))
-    assert found.refusals == (
+    assert found.rejections == (
         "accuracy is 0.8900; the minimum is 0.9",
         "loss is 0.5905; the maximum is 0.5",
     )
 
 
-def test_an_overconfident_model_is_refused(tmp_path: Path) -> None:
+def test_an_overconfident_model_is_rejected(tmp_path: Path) -> None:
     strict = THRESHOLDS.model_copy(update={"max_calibration_error": 0.03})
     found = _evaluate(tmp_path, _with_mistakes({3: 50}), thresholds=strict)
-    assert found.refusals == ("calibration error is 0.0400; the maximum is 0.03",)
+    assert found.rejections == ("calibration error is 0.0400; the maximum is 0.03",)
 
 
 def test_a_champion_that_is_better_by_more_than_the_limit_wins(tmp_path: Path) -> None:
     champion = _with_mistakes({})
     close = _evaluate(tmp_path / "close", _with_mistakes({1: 4, 2: 4}), champion)
-    assert close.refusals == ()
+    assert close.rejections == ()
     assert close.overall.candidate.accuracy == pytest.approx(0.992), "not the champion's"
     assert close.overall.champion is not None
     assert close.overall.champion.accuracy == 1
@@ -181,15 +181,15 @@ def test_a_champion_that_is_better_by_more_than_the_limit_wins(tmp_path: Path) -
     low, high = close.overall.accuracy_change
     assert low < -0.008 < high
     far = _evaluate(tmp_path / "far", _with_mistakes(dict.fromkeys(range(5), 4)), champion)
-    assert far.refusals == ("accuracy is 0.0200 below the champion's; the limit is 0.01",)
+    assert far.rejections == ("accuracy is 0.0200 below the champion's; the limit is 0.01",)
 
 
-def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> None:
+def test_better_overall_and_worse_on_one_digit_is_rejected(tmp_path: Path) -> None:
     champion = _with_mistakes({0: 20, 1: 20, 4: 2})
     found = _evaluate(tmp_path, _with_mistakes({4: 12}), champion)
     assert found.overall.champion is not None
     assert found.overall.candidate.accuracy > found.overall.champion.accuracy + 0.02
-    assert found.refusals == (
+    assert found.rejections == (
         "accuracy on digit 4 is 0.1000 below the champion's; the limit is 0.05",
     )
 
@@ -197,7 +197,7 @@ def test_better_overall_and_worse_on_one_digit_is_refused(tmp_path: Path) -> Non
 def test_translations_are_gates_and_other_corruptions_are_reported(tmp_path: Path) -> None:
     """All rotated images are wrong, and 90 of 100 that are translated two pixels to the left."""
     found = _evaluate(tmp_path, _with_mistakes({}), wrong_when_moved=(30, 90))
-    assert found.refusals == ("accuracy under translate 2 is 0.5500; the minimum is 0.6",)
+    assert found.rejections == ("accuracy under translate 2 is 0.5500; the minimum is 0.6",)
     assert found.corruptions == ["rotate", "translate"]
     (rotated,) = found.robustness("rotate")
     assert (rotated.slice.strength, rotated.candidate.accuracy) == (3, 0)
@@ -228,7 +228,7 @@ def test_report_only_stops_nothing(tmp_path: Path) -> None:
         robustness=ROBUSTNESS.model_copy(update={"min_accuracy": {}}),
     )
     assert found.overall.candidate.accuracy == pytest.approx(0.1)
-    assert found.refusals == ()
+    assert found.rejections == ()
     (gate,) = found.gates
     assert (gate.title, gate.shown) == ("number of test images", "1,000"), (
         "TFX blesses nothing without one"

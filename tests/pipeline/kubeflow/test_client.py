@@ -139,7 +139,7 @@ def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
     api.final_state = "FAILED"
     api.retried = ["anomalygate"] if retried else []
     reason = "the data has 1 anomaly: test, label: ..."
-    failure = FailureLine("AnomalyGate", Ending.REFUSED, reason)
+    failure = FailureLine("AnomalyGate", Ending.REJECTED, reason)
     api.logs = {"anomalygate": f"noise\n{failure}\nfailed to execute component\n"}
     connection = _connect(url)
     run = KubeflowClient(connection).submit(pipeline, "run", {})
@@ -147,7 +147,7 @@ def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
         connection, run.run_id, pipeline.nodes, lambda _: None, interval_s=0.01
     )
     assert state == "FAILED"
-    assert (failed.message, failed.refusals) == (reason, (reason,))
+    assert (failed.message, failed.rejections) == (reason, (reason,))
     api.logs, api.looks = {}, 0
     _, (failed,) = _follow(connection, run, pipeline)
     assert failed.message == ""
@@ -227,7 +227,7 @@ def test_authentication_with_a_token_or_cookies(server: tuple[KfpApi, str]) -> N
             _connect(url, environment=environment)
 
 
-def test_a_token_is_cleaned_or_refused_and_never_shown(server: tuple[KfpApi, str]) -> None:
+def test_a_token_is_cleaned_or_rejected_and_never_shown(server: tuple[KfpApi, str]) -> None:
     api, url = server
     api.token = "secret"
     _connect(url, environment={"KFP_TOKEN": "secret\n"})
@@ -265,7 +265,7 @@ def test_a_parameter_that_the_server_does_not_know(
 
 
 def test_a_host_where_nothing_listens() -> None:
-    with pytest.raises(ClusterError, match=r"127.0.0.1:9 cannot be reached \(.*refused\); check"):
+    with pytest.raises(ClusterError, match=r"127.0.0.1:9 cannot be reached \(.*rejected\); check"):
         _connect("http://127.0.0.1:9")
 
 

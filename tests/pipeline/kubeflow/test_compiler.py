@@ -86,7 +86,7 @@ def test_the_compiled_file_is_far_below_the_limits_of_kfp(compiled: CompiledPipe
     assert len(compiled.yaml) < compiler.LARGEST_PIPELINE_BYTES / 5
 
 
-def test_a_request_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_too_large_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "LARGEST_TASK_BYTES", 1000)
     with pytest.raises(ConfigError, match=r"the task of \w+ has \d+ bytes; KFP's limit is 1000"):
         _compile()

@@ -105,9 +105,9 @@ def test_tasks_side_by_side_on_an_empty_database(
     tasks.pop("idxexamplegen")
     tasks["curatedschema"].pop("retryPolicy")
     specification["root"]["dag"]["tasks"] = {"curatedschema": tasks["curatedschema"]}
-    (refused,) = run("run-3", "wrong")
-    assert refused.exit_codes == [1]
-    last_line = refused.log.strip().splitlines()[-1]
+    (rejected,) = run("run-3", "wrong")
+    assert rejected.exit_codes == [1]
+    last_line = rejected.log.strip().splitlines()[-1]
     assert last_line.startswith("mnist-tfx: CuratedSchema failed: the metadata store, MySQL at ")
     assert (
         f"127.0.0.1:{database}, does not answer, or denies mnist_tfx access to the database mlmd"

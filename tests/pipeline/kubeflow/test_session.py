@@ -68,17 +68,17 @@ def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpA
     assert done.stdout.endswith("\nthe run succeeded.\n")
 
 
-def test_a_gate_that_refused_ends_with_exit_code_3_and_its_reason(
+def test_a_gate_that_rejected_ends_with_exit_code_3_and_its_reason(
     server: tuple[KfpApi, Run],
 ) -> None:
     api, run = server
     api.moments, api.final_state = [{"anomalygate": "FAILED"}], "FAILED"
-    refusal = "AnomalyGate refused: the data has 1 anomaly: test, label: Unexpected value 12"
-    api.logs = {"anomalygate": f"mnist-tfx: {refusal}\n"}
+    rejection = "AnomalyGate rejected: the data has 1 anomaly: test, label: Unexpected value 12"
+    api.logs = {"anomalygate": f"mnist-tfx: {rejection}\n"}
     done = run("submit", "--wait")
     assert (done.returncode, done.stderr) == (3, "")
     assert "✗ AnomalyGate failed 7.0 s" in done.stdout
-    assert done.stdout.endswith(f"\n{refusal}\n")
+    assert done.stdout.endswith(f"\n{rejection}\n")
 
 
 def test_without_wait_it_returns_at_once(server: tuple[KfpApi, Run]) -> None:

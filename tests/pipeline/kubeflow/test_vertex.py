@@ -59,7 +59,7 @@ def test_everything_is_below_the_bucket() -> None:
     assert data.runtime_value.constant.string_value == "gs://bucket/mnist/data"
 
 
-def test_a_volume_and_a_name_with_an_underscore_are_refused() -> None:
+def test_a_volume_and_a_name_with_an_underscore_are_rejected() -> None:
     with pytest.raises(
         ConfigError, match=r"storage.root is /mnt/mnist-tfx; Vertex mounts no volume"
     ):

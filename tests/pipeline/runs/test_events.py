@@ -26,7 +26,7 @@ def logger(stream: io.StringIO) -> logging.Logger:
     "event",
     [
         events.Planned(run_id="r", nodes=("A", "B")),
-        events.NodeChanged(node="A", state="failed", seconds=1.5, message="m", refusals=("x",)),
+        events.NodeChanged(node="A", state="failed", seconds=1.5, message="m", rejections=("x",)),
         events.LayerTable(text="a\nb"),
         events.Answer(
             image="idx:1", label=None, prediction=3, probability=0.5, latency_ms=1, version=2
@@ -56,6 +56,6 @@ def test_the_log_of_the_trainer_is_parsed(logger: logging.Logger, stream: io.Str
     assert events.parse(stream.getvalue()) == events.Training(**values)
 
 
-def test_nonsense_is_refused() -> None:
+def test_nonsense_is_rejected() -> None:
     with pytest.raises(ValidationError):
         events.parse('{"kind": "nonsense"}')

@@ -35,7 +35,7 @@ def test_rolls_back_and_forward(workspace: Workspace) -> None:
     assert releases.roll_back(workspace, "mnist", 13) == (13, 13)
 
 
-def test_an_impossible_roll_back_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_impossible_roll_back_is_rejected(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="contains no version 5; the versions are 11, 12, 13"):
         releases.roll_back(workspace, "mnist", 5)
     releases.roll_back(workspace, "mnist", 11)

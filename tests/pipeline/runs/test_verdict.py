@@ -17,9 +17,9 @@ from pipeline.settings.errors import ExitCode
         ("FAILED", {"Trainer": "x"}, ExitCode.FAILED, "Trainer failed: x"),
         (
             "FAILED",
-            {"AtomicPusher": "refused: accuracy"},
-            ExitCode.REFUSED,
-            "AtomicPusher refused: accuracy",
+            {"AtomicPusher": "rejected: accuracy"},
+            ExitCode.REJECTED,
+            "AtomicPusher rejected: accuracy",
         ),
         (
             "FAILED",
@@ -30,8 +30,8 @@ from pipeline.settings.errors import ExitCode
         (
             "FAILED",
             {"AtomicPusher": ""},
-            ExitCode.REFUSED,
-            "AtomicPusher refused or failed; see its log for the reason.",
+            ExitCode.REJECTED,
+            "AtomicPusher rejected or failed; see its log for the reason.",
         ),
     ],
 )
@@ -40,20 +40,20 @@ def test_the_verdict_on_a_cluster_run(
 ) -> None:
     failures = []
     for node, message in failed.items():
-        reason = message.removeprefix("refused: ")
-        refusals = (reason,) if reason != message else ()
-        event = NodeChanged(node=node, state="failed", message=reason, refusals=refusals)
+        reason = message.removeprefix("rejected: ")
+        rejections = (reason,) if reason != message else ()
+        event = NodeChanged(node=node, state="failed", message=reason, rejections=rejections)
         failures.append(event)
     assert verdict.of_cluster_run(state, failures) == (code, sentence)
 
 
-def _outcome(pushed: str | None, refusals: tuple[str, ...] = ()) -> Outcome:
+def _outcome(pushed: str | None, rejections: tuple[str, ...] = ()) -> Outcome:
     return Outcome(
         test_images=300,
         accuracy=0.9,
         loss=0.2,
         digit_accuracy={"0": 1.0},
-        refusals=refusals,
+        rejections=rejections,
         pushed=pushed,
         artifacts="/artifacts",
         tensorboard="/logs",
@@ -62,7 +62,9 @@ def _outcome(pushed: str | None, refusals: tuple[str, ...] = ()) -> Outcome:
 
 RUNNING = NodeChanged(node="Trainer", state="running")
 FAILED = NodeChanged(node="Trainer", state="failed", message="a bug")
-REFUSED = NodeChanged(node="AnomalyGate", state="failed", message="1 anomaly: x", refusals=("x",))
+REJECTED = NodeChanged(
+    node="AnomalyGate", state="failed", message="1 anomaly: x", rejections=("x",)
+)
 PUSHED = _outcome("/serving/1")
 
 
@@ -72,8 +74,8 @@ PUSHED = _outcome("/serving/1")
         ([], PUSHED, None, 0, False, (ExitCode.OK, "")),
         ([], None, None, 0, True, (ExitCode.OK, "")),
         ([FAILED], None, None, 1, False, (ExitCode.FAILED, "Trainer failed: a bug")),
-        ([FAILED, REFUSED], None, None, 1, False, (ExitCode.REFUSED, "AnomalyGate refused: 1 ")),
-        ([REFUSED], None, None, 1, True, (ExitCode.REFUSED, "AnomalyGate refused: 1 anomaly")),
+        ([FAILED, REJECTED], None, None, 1, False, (ExitCode.REJECTED, "AnomalyGate rejected: 1 ")),
+        ([REJECTED], None, None, 1, True, (ExitCode.REJECTED, "AnomalyGate rejected: 1 anomaly")),
         ([RUNNING], None, None, -9, False, (ExitCode.FAILED, "ended in Trainer by signal 9")),
         ([], None, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
         ([], PUSHED, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
@@ -83,7 +85,7 @@ PUSHED = _outcome("/serving/1")
             None,
             0,
             False,
-            (ExitCode.REFUSED, "the model was not pushed: too low; too slow"),
+            (ExitCode.REJECTED, "the model was not pushed: too low; too slow"),
         ),
         (
             [],

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from components.names.node_ids import NodeId
 from pipeline.runs.events import NodeChanged, Outcome
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 
 
 def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
+    """The record of a run whose nodes had these states; the last one is AtomicPusher."""
+    names = (f"Node{index}" for index in range(len(states) - 1))
     nodes = tuple(
-        NodeChanged(node=f"Node{index}", state=state)  # type: ignore[arg-type]
-        for index, state in enumerate(states)
+        NodeChanged(node=name, state=state)  # type: ignore[arg-type]
+        for name, state in zip((*names, NodeId.ATOMIC_PUSHER), states, strict=True)
     )
     return RunRecord(
         run_id=run_id,
@@ -25,7 +28,7 @@ def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
     )
 
 
-def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
+def test_a_second_run_at_the_same_time_is_rejected(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     with (
         workspace.exclusively(),
@@ -45,12 +48,24 @@ def test_records_are_kept_oldest_first(tmp_path: Path) -> None:
     assert workspace.records() == records[::-1]
 
 
+def test_an_older_record_is_read(tmp_path: Path) -> None:
+    """Rejections had another name."""
+    workspace = Workspace(tmp_path)
+    gate = NodeChanged(node="AnomalyGate", state="failed", rejections=("label 12",))
+    record = _record("1", "failed", exit_code=3).model_copy(update={"nodes": (gate,)})
+    workspace.save(record)
+    path = tmp_path / "runs" / "1" / "run.json"
+    path.write_text(path.read_text().replace("rejections", "refusals"))
+    assert workspace.records() == [record]
+
+
 @pytest.mark.parametrize(
     ("states", "exit_code", "result"),
     [
-        (("cached", "resolved"), ExitCode.OK, "cached"),
+        (("resolved", "cached"), ExitCode.OK, "cached"),
+        (("done", "cached"), ExitCode.OK, "cached"),
         (("cached", "done"), ExitCode.OK, "pushed"),
-        (("cached", "done"), ExitCode.REFUSED, "refused"),
+        (("cached", "done"), ExitCode.REJECTED, "rejected"),
         (("done", "failed"), ExitCode.FAILED, "failed"),
     ],
 )
@@ -72,7 +87,7 @@ def test_the_worst_digit_is_the_one_with_the_lowest_accuracy() -> None:
         accuracy=0.9,
         loss=0.1,
         digit_accuracy={"0": 0.95, "1": 0.85, "2": 0.9},
-        refusals=(),
+        rejections=(),
         pushed=None,
         artifacts="",
         tensorboard="",

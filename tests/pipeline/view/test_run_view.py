@@ -14,7 +14,7 @@ OUTCOME = events.Outcome(
     accuracy=0.98765,
     loss=0.0412,
     digit_accuracy={"0": 0.99, "9": 0.97},
-    refusals=(),
+    rejections=(),
     pushed="/serving/7",
     artifacts="/artifacts",
     tensorboard="/artifacts/run",
@@ -81,17 +81,17 @@ def test_the_summary_of_a_pushed_model() -> None:
         "tensorboard --logdir /artifacts/run",
         "/log.txt",
         "61 s",
-        "everything was cached",
+        "cached: this model was pushed before",
     ):
         assert fact in text
 
 
-def test_the_summary_of_a_refused_model_has_the_reasons() -> None:
-    refused = OUTCOME.model_copy(update={"refusals": ("too low", "too slow"), "pushed": None})
-    text = _summary(outcome=refused, exit_code=3, message="not pushed: too low; too slow")
+def test_the_summary_of_a_rejected_model_has_the_reasons() -> None:
+    rejected = OUTCOME.model_copy(update={"rejections": ("too low", "too slow"), "pushed": None})
+    text = _summary(outcome=rejected, exit_code=3, message="not pushed: too low; too slow")
     assert "no: too low" in text and "no: too slow" in text
     assert "nothing" in text
-    assert "refused by a gate (exit code 3)" in text
+    assert "rejected by a gate (exit code 3)" in text
     assert text.count("too low") == 1, "once is enough"
 
 
@@ -102,7 +102,7 @@ def test_the_summary_repeats_no_other_line() -> None:
 
 
 def test_the_summary_of_a_stopped_run_has_the_anomalies() -> None:
-    gate = events.NodeChanged(node="AnomalyGate", state="failed", refusals=("train, label: 12",))
+    gate = events.NodeChanged(node="AnomalyGate", state="failed", rejections=("train, label: 12",))
     text = _summary(outcome=None, exit_code=3, nodes=(gate,))
     assert "AnomalyGate" in text and "train, label: 12" in text
 

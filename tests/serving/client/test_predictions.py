@@ -40,6 +40,6 @@ def test_the_dtype_selects_the_signature(images: np.ndarray, signature: str, dty
         (np.full((1, 28, 28), np.nan), "floats from nan to nan; expected"),
     ],
 )
-def test_invalid_images_are_refused_before_they_are_sent(images: np.ndarray, message: str) -> None:
+def test_invalid_images_are_rejected_before_they_are_sent(images: np.ndarray, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         predict_request("mnist", images)

@@ -68,7 +68,7 @@ def _examples(*features: dict[str, object]) -> input_pb2.Input:
     return given
 
 
-def _refusal(call: Callable[..., object], request: object) -> tuple[grpc.StatusCode, str]:
+def _rejection(call: Callable[..., object], request: object) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as raised:
         call(request, timeout=TIMEOUT_S)
     return raised.value.code(), raised.value.details()
@@ -244,13 +244,13 @@ def test_multi_inference_answers_its_tasks(server: Server) -> None:
         ),
     ],
 )
-def test_multi_inference_refuses_what_does_not_fit(
+def test_multi_inference_rejects_what_does_not_fit(
     server: Server,
     request_: inference_pb2.MultiInferenceRequest,
     code: grpc.StatusCode,
     message: str,
 ) -> None:
-    found, details = _refusal(server.prediction.MultiInference, request_)
+    found, details = _rejection(server.prediction.MultiInference, request_)
     assert found == code
     assert message in details
 
@@ -283,7 +283,7 @@ def test_multi_inference_refuses_what_does_not_fit(
 def test_a_request_that_does_not_fit_gets_tf_servings_code_and_message(
     server: Server, request_: predict_pb2.PredictRequest, code: grpc.StatusCode, message: str
 ) -> None:
-    found, details = _refusal(server.prediction.Predict, request_)
+    found, details = _rejection(server.prediction.Predict, request_)
     assert found == code
     assert message in details
     good = server.prediction.Predict(_request(images=ZEROS), timeout=TIMEOUT_S)
@@ -306,7 +306,7 @@ def test_a_request_that_does_not_fit_gets_tf_servings_code_and_message(
         ("x", "classify", _examples({}), NOT_FOUND, "Servable not found for request: Latest(x)"),
     ],
 )
-def test_classify_refuses_signatures_that_do_not_fit(
+def test_classify_rejects_signatures_that_do_not_fit(
     server: Server,
     model: str,
     signature: str,
@@ -317,12 +317,12 @@ def test_classify_refuses_signatures_that_do_not_fit(
     request = classification_pb2.ClassificationRequest(input=given)
     request.model_spec.name = model
     request.model_spec.signature_name = signature
-    found, details = _refusal(server.prediction.Classify, request)
+    found, details = _rejection(server.prediction.Classify, request)
     assert found == code
     assert message in details
 
 
-def test_an_empty_batch_is_refused_by_the_server(server: Server) -> None:
+def test_an_empty_batch_is_rejected_by_the_server(server: Server) -> None:
     """The server rejects it before a kernel runs; TF Serving itself runs the model."""
     if server.is_tf_serving:
         pytest.skip("TF Serving runs an empty batch; the result depends on the processor")
@@ -332,7 +332,7 @@ def test_an_empty_batch_is_refused_by_the_server(server: Server) -> None:
         _request("serving_default", examples=np.array([], object)),
         _request("serving_default", "toy", a=np.zeros(0, np.float32), b=np.zeros(0, np.float32)),
     ):
-        assert _refusal(server.prediction.Predict, request) == (
+        assert _rejection(server.prediction.Predict, request) == (
             INVALID,
             "the batch is empty; expected at least 1 example.",
         )
@@ -360,11 +360,11 @@ def test_metadata_are_the_signatures(server: Server) -> None:
     assert [dim.size for dim in images.tensor_shape.dim] == [-1, 28, 28]
     assert images.dtype == tf.uint8.as_datatype_enum
     del request.metadata_field[:]
-    found, details = _refusal(server.prediction.GetModelMetadata, request)
+    found, details = _rejection(server.prediction.GetModelMetadata, request)
     assert found == INVALID
     assert "at least one metadata_field" in details
     request.metadata_field.append("x")
-    found, details = _refusal(server.prediction.GetModelMetadata, request)
+    found, details = _rejection(server.prediction.GetModelMetadata, request)
     assert (found, details) == (INVALID, "Metadata field x is not supported")
 
 
@@ -397,7 +397,7 @@ def test_status_of_what_is_unknown(
     server: Server, spec: model_pb2.ModelSpec | None, code: grpc.StatusCode, message: str
 ) -> None:
     request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
-    assert _refusal(server.model.GetModelStatus, request) == (code, message)
+    assert _rejection(server.model.GetModelStatus, request) == (code, message)
 
 
 def test_health_is_serving(server: Server) -> None:

@@ -167,7 +167,7 @@ def test_status_of_what_is_unknown(server: Server, path: str, status: int, messa
     assert (response.status_code, message in response.json()["error"]) == (status, True)
 
 
-def test_invalid_json_is_refused(server: Server) -> None:
+def test_invalid_json_is_rejected(server: Server) -> None:
     for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
         response = httpx.post(f"{server.rest}{DIGITS}:predict", content=content)
         assert response.status_code == 400
@@ -194,7 +194,7 @@ def test_a_gzip_body_is_unpacked_up_to_the_limit(server: Server) -> None:
             assert (response.status_code, response.json()) == (400, {"error": message})
 
 
-def test_garbage_in_base64_is_refused(server: Server) -> None:
+def test_garbage_in_base64_is_rejected(server: Server) -> None:
     garbage = {"b64": base64.b64encode(b"\xff\xfe garbage").decode()}
     response = server.post(f"{DIGITS}:predict", {"instances": [garbage]})
     assert response.status_code == 400

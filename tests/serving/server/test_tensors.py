@@ -41,7 +41,7 @@ def _tensor(dtype: tf.DType, shape: list[int], **values: object) -> tensor_pb2.T
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_invalid_tensor_is_refused(tensor: tensor_pb2.TensorProto, reason: str) -> None:
+def test_an_invalid_tensor_is_rejected(tensor: tensor_pb2.TensorProto, reason: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         tensors.decode("x", tensor)
     assert str(raised.value).startswith(f"input x is not a valid tensor: {reason}")

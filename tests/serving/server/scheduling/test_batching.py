@@ -79,7 +79,7 @@ def test_a_batch_is_filled_up_to_an_allowed_size(doubling: Doubling) -> None:
     batching.stop()
 
 
-def test_a_full_queue_refuses_and_later_requests_are_answered(doubling: Doubling) -> None:
+def test_a_full_queue_rejects_and_later_requests_are_answered(doubling: Doubling) -> None:
     batching = _busy(doubling, max_batch_size=4, max_enqueued_batches=2)
     futures = [batching.submit(doubling, _array(1, 2)) for _ in range(4)]
     with pytest.raises(OverloadedError, match="queue to which this task was submitted is full"):
@@ -156,7 +156,7 @@ def test_requests_whose_output_has_no_batch_are_answered_one_by_one(doubling: Do
     batching.stop()
 
 
-def test_inputs_without_a_batch_are_refused(doubling: Doubling) -> None:
+def test_inputs_without_a_batch_are_rejected(doubling: Doubling) -> None:
     batching = Batching(BatchingParameters())
     with pytest.raises(InvalidRequestError, match="at least one dimension"):
         batching.submit(doubling, {"x": np.array(1.0)})
@@ -190,6 +190,6 @@ def test_an_unexpected_error_reaches_no_other_request(doubling: Doubling) -> Non
         ({"num_batch_threads": 0}, "num_batch_threads is 0; the minimum is 1"),
     ],
 )
-def test_contradictory_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
+def test_contradictory_parameters_are_rejected(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ServerStartError, match=message):
         BatchingParameters(**parameters)
