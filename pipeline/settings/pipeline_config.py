@@ -56,7 +56,7 @@ class DataConfig(Section):
         specs = re.findall(r"\{.*?\}", folder)
         if specs not in (["{SPAN}"], ["{SPAN}", "{VERSION}"]) or folder.startswith("/"):
             raise ValueError(
-                "should be a path below the data's folder, such as span-{SPAN} or "
+                "expected a path below the data's folder, such as span-{SPAN} or "
                 "span-{SPAN}/version-{VERSION}"
             )
         return folder.strip("/")
@@ -98,7 +98,7 @@ class ValidationConfig(Section):
         try:
             text_format.Parse(text, schema_pb2.Schema())
         except text_format.ParseError as error:
-            raise ValueError(f"should be a schema in text format: line:column {error}") from error
+            raise ValueError(f"expected a schema in text format: line:column {error}") from error
         return text
 
     @field_validator("class_balance")
@@ -106,7 +106,7 @@ class ValidationConfig(Section):
     def _is_a_distribution(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
         if len(shares) != features.NUM_CLASSES or abs(sum(shares) - 1) > 1e-3:
             raise ValueError(
-                f"should be {features.NUM_CLASSES} shares with the sum 1; got {len(shares)} with "
+                f"expected {features.NUM_CLASSES} shares with the sum 1; got {len(shares)} with "
                 f"the sum {sum(shares):.4f}"
             )
         return shares
@@ -157,7 +157,7 @@ class RobustnessConfig(Section):
             possible = range(1, CORRUPTIONS[name].strengths + 1)
             if not set(chosen) <= set(possible):
                 raise ValueError(
-                    f"the strengths of {name} are {list(chosen)}; should be numbers from 1 to "
+                    f"the strengths of {name} are {list(chosen)}; expected numbers from 1 to "
                     f"{possible[-1]}"
                 )
         return strengths

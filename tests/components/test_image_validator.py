@@ -98,7 +98,7 @@ def test_labels_shifted_by_one_image_are_stopped(tmp_path: Path, splits: Splits)
     shifted = {**splits, "test": ImagesAndLabels(test.images, np.roll(test.labels, 1))}
     found, measures = _validate(tmp_path, artifacts.examples(tmp_path / "examples", shifted))
     assert len(found) == 1
-    assert found[0].startswith("images and labels: test, label: the label agreement is 0.1")
+    assert found[0].startswith("images and labels: test, label: 0.1")
     assert "; the minimum is 0.6. Check whether the label file" in found[0]
     assert measures["label_agreement"]["train"] > 0.7
 

@@ -17,7 +17,7 @@ def matching(pattern: str, expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
-            raise ValueError(f"should be {expected}")
+            raise ValueError(f"expected {expected}")
         return value
 
     return AfterValidator(check)

@@ -63,19 +63,23 @@ def test_every_command_has_help(
         (
             ["run", "--span", "x"],
             ExitCode.USAGE,
-            "data.span: 'x': should be a valid integer, or 'none' or 'latest'.",
+            "data.span: 'x': expected a valid integer, or 'none' or 'latest'.",
         ),
-        (["run", "--span", "3"], ExitCode.FAILED, "no folder was given as the folder of the spans"),
+        (
+            ["run", "--span", "3"],
+            ExitCode.FAILED,
+            "--data-dir is missing; give the folder that contains the spans",
+        ),
         (["run", "--set", "data.span_folder=x"], ExitCode.USAGE, "such as span-{SPAN} or"),
         (
             ["run", "--set", "evaluation.min_accuracy=2"],
             ExitCode.USAGE,
-            "min_accuracy: 2: should be less than or equal to 1, or 'report'.",
+            "min_accuracy: 2: the maximum is 1, or 'report'.",
         ),
         (
             ["run", "--set", "robustness.strengths.translate=[9]"],
             ExitCode.USAGE,
-            "the strengths of translate are [9]; should be numbers from 1 to 5.",
+            "the strengths of translate are [9]; expected numbers from 1 to 5.",
         ),
         (
             ["run", "--set", "robustness.strengths.wobble=[1]"],
@@ -85,9 +89,9 @@ def test_every_command_has_help(
         (
             ["run", "--set", "robustness.min_accuracy.rotate.9=0.5"],
             ExitCode.USAGE,
-            "min_accuracy.rotate has strength 9, but strengths.rotate is [1, 2, 3, 4, 5].",
+            "min_accuracy.rotate sets a limit for strength 9; strengths.rotate contains only [1,",
         ),
-        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "give only one of them"),
+        (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "use --json or --dot, not both."),
     ],
 )
 def test_a_mistake_has_its_exit_code_and_a_cure(

@@ -204,7 +204,9 @@ def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
 
 
 def test_a_span_needs_a_folder_and_its_four_files(tmp_path: Path, digits: Path) -> None:
-    with pytest.raises(DataError, match="no folder was given as .* Give it with --data-dir"):
+    with pytest.raises(
+        DataError, match="--data-dir is missing; give the folder that contains the spans"
+    ):
         dataset_source.prepare_span(None, "span-{SPAN}", "latest")
     with pytest.raises(DataError, match="contains no span-latest; its spans are none"):
         dataset_source.prepare_span(tmp_path, "span-{SPAN}", "latest")

@@ -76,7 +76,7 @@ PUSHED = _outcome("/serving/1")
         ([FAILED], None, None, 1, False, (ExitCode.FAILED, "Trainer failed: a bug")),
         ([FAILED, REJECTED], None, None, 1, False, (ExitCode.REJECTED, "AnomalyGate rejected: 1 ")),
         ([REJECTED], None, None, 1, True, (ExitCode.REJECTED, "AnomalyGate rejected: 1 anomaly")),
-        ([RUNNING], None, None, -9, False, (ExitCode.FAILED, "ended in Trainer by signal 9")),
+        ([RUNNING], None, None, -9, False, (ExitCode.FAILED, "killed by signal 9 while Trainer")),
         ([], None, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
         ([], PUSHED, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
         (

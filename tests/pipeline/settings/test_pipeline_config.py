@@ -42,23 +42,23 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
         ("trainer.x=3", "--set trainer.x: unknown key; the known keys are batch_size, dropout"),
         ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
-        ("trainer.epochs=0", "--set trainer.epochs: 0: should be greater than or equal to 1"),
-        ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: should be a finite number"),
-        ("trainer.epochs=many", "--set trainer.epochs: 'many': should be a valid integer"),
-        ("trainer.pooling=min", "--set trainer.pooling: 'min': should be 'max' or 'average'"),
-        ("trainer.train_images=0", "--set trainer.train_images: 0: should be"),
-        ("data.eval_fraction=0.9", "--set data.eval_fraction: 0.9: should be less than 0.5"),
-        ("data.eval_fraction", r"--set data.eval_fraction: expected section.key=value"),
+        ("trainer.epochs=0", "--set trainer.epochs: 0: the minimum is 1"),
+        ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: expected a finite number"),
+        ("trainer.epochs=many", "--set trainer.epochs: 'many': expected a valid integer"),
+        ("trainer.pooling=min", "--set trainer.pooling: 'min': expected 'max' or 'average'"),
+        ("trainer.train_images=0", "--set trainer.train_images: 0: the minimum is 1"),
+        ("data.eval_fraction=0.9", "--set data.eval_fraction: 0.9: expected less than 0.5"),
+        ("data.eval_fraction", r"--set data.eval_fraction: expected KEY=VALUE"),
         ("name.x=1", "--set name.x: name is a value, not a section"),
         ("name='My Model'", "--set name: 'My Model': "),
         (
             "validation.schema=x.pbtxt",
-            "validation.schema is x.pbtxt; expected a file beside this one",
+            "--set: validation.schema is x.pbtxt; expected a file in",
         ),
         ("validation.schema=3", "validation.schema is 3; expected the name of a schema file"),
         (
             "validation.class_balance=[0.5,0.5]",
-            "--set validation.class_balance: .* should be 10 shares with the sum 1; got 2 with",
+            "--set validation.class_balance: .* expected 10 shares with the sum 1; got 2 with",
         ),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     text = (pipeline_config.SHIPPED / "local.toml").read_text()
     path = tmp_path / "mine.toml"
     path.write_text(text.replace("dropout = 0.1", 'dropout = "0.1"'))
-    with pytest.raises(ConfigError, match=r"mine\.toml: trainer\.dropout: '0\.1': should be"):
+    with pytest.raises(ConfigError, match=r"mine\.toml: trainer\.dropout: '0\.1': expected"):
         pipeline_config.load(path)
     path.write_text(text.replace("max_loss = 0.1", ""))
     with pytest.raises(
@@ -130,8 +130,8 @@ def test_a_mistake_names_the_file_that_contains_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         pipeline_config.load(tmp_path / "mine.toml")
     of_span, of_epochs = str(raised.value).splitlines()
-    assert of_span.startswith(f"{tmp_path / 'mine.toml'}: data.span: -1: should be")
-    assert of_epochs.startswith(f"{tmp_path / 'base.toml'}: trainer.epochs: 0: should be")
+    assert of_span.startswith(f"{tmp_path / 'mine.toml'}: data.span: -1: the minimum is 0")
+    assert of_epochs.startswith(f"{tmp_path / 'base.toml'}: trainer.epochs: 0: the minimum is 1")
 
 
 @pytest.mark.parametrize(
