@@ -108,6 +108,12 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
 
 def _read_array(path: Path, polarity: Polarity) -> NDArray[np.generic]:
     array: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    size = (features.HEIGHT_PX, features.WIDTH_PX)
+    if array.ndim not in (2, 3) or array.shape[-2:] != size:
+        raise InvalidRequestError(
+            f"{path}: the array has the shape {list(array.shape)}; expected {list(size)} or "
+            f"[count, {size[0]}, {size[1]}]."
+        )
     if polarity is Polarity.BLACK_ON_WHITE:
         white = features.WHITE if array.dtype == np.uint8 else 1
         array = (white - array).astype(array.dtype)

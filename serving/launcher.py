@@ -89,8 +89,9 @@ def running(
       ServerStartError: the port is in use, the server is not available, or it does not support a
         flag. The check of the port prevents a client from asking another program.
     """
+    any_free = free_port(host)
     if port is None:
-        port = free_port(host)
+        port = any_free
     elif not _is_free(host, port):
         raise ServerStartError(
             f"{host}:{port} is in use by another program; choose another --port."
@@ -102,7 +103,11 @@ def running(
         with (
             log.open("wb") as log_file,
             child_process.running(
-                command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT
+                command,
+                # The embedded server ends when this pipe is closed, also if this process is killed.
+                stdin=subprocess.PIPE if kind == ServerKind.EMBEDDED else subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
             ) as process,
         ):
             yield RunningServer(f"{host}:{port}", kind, log, process)
@@ -122,9 +127,18 @@ def available() -> ServerKind:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that no program uses at this moment."""
+    """A port that no program uses at this moment.
+
+    Raises:
+      ServerStartError: the host is not an address of this machine.
+    """
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise ServerStartError(
+                f"--host {host} is not an address of this machine ({error.strerror})."
+            ) from error
         port: int = probe.getsockname()[1]
         return port
 
@@ -163,7 +177,8 @@ def _command(
         if binary is None:
             raise ServerStartError(f"{ServerKind.TENSORFLOW_MODEL_SERVER} is not on PATH.")
         return [binary, *model]
-    return [sys.executable, "-m", "serving.server", f"--host={host}", *model]
+    embedded = [sys.executable, "-m", "serving.server", "--stop_when_stdin_closes"]
+    return [*embedded, f"--host={host}", *model]
 
 
 def _published(host: str, flags: Sequence[str]) -> list[str]:

@@ -18,11 +18,9 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.cli import kubeflow_commands, review_commands
 from pipeline.cli.options import (
-    DEFAULT_ROOT,
     ConfigOption,
     DataOption,
     NameOption,
@@ -31,13 +29,14 @@ from pipeline.cli.options import (
     SpanOption,
     with_span,
 )
+from pipeline.settings import defaults
 from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
 from serving.errors import ServingError
 from serving.images import Polarity
 from serving.launcher import ServerKind
 
 app = typer.Typer(
-    help="A TFX pipeline for the MNIST convolutional network: run it, serve it, ask it, submit it.",
+    help="A TFX pipeline for the MNIST network: run, serve, query and submit it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -71,7 +70,7 @@ def run(
     config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
-    root: RootOption = DEFAULT_ROOT,
+    root: RootOption = defaults.ROOT,
     span: SpanOption = None,
 ) -> None:
     """Run the pipeline, push the model, and send it a few test images."""
@@ -107,10 +106,12 @@ def data(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
     context: typer.Context,
-    root: RootOption = DEFAULT_ROOT,
-    name: NameOption = "mnist",
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
     host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The gRPC port; 0 for a free one.")] = 8500,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The gRPC port; 0 for a free one.")
+    ] = 8500,
     server: Annotated[
         ServerKind | None,
         typer.Option(help="The server to start; the default is the first available."),
@@ -133,9 +134,11 @@ def predict(  # noqa: PLR0913 - an argument per option
         typer.Argument(metavar="FILE|idx:N ...", help="PNG, JPEG, .npy, or test image N."),
     ],
     address: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8500",
-    name: NameOption = "mnist",
+    name: NameOption = defaults.NAME,
     data_dir: DataOption = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds.")] = 10.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="The deadline of a request, in seconds.")
+    ] = 10.0,
     polarity: Annotated[
         Polarity,
         typer.Option(help="The colours of ink and paper; auto decides by the picture's edge."),
@@ -151,7 +154,7 @@ def predict(  # noqa: PLR0913 - an argument per option
     key: Annotated[Path | None, typer.Option(help="The key of --certificate, PEM.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask a running server which digits these images show."""
+    """Classify images with a running server."""
     from pipeline.local import sample_requests
     from serving.client import Client, Tls
 
@@ -173,7 +176,7 @@ def predict(  # noqa: PLR0913 - an argument per option
     else:
         from pipeline.view import run_view
 
-        console.print(run_view.answers_table(answers))
+        run_view.print_table(console, run_view.answers_table(answers))
 
 
 def _check_server(address: str) -> None:
@@ -192,38 +195,25 @@ def _check_server(address: str) -> None:
 
 
 @app.command()
-def status(root: RootOption = DEFAULT_ROOT) -> None:
+def status(root: RootOption = defaults.ROOT) -> None:
     """Show the runs in a workspace, and the versions that they pushed."""
     from pipeline.runs.workspace import Workspace
+    from pipeline.view import run_view
 
     workspace = Workspace(root.resolve())
     records = workspace.records()
     if not records:
         raise PipelineError(f"{workspace.root} contains no run; start one with `mnist-tfx run`.")
-    table = Table(title=f"runs in {workspace.root}", title_justify="left")
-    for heading in ("run", "pipeline", "result", "accuracy", "version", "took"):
-        table.add_column(heading)
-    for record in records:
-        outcome = record.outcome
-        pushed = Path(outcome.pushed) if outcome and outcome.pushed else None
-        version = f"{pushed.name}{'' if pushed.is_dir() else ' (removed)'}" if pushed else "-"
-        table.add_row(
-            record.run_id,
-            record.pipeline,
-            record.result,
-            f"{outcome.accuracy:.4f}" if outcome else "-",
-            version,
-            f"{record.seconds:.0f} s",
-        )
-    console.print(table)
+    print(f"runs in {workspace.root}")
+    run_view.print_table(console, run_view.runs_table(records, workspace.is_in_use))
     if records[-1].message:
         console.print(f"The last run: {records[-1].message}", highlight=False)
 
 
 @app.command()
 def models(
-    root: RootOption = DEFAULT_ROOT,
-    name: NameOption = "mnist",
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the pushed versions: their results, and their origin."""
@@ -241,7 +231,7 @@ def models(
     if as_json:
         print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
     else:
-        console.print(run_view.releases_table(found))
+        run_view.print_table(console, run_view.releases_table(found))
 
 
 @app.command()
@@ -250,18 +240,27 @@ def rollback(
         int | None,
         typer.Argument(help="The version to serve; the default is the one before the served one."),
     ] = None,
-    root: RootOption = DEFAULT_ROOT,
-    name: NameOption = "mnist",
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
 ) -> None:
-    """Serve an earlier version again, at once and without training; or undo a roll-back."""
+    """Serve an earlier version again, at once and without training.
+
+    `rollback VERSION` also undoes a roll-back.
+    """
     from pipeline.runs import releases
     from pipeline.runs.workspace import Workspace
 
-    before, after = releases.roll_back(Workspace(root.resolve()), name, version)
+    workspace = Workspace(root.resolve())
+    before, after = releases.roll_back(workspace, name, version)
     if before == after:
         console.print(f"{name}: version {after} is already served", highlight=False)
     else:
-        console.print(f"{name}: version {after} is served instead of {before}", highlight=False)
+        console.print(
+            f"{name}: version {after} is served instead of {before}; to undo this, run "
+            f"`mnist-tfx rollback {before}{workspace.options(name)}`",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def main() -> None:

@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_ROOT = Path("workspace")
-
 ConfigOption = Annotated[
     str,
     typer.Option("--config", help="A TOML file, or a shipped configuration: local, full, fashion."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as trainer.epochs=2."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of docs/configuration.md, such as trainer.epochs=2; may be repeated.",
+    ),
 ]
 DataOption = Annotated[
     Path | None,

@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.options import (
-    DEFAULT_ROOT,
     ConfigOption,
     DataOption,
     NameOption,
     RootOption,
     SetOption,
 )
+from pipeline.settings import defaults
 from pipeline.settings.errors import ConfigError, PipelineError
 from pipeline.view import native_output
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.runs.schema_review import Review
 
 app = typer.Typer()
-schema = typer.Typer(help="A corrected schema for review, after an intended change of the data.")
+schema = typer.Typer(help="Show or write a corrected schema, after an intended change of the data.")
 app.add_typer(schema, name="schema", no_args_is_help=True)
 experiment = typer.Typer(help="Compare recipes at equal training cost.")
 app.add_typer(experiment, name="experiment", no_args_is_help=True)
@@ -34,7 +34,7 @@ console = Console()
 
 @app.command()
 def report(
-    root: RootOption = DEFAULT_ROOT,
+    root: RootOption = defaults.ROOT,
     run_id: Annotated[
         str | None,
         typer.Option("--run", help="The run; the default is the last run with a report."),
@@ -72,8 +72,8 @@ def lineage(
             help="A pushed version, or the id or path of an artifact.",
         ),
     ],
-    root: RootOption = DEFAULT_ROOT,
-    name: NameOption = "mnist",
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_dot: Annotated[bool, typer.Option("--dot", help="Print Graphviz' DOT language.")] = False,
 ) -> None:
@@ -95,7 +95,7 @@ def lineage(
 
 @schema.command()
 def diff(
-    config: ConfigOption = "local", overrides: SetOption = None, root: RootOption = DEFAULT_ROOT
+    config: ConfigOption = "local", overrides: SetOption = None, root: RootOption = defaults.ROOT
 ) -> None:
     """Show how the schema must change for the last run's data to pass."""
     _review(config, overrides, root)
@@ -106,7 +106,7 @@ def update(
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
     config: ConfigOption = "local",
     overrides: SetOption = None,
-    root: RootOption = DEFAULT_ROOT,
+    root: RootOption = defaults.ROOT,
     overwrite: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the corrected schema to a file, for review and for validation.schema."""
@@ -148,7 +148,7 @@ def pooling(
     config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
-    root: RootOption = DEFAULT_ROOT,
+    root: RootOption = defaults.ROOT,
     seeds: Annotated[str, typer.Option(help="The seeds to train with, such as 1,2,3.")] = "1,2",
 ) -> None:
     """Train with max and with average pooling, and compare accuracy, robustness and cost."""

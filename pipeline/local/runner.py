@@ -29,7 +29,7 @@ WORKER: Final = "pipeline.local.worker"
 
 
 class Job(BaseModel):
-    """The job of the process, on its standard input."""
+    """The job of the process, the first line of its standard input."""
 
     config: PipelineConfig
     root: Path
@@ -72,8 +72,10 @@ def run(
     nodes: dict[str, events.NodeChanged] = {}
     outcome: events.Outcome | None = None
     not_answered: events.NotAnswered | None = None
-    with workspace.exclusively():
+    with workspace.exclusively() as lock_fd:
         log = workspace.run_folder(run_id) / LOG
+        started = RunRecord(run_id=run_id, pipeline=config.name)
+        workspace.save(started)
         read_fd, write_fd = os.pipe()
         job = Job(
             config=config,
@@ -84,7 +86,7 @@ def run(
             until=until,
             events_fd=write_fd,
         )
-        with os.fdopen(read_fd, encoding="utf-8") as stream, _running(job, log) as process:
+        with os.fdopen(read_fd, encoding="utf-8") as stream, _running(job, log, lock_fd) as process:
             for line in stream:
                 event = events.parse(line)
                 if isinstance(event, events.NodeChanged):
@@ -112,8 +114,12 @@ def run(
 
 
 @contextlib.contextmanager
-def _running(job: Job, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """A context with the process, which has the job and its end of the pipe."""
+def _running(job: Job, log: Path, lock_fd: int) -> Iterator[subprocess.Popen[str]]:
+    """A context with the process, which has the job, its end of the pipe, and the lock.
+
+    The process ends if its standard input is closed, also because this process was killed; until
+    then no other run can use the workspace.
+    """
     with contextlib.ExitStack() as stack:
         try:
             process = stack.enter_context(
@@ -123,16 +129,18 @@ def _running(job: Job, log: Path) -> Iterator[subprocess.Popen[str]]:
                     stdin=subprocess.PIPE,
                     stdout=stack.enter_context(log.open("wb")),
                     stderr=subprocess.STDOUT,
-                    pass_fds=[job.events_fd],
+                    pass_fds=[job.events_fd, lock_fd],
                     text=True,
                 )
             )
         finally:
             os.close(job.events_fd)
         assert process.stdin is not None
-        with process.stdin, contextlib.suppress(BrokenPipeError):
-            process.stdin.write(job.model_dump_json())
-        yield process
+        # Closing the pipe flushes it once more.
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(f"{job.model_dump_json()}\n")
+            process.stdin.flush()
+            yield process
 
 
 def new_run_id() -> str:

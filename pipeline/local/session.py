@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from pipeline.local import dataset_source, runner
 from pipeline.runs.workspace import Workspace
-from pipeline.settings.errors import ExitCode, PipelineError
+from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
 from pipeline.settings.pipeline_config import DataConfig, PipelineConfig
 from pipeline.view.run_view import RunView, answers_table, summary
 from serving import launcher
 from serving.client import Client
 from serving.launcher import ServerKind
+from serving.server import flags as server_flags
 
 READY_TIMEOUT_S = 120.0
 
@@ -27,8 +29,9 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
       DataError: the IDX files are not available.
       WorkspaceBusyError: another run is using `root`.
     """
-    data = prepare_data(config.data, data_dir, console)
     workspace = Workspace(root)
+    workspace.check_not_in_use()
+    data = prepare_data(config.data, data_dir, console)
     run_id = runner.new_run_id()
     folder = workspace.run_folder(run_id)
     files = dataset_source.folder_of_files(config.data, data)
@@ -54,6 +57,7 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
         )
         console.print(answers_table(view.answers))
     console.print(summary(record, folder / runner.LOG), highlight=False, soft_wrap=True)
+    assert record.exit_code is not None, "the run has ended"
     return ExitCode(record.exit_code)
 
 
@@ -107,16 +111,23 @@ def serve(
       kind: the server to start; None for the first available.
 
     Raises:
+      ConfigError: a flag is wrong; only the flags of the embedded server are checked here.
       PipelineError: no model has been pushed.
       ServingError: the server did not start.
     """
+    kind = kind or launcher.available()
+    if kind is ServerKind.EMBEDDED:
+        try:
+            server_flags.parse([f"--model_base_path={root}", *flags], server_flags.RaisingParser)
+        except server_flags.FlagsError as error:
+            raise ConfigError(f"serve: {error}") from error
     workspace = Workspace(root)
     if not workspace.served_versions(name):
         raise PipelineError(
             f"{workspace.serving(name)} contains no pushed model; run `mnist-tfx run` first, or "
             "choose another folder with --root."
         )
-    log = workspace.root / "server.txt"
+    log = workspace.root / f"server-{port or os.getpid()}.txt"
     with launcher.running(
         name, workspace.serving(name), log, host, port or None, flags, kind
     ) as server:

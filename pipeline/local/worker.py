@@ -2,6 +2,7 @@
 
     python -m pipeline.local.worker BEAM_OPTION... < JOB
 
+The job is the first line of the standard input; the process ends when the standard input is closed.
 Events go to the file descriptor that the job names. Standard output and standard error, with the
 output of the libraries, are the run's log. BeamDagRunner takes the Beam options of its own job from
 the command line; those of the components' jobs are the same.
@@ -12,7 +13,9 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,7 +81,8 @@ class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
 
 def main() -> None:
     """Reads the job and runs it; raises what a component raises."""
-    job = Job.model_validate_json(sys.stdin.read())
+    job = Job.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     event_stream = os.fdopen(job.events_fd, "w", encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     for name in (_log.name, "trainer.run"):
@@ -97,6 +101,12 @@ def main() -> None:
         metadata=connection,
     )
     _run(job, workspace, pipeline)
+
+
+def _end_with_parent() -> None:
+    """Ends this process, and what it has started, if `mnist-tfx` was killed."""
+    sys.stdin.read()  # until the other end is closed
+    os.kill(0 if os.getpgrp() == os.getpid() else os.getpid(), signal.SIGTERM)
 
 
 def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:

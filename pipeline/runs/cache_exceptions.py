@@ -7,6 +7,7 @@ was too slow may be faster the next time.
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
 from tfx.components.util import model_utils
 from tfx.orchestration import metadata
@@ -20,6 +21,7 @@ from components import atomic_pusher
 from components.names import artifact_properties as properties
 from components.names.node_ids import NodeId
 from pipeline.runs import executions
+from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import RejectedError
 
 
@@ -46,6 +48,12 @@ def _ignore_cached_rejection(
         is_rejection = bool(recorded[properties.REASON].string_value)
         if is_rejection and recorded[properties.MODEL_ID].int_value in models:
             validator.execution_options.caching_options.enable_cache = False
+
+
+def _options(serving_folder: str) -> str:
+    """The options of a command on the workspace that contains this folder."""
+    folder = Path(serving_folder)
+    return Workspace(folder.parents[1]).options(folder.name)
 
 
 def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
@@ -78,7 +86,7 @@ def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) ->
                 "the model is not pushed again",
                 [
                     f"it was rolled back (version {version}); to serve it again, run "
-                    f"`mnist-tfx rollback {version}`"
+                    f"`mnist-tfx rollback {version}{_options(folder)}`"
                 ],
             )
     pusher.execution_options.caching_options.enable_cache = False

@@ -86,7 +86,8 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
         if version is None:
             if len(served) < 2:
                 raise PipelineError(
-                    f"{folder} contains no version before {before}; `mnist-tfx models` lists all."
+                    f"{folder} contains no version before {before}; `mnist-tfx models"
+                    f"{workspace.options(name)}` lists all."
                     if served
                     else f"{folder} contains no served version."
                 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.names.node_ids import NodeId
 from pipeline.runs.events import NodeChanged, Outcome
+from pipeline.settings import defaults
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 from serving import version_folders
 
@@ -23,21 +25,28 @@ class RunRecord(BaseModel):
 
     run_id: str
     pipeline: str
-    seconds: float
-    exit_code: int
-    message: str
+    seconds: float = 0
+    exit_code: int | None = None
+    """None from the start of the run to its end."""
+
+    message: str = ""
     """Why the run did not end with a pushed model; empty if it did."""
 
-    nodes: tuple[NodeChanged, ...]
-    outcome: Outcome | None
+    nodes: tuple[NodeChanged, ...] = ()
+    outcome: Outcome | None = None
 
     @property
     def result(self) -> str:
-        """One word: pushed, cached (the push was), rejected or failed."""
+        """One word: pushed, cached (the push was), rejected, failed or interrupted.
+
+        A run without an end is "interrupted"; while it goes on, only the lock tells.
+        """
         if self.exit_code == ExitCode.OK:
             pushes = [node for node in self.nodes if node.node == NodeId.ATOMIC_PUSHER]
             return "pushed" if any(node.state == "done" for node in pushes) else "cached"
-        return {ExitCode.REJECTED: "rejected"}.get(ExitCode(self.exit_code), "failed")
+        if self.exit_code in (None, ExitCode.INTERRUPTED):
+            return "interrupted"
+        return "rejected" if self.exit_code == ExitCode.REJECTED else "failed"
 
 
 @dataclass(frozen=True)
@@ -90,24 +99,67 @@ class Workspace:
         complete.replace(path)
 
     def records(self) -> list[RunRecord]:
-        """The records of all runs that ended, oldest first."""
-        paths = sorted(self.root.glob("runs/*/run.json"))
-        return [RunRecord.model_validate_json(path.read_bytes()) for path in paths]
+        """The records of all runs, oldest first; a damaged one counts as failed."""
+        return [_read(path) for path in sorted(self.root.glob("runs/*/run.json"))]
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a run is using the workspace now."""
+        if not self._lock.exists():
+            return False
+        with self._lock.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def check_not_in_use(self) -> None:
+        """Raises WorkspaceBusyError if a run is using the workspace now."""
+        if self.is_in_use:
+            raise self._busy()
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
-        """A context that excludes other runs: SQLite and the champion allow one at a time.
+    def exclusively(self) -> Iterator[int]:
+        """A context that excludes other runs.
+
+        SQLite and the choice of the champion do not support two runs at the same time.
+
+        Returns:
+          The file descriptor of the lock. A process that inherits it holds the lock, too.
 
         Raises:
           WorkspaceBusyError: another run is using the workspace.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
+        with self._lock.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise WorkspaceBusyError(
-                    f"another run is using {self.root}; wait for it to end, or choose another "
-                    "folder with --root."
-                ) from error
-            yield
+                raise self._busy() from error
+            yield lock.fileno()
+
+    @property
+    def _lock(self) -> Path:
+        return self.root / ".lock"
+
+    def _busy(self) -> WorkspaceBusyError:
+        return WorkspaceBusyError(
+            f"another run is using {self.root}; wait for it to end, or choose another folder with "
+            "--root."
+        )
+
+    def options(self, name: str | None = None) -> str:
+        """The options of a command on this workspace; empty for the defaults."""
+        chosen = [] if self.root == defaults.ROOT.resolve() else ["--root", str(self.root)]
+        chosen += [] if name in (None, defaults.NAME) else ["--name", str(name)]
+        return "".join(f" {shlex.quote(word)}" for word in chosen)
+
+
+def _read(path: Path) -> RunRecord:
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except ValidationError:
+        message = f"{path} is damaged; the log beside it shows what happened"
+        run_id = path.parent.name
+        return RunRecord(run_id=run_id, pipeline="-", exit_code=ExitCode.FAILED, message=message)

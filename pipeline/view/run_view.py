@@ -19,6 +19,7 @@ from components.names.node_ids import NodeId
 from pipeline.runs import events
 from pipeline.runs.releases import Release
 from pipeline.runs.workspace import RunRecord
+from serving import version_folders
 
 _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
     "waiting": ("·", "dim"),
@@ -29,6 +30,7 @@ _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
     "failed": ("✗", "bold red"),
 }
 
+_WIDEST: Final = 1000
 _RESULTS: Final = {
     "pushed": "the model was pushed",
     "cached": "cached: this model was pushed before",
@@ -123,11 +125,45 @@ def answers_table(answers: Sequence[events.Answer]) -> Table:
     return table
 
 
+def runs_table(records: Sequence[RunRecord], is_in_use: bool) -> Table:
+    """The runs in a workspace, one row for each; the last may still be running."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("run", "pipeline", "result", "accuracy", "version", "took"):
+        table.add_column(heading)
+    for record in records:
+        outcome = record.outcome
+        pushed = Path(outcome.pushed) if outcome and outcome.pushed else None
+        is_running = is_in_use and record is records[-1] and record.exit_code is None
+        table.add_row(
+            record.run_id,
+            record.pipeline,
+            "running" if is_running else record.result,
+            f"{outcome.accuracy:.4f}" if outcome else "-",
+            _version(pushed) if pushed else "-",
+            f"{record.seconds:.0f} s" if record.exit_code is not None else "-",
+        )
+    return table
+
+
+def _version(pushed: Path) -> str:
+    if pushed.is_dir():
+        return pushed.name
+    is_withdrawn = int(pushed.name) in version_folders.find_withdrawn(pushed.parent)
+    return f"{pushed.name} ({'withdrawn' if is_withdrawn else 'removed'})"
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table in its full width: a shortened run or version is of no use."""
+    unlimited = console.options.update(max_width=_WIDEST)
+    width = console.measure(table, options=unlimited).maximum
+    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
+
+
 def releases_table(found: Sequence[Release]) -> Table:
     """The pushed versions of a model, one row for each."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("version", "state", "accuracy", "worst digit", "champion", "run", "data"):
-        table.add_column(heading, no_wrap=heading != "run")
+        table.add_column(heading)
     styles = {"served": "bold green", "withdrawn": "red", "kept": ""}
     for release in found:
         worst = release.worst_digit
@@ -159,7 +195,7 @@ def summary(record: RunRecord, log: Path) -> Text:
             lines += [("blessed", f"no: {rejection}", "red") for rejection in outcome.rejections]
         else:
             lines.append(("blessed", "yes, all gates passed", "green"))
-        lines.append(("pushed", outcome.pushed or "nothing", ""))
+        lines.append(("pushed", outcome.pushed or "no model", ""))
         lines.append(("report", outcome.report or "none", ""))
         lines.append(("artifacts", outcome.artifacts, ""))
         tensorboard = Path(sys.executable).with_name("tensorboard")

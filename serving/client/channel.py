@@ -40,7 +40,7 @@ class Tls:
         """Reads the files.
 
         Raises:
-          ServingError: a file cannot be read.
+          ServingError: a file cannot be read, or is not a PEM file of its kind.
         """
         try:
             ca, certificate, key = (
@@ -49,6 +49,13 @@ class Tls:
             )
         except OSError as error:
             raise ServingError(f"cannot read a TLS file: {error}.") from error
+        for file, content, kind in (
+            (self.ca, ca, b"CERTIFICATE"),
+            (self.certificate, certificate, b"CERTIFICATE"),
+            (self.key, key, b"PRIVATE KEY"),
+        ):
+            if content is not None and (b"-----BEGIN " not in content or kind not in content):
+                raise ServingError(f"{file} contains no {kind.decode().lower()} in PEM format.")
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
     def options(self) -> tuple[tuple[str, str], ...]:

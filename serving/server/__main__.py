@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from serving.server import flags as command_line
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with lifecycle.running(flags) as addresses:
+            if flags.stop_when_stdin_closes:
+                threading.Thread(target=_stop_with_stdin, name="stdin", daemon=True).start()
             rest = f", REST on {addresses.rest}" if addresses.rest else ""
             _log.info("listening: gRPC on %s%s", addresses.grpc, rest)
             await stop.wait()
@@ -50,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"serving: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _stop_with_stdin() -> None:
+    sys.stdin.buffer.read()  # until the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 _LARGEST_PORT: Final = 65535
 
@@ -36,11 +37,34 @@ class Flags:
     request_slice_rows: int
     max_request_rows: int
     enable_input_shape_check: bool
+    stop_when_stdin_closes: bool
 
 
-def parse(arguments: Sequence[str] | None = None) -> Flags:
+class FlagsError(ValueError):
+    """A mistake in the flags, in one sentence."""
+
+
+class RaisingParser(argparse.ArgumentParser):
+    """Raises FlagsError where argparse would end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for each mistake."""
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            name = message.removeprefix(prefix).split()[0].partition("=")[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; --help lists all."
+            message = f"unknown option {name}{hint}"
+        raise FlagsError(message)
+
+
+def parse(
+    arguments: Sequence[str] | None = None,
+    parser_type: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> Flags:
     """Parses the command line; a mistake ends the process with exit code 2."""
-    parser = _parser()
+    parser = _parser(parser_type)
     flags = Flags(**vars(parser.parse_args(arguments)))
     if bool(flags.model_base_path) == bool(flags.model_config_file):
         parser.error("give either --model_base_path or --model_config_file")
@@ -51,8 +75,8 @@ def parse(arguments: Sequence[str] | None = None) -> Flags:
     return flags
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    parser = parser_type(
         prog="python -m serving.server",
         description="Serves SavedModels over TF Serving's gRPC and REST protocols.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -127,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         **_boolean(True),
         help="reject a request whose shapes differ from the signature's; TF Serving leaves that to "
         "the model, but some kernels end the process on a wrong shape; not a flag of TF Serving",
+    )
+    add(
+        "--stop_when_stdin_closes",
+        **_boolean(False),
+        help="stop when the standard input is closed, so that the server ends with the process "
+        "that started it; not a flag of TF Serving",
     )
     return parser
 

@@ -3,6 +3,7 @@
 Each test starts from a finished run that is restored before it.
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -13,12 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from doubles import browser
+from doubles.processes import is_running
 from doubles.snapshots import Snapshot
 
 from components.images import idx_format
@@ -430,14 +432,14 @@ def test_anomalies_stop_the_run_with_exit_code_3(
     assert re.search(correction, new.read_text())
 
 
-@pytest.mark.cold
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_ends_with_130_and_leaves_no_process(
-    digits: Path, digits_config: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+@contextlib.contextmanager
+def _started(
+    digits: Path, digits_config: Path, root: Path
+) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A run that has just started its processes, and the ids of these."""
     command = [sys.executable, "-m", "pipeline.cli", "run", "--config", str(digits_config)]
     process = subprocess.Popen(
-        [*command, "--data-dir", str(digits), "--root", str(tmp_path / "root")],
+        [*command, "--data-dir", str(digits), "--root", str(root)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -449,11 +451,38 @@ def test_interrupted_it_ends_with_130_and_leaves_no_process(
     while len(children := _children(process.pid)) < 2:
         assert process.poll() is None and time.monotonic() < deadline_s
         time.sleep(0.05)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=240)
+    yield process, children
+
+
+@pytest.mark.cold
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_ends_with_130_and_leaves_no_process(
+    digits: Path, digits_config: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with _started(digits, digits_config, tmp_path / "root") as (process, children):
+        process.send_signal(number)
+        _, error = process.communicate(timeout=240)
     assert (process.returncode, error) == (130, "mnist-tfx: interrupted.\n")
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-    assert Workspace(tmp_path / "root").records() == []
+    (record,) = Workspace(tmp_path / "root").records()
+    assert record.result == "interrupted"
+
+
+@pytest.mark.cold
+def test_killed_it_leaves_no_process_and_the_lock_until_they_end(
+    digits: Path, digits_config: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "root")
+    with _started(digits, digits_config, workspace.root) as (process, children):
+        process.kill()
+        process.communicate(timeout=240)
+    deadline_s = time.monotonic() + 240
+    while any(map(is_running, children)):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    assert not workspace.is_in_use
+    (record,) = workspace.records()
+    assert record.result == "interrupted"
 
 
 def _children(pid: int) -> list[int]:

@@ -1,6 +1,5 @@
 """A child process ends with the block that uses it, also when a signal comes at the start."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.processes import is_running
 
 from serving import child_process
 
@@ -58,10 +58,10 @@ def test_processes_that_a_group_leader_has_started_end_with_it() -> None:
     with child_process.running(STARTS_ANOTHER, leads_group=True, **options) as process:
         assert process.stdout is not None
         grandchild = int(process.stdout.readline())
-        assert _is_running(grandchild)
+        assert is_running(grandchild)
     assert process.returncode == -signal.SIGTERM
     deadline_s = time.monotonic() + 60
-    while _is_running(grandchild):
+    while is_running(grandchild):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
@@ -91,10 +91,3 @@ def test_an_exit_code_of_its_own_is_kept() -> None:
     with child_process.running(("sh", "-c", "exit 7")) as process:
         process.wait(timeout=60)
     assert process.returncode == 7
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie; init may reap it later."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False

@@ -64,6 +64,17 @@ def test_an_array_holds_one_image_or_many(tmp_path: Path) -> None:
     assert images.read(path).shape == (3, 28, 28)
 
 
+@pytest.mark.parametrize("shape", [(3, 784), (28,), (1, 28, 28, 1), (27, 28)])
+def test_an_array_of_another_shape_is_rejected(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(InvalidRequestError) as raised:
+        images.read(tmp_path / "a.npy")
+    assert str(raised.value) == (
+        f"{tmp_path / 'a.npy'}: the array has the shape {list(shape)}; expected [28, 28] or "
+        "[count, 28, 28]."
+    )
+
+
 def test_other_files_are_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="the file .*gone.png does not exist"):
         images.read(tmp_path / "gone.png")

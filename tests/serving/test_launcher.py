@@ -48,6 +48,16 @@ def test_a_port_in_use_is_rejected_and_nothing_starts(tmp_path: Path) -> None:
     assert not log.exists()
 
 
+def test_a_host_that_is_no_address_of_the_machine_is_named(tmp_path: Path) -> None:
+    message = r"--host 192\.0\.2\.1 is not an address of this machine \(Cannot assign"
+    for port in (None, 8500):
+        with (
+            pytest.raises(ServerStartError, match=message),
+            launcher.running("mnist", tmp_path, tmp_path / "log.txt", "192.0.2.1", port),
+        ):
+            pass
+
+
 def test_it_is_stopped_at_the_end_of_the_block(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="something else"),

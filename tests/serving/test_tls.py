@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,16 @@ def test_an_invalid_tls_file_is_reported_in_one_sentence_without_the_key(
     assert last_line.startswith("serving: ")
     assert message in last_line
     assert "SECRET" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("wrong", ["ca", "certificate", "key"])
+def test_a_file_that_is_not_of_its_kind_is_named(
+    certificates: Certificates, tmp_path: Path, wrong: str
+) -> None:
+    files: dict[str, Any] = {"ca": certificates.ca, "certificate": certificates.client}
+    files["key"] = certificates.client_key
+    files[wrong] = tmp_path / "README.md"
+    files[wrong].write_text("# A document")
+    kind = "private key" if wrong == "key" else "certificate"
+    with pytest.raises(ServingError, match=rf"README\.md contains no {kind} in PEM format"):
+        Client("127.0.0.1:1", "mnist", tls=Tls(**files))

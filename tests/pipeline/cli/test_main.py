@@ -91,6 +91,17 @@ def test_every_command_has_help(
             ExitCode.USAGE,
             "min_accuracy.rotate sets a limit for strength 9; strengths.rotate contains only [1,",
         ),
+        (
+            ["serve", "--server=embedded", "--prot=1"],
+            ExitCode.USAGE,
+            "unknown option --prot; did you mean --port?",
+        ),
+        (
+            ["serve", "--server=embedded", "--rest_api_timeout_in_ms=0"],
+            ExitCode.USAGE,
+            "0: expected a number, 1 or more",
+        ),
+        (["serve", "--port", "99999"], ExitCode.USAGE, "Invalid value for '--port'"),
         (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "use --json or --dot, not both."),
     ],
 )

@@ -1,5 +1,6 @@
 """The workspace: one run at a time, and the record of each."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 
 
-def _record(run_id: str, *states: str, exit_code: int = 0) -> RunRecord:
+def _record(run_id: str, *states: str, exit_code: int | None = 0) -> RunRecord:
     """The record of a run whose nodes had these states; the last one is AtomicPusher."""
     names = (f"Node{index}" for index in range(len(states) - 1))
     nodes = tuple(
@@ -40,6 +41,42 @@ def test_a_second_run_at_the_same_time_is_rejected(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_is_held_by_each_process_that_inherits_it(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    assert not workspace.is_in_use
+    with workspace.exclusively() as lock_fd:
+        command = ["sh", "-c", "echo ready; read line"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen(command, pass_fds=[lock_fd], **pipes)  # type: ignore[call-overload]
+        process.stdout.readline()
+    assert workspace.is_in_use
+    with pytest.raises(WorkspaceBusyError):
+        workspace.check_not_in_use()
+    process.communicate(b"end\n", timeout=60)
+    workspace.check_not_in_use()
+
+
+def test_a_damaged_record_is_listed_as_failed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.save(_record("1", "done"))
+    path = tmp_path / "runs" / "1" / "run.json"
+    path.write_bytes(path.read_bytes()[:40])
+    (record,) = workspace.records()
+    assert (record.run_id, record.result) == ("1", "failed")
+    assert record.message == f"{path} is damaged; the log beside it shows what happened"
+
+
+def test_the_options_name_a_workspace_that_is_not_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    default = Workspace(tmp_path / "workspace")
+    assert (default.options(), default.options("mnist")) == ("", "")
+    assert default.options("fashion") == " --name fashion"
+    other = Workspace(tmp_path / "a folder")
+    assert other.options("x") == f" --root '{tmp_path}/a folder' --name x"
+
+
 def test_records_are_kept_oldest_first(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     records = [_record("20260102-000000", "done"), _record("20260101-000000", "cached")]
@@ -67,9 +104,13 @@ def test_an_older_record_is_read(tmp_path: Path) -> None:
         (("cached", "done"), ExitCode.OK, "pushed"),
         (("cached", "done"), ExitCode.REJECTED, "rejected"),
         (("done", "failed"), ExitCode.FAILED, "failed"),
+        (("done", "running"), ExitCode.INTERRUPTED, "interrupted"),
+        (("done", "running"), None, "interrupted"),
     ],
 )
-def test_the_result_is_summarized(states: tuple[str, ...], exit_code: int, result: str) -> None:
+def test_the_result_is_summarized(
+    states: tuple[str, ...], exit_code: int | None, result: str
+) -> None:
     assert _record("x", *states, exit_code=exit_code).result == result
 
 

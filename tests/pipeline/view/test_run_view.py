@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.runs import events
 from pipeline.runs.workspace import RunRecord
-from pipeline.view.run_view import RunView, answers_table, summary
+from pipeline.view.run_view import RunView, answers_table, print_table, runs_table, summary
 
 OUTCOME = events.Outcome(
     test_images=10_000,
@@ -90,7 +90,7 @@ def test_the_summary_of_a_rejected_model_has_the_reasons() -> None:
     rejected = OUTCOME.model_copy(update={"rejections": ("too low", "too slow"), "pushed": None})
     text = _summary(outcome=rejected, exit_code=3, message="not pushed: too low; too slow")
     assert "no: too low" in text and "no: too slow" in text
-    assert "nothing" in text
+    assert "no model" in text
     assert "rejected by a gate (exit code 3)" in text
     assert text.count("too low") == 1, "once is enough"
 
@@ -105,6 +105,26 @@ def test_the_summary_of_a_stopped_run_has_the_anomalies() -> None:
     gate = events.NodeChanged(node="AnomalyGate", state="failed", rejections=("train, label: 12",))
     text = _summary(outcome=None, exit_code=3, nodes=(gate,))
     assert "AnomalyGate" in text and "train, label: 12" in text
+
+
+def test_a_table_is_never_cut(tmp_path: Path) -> None:
+    """A shortened run or version cannot be used in the next command."""
+    (tmp_path / ".withdrawn-1795577243").mkdir()
+    runs = [
+        RunRecord(run_id=f"20261125-0844{n}-874647", pipeline="a-long-name" * 5, exit_code=code)
+        for n, code in ((1, 0), (2, None))
+    ]
+    for version in ("1795577243", "1795577244"):
+        pushed = OUTCOME.model_copy(update={"pushed": str(tmp_path / version)})
+        runs.append(runs[0].model_copy(update={"outcome": pushed}))
+    runs.append(runs[1].model_copy())
+    console, stream = _console()
+    print_table(console, runs_table(runs, is_in_use=True))
+    rows = [line.split() for line in stream.getvalue().splitlines() if "2026" in line]
+    assert [row[0] for row in rows] == [record.run_id for record in runs]
+    assert [row[2] for row in rows] == ["cached", "interrupted", "cached", "cached", "running"]
+    assert rows[2][4:6] == ["1795577243", "(withdrawn)"]
+    assert rows[3][4:6] == ["1795577244", "(removed)"]
 
 
 def test_an_answer_without_a_label_has_none() -> None:
