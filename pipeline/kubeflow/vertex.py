@@ -45,8 +45,8 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> str:
     storage = cluster.storage
     if not storage.is_bucket:
         raise ConfigError(
-            f"the cluster file: storage.root is {storage.root}; Vertex mounts no volume. Expected "
-            "a bucket, gs://BUCKET/PATH, without pvc."
+            f"the cluster file: storage.root is {storage.root}; Vertex mounts no volume. Set a "
+            "bucket with --set kubeflow.storage.root=gs://BUCKET/PATH --set kubeflow.storage.pvc="
         )
     if "_" in config.name:
         raise ConfigError(f"name is {config.name}; Vertex allows only a-z, 0-9 and - in it.")

@@ -97,7 +97,9 @@ class StorageConfig(Section):
     @model_validator(mode="after")
     def _is_a_volume_or_a_bucket(self) -> Self:
         if self.is_bucket and self.pvc:
-            raise ValueError(f"pvc is {self.pvc}, but root is a bucket; remove one of them")
+            raise ValueError(
+                f"pvc is {self.pvc}, but root is a bucket; for a bucket, set pvc to an empty string"
+            )
         if not self.is_bucket and not self.pvc:
             raise ValueError(f"root is {self.root}, a path; set pvc to the claim to mount there")
         if any(_hides(self.root, folder) for folder in IMAGE_FOLDERS):
