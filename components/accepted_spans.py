@@ -36,7 +36,7 @@ ACCEPTANCES = "acceptances"
 
 
 class Spans(NamedTuple):
-    """What the graph uses: the resolver's node, if there is one, and its outputs."""
+    """The resolver's node, if there is one, and the outputs that the graph uses."""
 
     nodes: list[BaseNode]
     window: BaseChannel

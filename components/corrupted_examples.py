@@ -29,7 +29,7 @@ from trainer import features
 
 
 class Condition(NamedTuple):
-    """What was done to an image; the default is nothing."""
+    """The corruption of an image; the default is none."""
 
     corruption: str = slice_features.IDENTITY
     strength: int = 0

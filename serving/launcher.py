@@ -112,7 +112,7 @@ def running(
         ):
             yield RunningServer(f"{host}:{port}", kind, log, process)
     finally:
-        if kind == ServerKind.DOCKER:  # the container survives its client
+        if kind == ServerKind.DOCKER:  # stopping `docker run` does not stop the container
             _docker("rm", "--force", container)
 
 

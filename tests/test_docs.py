@@ -25,7 +25,7 @@ def _text(name: str) -> str:
     return (PROJECT / name).read_text(encoding="utf-8")
 
 
-def test_the_picture_is_the_graph() -> None:
+def test_the_diagram_equals_the_graph() -> None:
     (picture,) = re.findall(r"```mermaid\n(.*?)```", _text("docs/pipeline.md"), re.DOTALL)
     drawn = set(re.findall(r"^ *(\w+) --> (\w+)$", picture, re.MULTILINE))
     folders = dag.Folders("/data", "/artifacts", "/serving")

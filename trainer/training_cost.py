@@ -11,7 +11,7 @@ FILE: Final = "cost.json"
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What one training took."""
+    """The cost of one training."""
 
     seconds: float
     steps: int

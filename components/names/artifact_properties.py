@@ -19,7 +19,7 @@ INPUT_BASE: Final = "input_base"  # the folder of the data
 # Of ExampleAnomalies that AnomalyGate wrote: the acceptance of a data set.
 EXAMPLES_ID: Final = "examples_id"  # int: the id of the accepted Examples
 STATISTICS_ID: Final = "statistics_id"  # int: the id of their statistics
-IS_NEW_NORMAL: Final = "is_new_normal"  # 1: drift was reported only, so the change was intended
+IS_NEW_NORMAL: Final = "is_new_normal"  # 1: drift was only reported: it was intended
 
 # Of ModelBlessing. TFX's own.
 BASELINE_MODEL_ID: Final = "baseline_model_id"  # int: the id of the champion's Model

@@ -151,7 +151,7 @@ def _samples(train: ExampleSplit) -> NDArray[np.uint8]:
 def _distances(
     anomalies: Mapping[Check, Artifact], limits: Mapping[str, Any], has_reference: bool
 ) -> Iterator[Measurement]:
-    """What DistributionValidator measured."""
+    """The distances that DistributionValidator measured."""
     limit_of = {
         Check.CLASS_BALANCE: limits["max_share_change"],
         Check.SKEW: limits["max_skew"],

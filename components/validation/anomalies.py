@@ -52,7 +52,7 @@ class Anomaly(NamedTuple):
 
 
 def read(artifact: Artifact, check: Check) -> Iterator[Anomaly]:
-    """What a validator recorded, in the order of the splits' names.
+    """The anomalies that a validator recorded, in the order of the splits' names.
 
     Raises:
       FileNotFoundError: the artifact contains no validator's result.

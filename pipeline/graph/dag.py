@@ -1,4 +1,4 @@
-"""The whole pipeline as one graph. It knows no runner: folders are passed in."""
+"""The whole pipeline as one graph, independent of the runner: folders are passed in."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ def create(
             examples=examples,
             window=spans.window,
             reference=spans.reference,
-            max_duplicates=_or(limits.max_duplicates, image_validator.NO_LIMIT),
-            min_label_agreement=_or(limits.min_label_agreement, 0.0),
+            max_duplicates=_limit_or(limits.max_duplicates, image_validator.NO_LIMIT),
+            min_label_agreement=_limit_or(limits.min_label_agreement, 0.0),
             code_digest=sources.digest_of(ImageValidator.__module__),
         ).with_id(NodeId.IMAGE_VALIDATOR),
     }
@@ -96,7 +96,9 @@ def create(
 
 def _compare(of: Sequence[str], **comparator: Limit) -> DistributionValidatorConfig:
     """The maximum distance of the distributions of these features from those of a baseline."""
-    thresholds = {name: {"threshold": _or(limit, _NO_LIMIT)} for name, limit in comparator.items()}
+    thresholds = {
+        name: {"threshold": _limit_or(limit, _NO_LIMIT)} for name, limit in comparator.items()
+    }
     return DistributionValidatorConfig(
         default_slice_config={
             "feature": [
@@ -107,6 +109,6 @@ def _compare(of: Sequence[str], **comparator: Limit) -> DistributionValidatorCon
     )
 
 
-def _or(limit: Limit, no_limit: float) -> float:
+def _limit_or(limit: Limit, no_limit: float) -> float:
     """The limit, or the value that stands for none."""
     return no_limit if limit == REPORT else limit

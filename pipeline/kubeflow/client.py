@@ -16,7 +16,7 @@ from kfp_server_api import V2beta1RecurringRun as RecurringRun
 
 from pipeline.kubeflow.cluster.cluster_config import ScheduleConfig
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
-from pipeline.kubeflow.connection import Connection, quietly
+from pipeline.kubeflow.connection import Connection, output_suppressed
 from pipeline.settings.errors import ClusterError
 
 PAGE_SIZE: Final = 100
@@ -48,7 +48,7 @@ class KubeflowClient:
           run_name: the display name of the run.
           parameters: values of the pipeline's parameters.
         """
-        with self._connection.explained(), quietly():
+        with self._connection.translated_errors(), output_suppressed():
             experiment = self._experiment()
             pipeline_id, version_id = self._upload(pipeline)
             run = self._client.run_pipeline(
@@ -79,7 +79,7 @@ class KubeflowClient:
                 f"the schedule {name} exists; delete it with `mnist-tfx schedule delete {name}`, "
                 "or choose another --name."
             )
-        with self._connection.explained(), quietly():
+        with self._connection.translated_errors(), output_suppressed():
             pipeline_id, version_id = self._upload(pipeline)
             created: RecurringRun = self._client.create_recurring_run(
                 experiment_id=self._experiment(),
@@ -100,7 +100,7 @@ class KubeflowClient:
         found: list[RecurringRun] = []
         token = ""
         while True:
-            with self._connection.explained():
+            with self._connection.translated_errors():
                 page = self._client.list_recurring_runs(
                     page_token=token,
                     page_size=PAGE_SIZE,
@@ -115,19 +115,19 @@ class KubeflowClient:
     def pause_schedule(self, name: str) -> None:
         """Pauses a schedule, given by its name or id: it starts no runs until it is resumed."""
         schedule = self._find_schedule(name)
-        with self._connection.explained():
+        with self._connection.translated_errors():
             self._client.disable_recurring_run(schedule.recurring_run_id)
 
     def resume_schedule(self, name: str) -> None:
         """Resumes a paused schedule, given by its name or id."""
         schedule = self._find_schedule(name)
-        with self._connection.explained():
+        with self._connection.translated_errors():
             self._client.enable_recurring_run(schedule.recurring_run_id)
 
     def delete_schedule(self, name: str) -> None:
         """Deletes a schedule, given by its name or id; runs that it started continue."""
         schedule = self._find_schedule(name)
-        with self._connection.explained():
+        with self._connection.translated_errors():
             self._client.delete_recurring_run(schedule.recurring_run_id)
 
     def _experiment(self) -> str:

@@ -61,7 +61,7 @@ class Connection:
             _check_kubeconfig(server.kube_context, environment)
         if server.ca_cert and not Path(server.ca_cert).is_file():
             raise ConfigError(f"server.ca_cert is {server.ca_cert}; this file does not exist.")
-        with self.explained(), quietly():
+        with self.translated_errors(), output_suppressed():
             try:
                 self.client = _Client(
                     host=self._host or None,
@@ -110,7 +110,7 @@ class Connection:
           UnreachableError: no answer within `ANSWER_TIMEOUT_S`.
           ClusterError: the server rejects the request.
         """
-        with self.explained():
+        with self.translated_errors():
             run = self.client.runs.run_service_get_run(run_id, _request_timeout=ANSWER_TIMEOUT_S)
         self.check_answer(run.run_id)
         return run
@@ -149,7 +149,7 @@ class Connection:
         return content.decode(errors="replace").splitlines()
 
     @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Converts the errors of kfp.Client to ClusterErrors."""
         try:
             yield
@@ -197,7 +197,7 @@ class _Client(kfp.Client):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
+def output_suppressed() -> Iterator[None]:
     """Suppresses the output and warnings of kfp.Client, and all other output meanwhile."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

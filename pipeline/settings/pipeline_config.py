@@ -52,7 +52,7 @@ class DataConfig(Section):
 
     @field_validator("span_folder")
     @classmethod
-    def _has_a_place_for_the_span(cls, folder: str) -> str:
+    def _contains_the_span(cls, folder: str) -> str:
         specs = re.findall(r"\{.*?\}", folder)
         if specs not in (["{SPAN}"], ["{SPAN}", "{VERSION}"]) or folder.startswith("/"):
             raise ValueError(

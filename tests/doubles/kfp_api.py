@@ -52,7 +52,7 @@ class KfpApi:
     moments: Sequence[Moment] = ({},)
     final_state: str = "SUCCEEDED"
     logs: Mapping[str, str] = field(default_factory=dict)  # of each task's pod
-    broken_answers: int = 0  # how many looks at a run are answered with 503 first
+    broken_answers: int = 0  # number of first GetRun calls that return 503
     retried: Sequence[str] = ()  # tasks whose first pod failed before the last one did
     sign_in_page: bool = False  # the answer of a proxy after a session has expired
     broken_logs: bool = False  # a log breaks off in the middle

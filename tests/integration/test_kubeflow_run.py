@@ -47,7 +47,7 @@ AFTER_THE_GATE = {
 
 @dataclass
 class Cluster:
-    """What outlives a run: a volume, and the metadata store."""
+    """The state that several runs share: a volume, and the metadata store."""
 
     folder: Path
     config: Path

@@ -95,7 +95,7 @@ class StorageConfig(Section):
     """The folder with the four IDX files: relative to `root`, or a path or URI of its own."""
 
     @model_validator(mode="after")
-    def _is_a_volume_or_a_bucket(self) -> Self:
+    def _check_storage(self) -> Self:
         if self.is_bucket and self.pvc:
             raise ValueError(
                 f"pvc is {self.pvc}, but root is a bucket; for a bucket, set pvc to an empty string"
@@ -168,7 +168,7 @@ class SecretConfig(Section):
     """The folder to mount its keys in, as files."""
 
     @model_validator(mode="after")
-    def _is_seen_somehow(self) -> Self:
+    def _check_visibility(self) -> Self:
         if bool(self.env) == bool(self.mount_path):
             raise ValueError(f"the secret {self.name} requires either env or mount_path")
         return self
@@ -215,7 +215,7 @@ class ClusterConfig(Section):
     schedule: ScheduleConfig | None = None
 
     @model_validator(mode="after")
-    def _is_valid_for_pods(self) -> Self:
+    def _check_pods(self) -> Self:
         for name in ("defaults", *self.components):
             task = self.defaults if name == "defaults" else self.task(name)
             if task.accelerator_count and not task.accelerator:

@@ -23,7 +23,7 @@ class Toleration(Section):
     """With NoExecute: the time that the pod may stay."""
 
     @model_validator(mode="after")
-    def _is_what_kubernetes_takes(self) -> Self:
+    def _check_resources(self) -> Self:
         if self.operator == "Exists" and self.value:
             raise ValueError("operator Exists does not take a value")
         if self.operator == "Equal" and not self.key:

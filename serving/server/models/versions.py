@@ -137,7 +137,7 @@ class Versions:
             del self._failures[version]
         wanted: set[int] = set()
         for version in self._candidates(present):
-            # A version that fails to load gives its place to the next.
+            # If a version fails to load, the next one is tried.
             if should_stop() or len(wanted) == self.config.policy.latest:
                 break
             if version in self.available or self._load(version, present[version]):

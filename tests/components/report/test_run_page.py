@@ -128,7 +128,7 @@ def test_the_page_has_no_errors_in_a_browser(
 def test_the_page_of_a_good_run(tmp_path: Path, facts: RunFacts, chromium: str) -> None:
     seen = browser.look(chromium, _write(tmp_path, facts))
     assert seen.title == "digits: blessed, accuracy 0.9700"
-    for said in (
+    for text in (
         "✓ blessed",
         "worst digit\n0: 0.9000",
         "Span 3; trained on spans 2, 3. Drift is measured from span 2.",
@@ -143,7 +143,7 @@ def test_the_page_of_a_good_run(tmp_path: Path, facts: RunFacts, chromium: str) 
         "There is no champion",
         "cd" * 32,
     ):
-        assert said in seen.text, said
+        assert text in seen.text, text
     alternatives = "\n".join(seen.charts)
     assert "Accuracy by pixels of translate: candidate from 0.970 at 0 to 0.450 at 2." in (
         alternatives

@@ -172,7 +172,7 @@ def tree(tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_what_a_module_reaches(tree: Path, root: str, reached: set[str]) -> None:
+def test_a_digest_covers_all_imports_of_a_module(tree: Path, root: str, reached: set[str]) -> None:
     assert SourceTree(tree).reached_from(root) == reached
 
 

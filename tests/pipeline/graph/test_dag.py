@@ -72,7 +72,7 @@ def test_the_expectations_are_in_the_cache_key() -> None:
     assert len(json.loads(properties["class_balance_json"])) == 10
 
 
-def test_report_is_no_limit() -> None:
+def test_report_sets_no_limit() -> None:
     """DistributionValidator requires a threshold; two distributions differ by 1 at most."""
     overrides = [
         f"validation.{name}=report"

@@ -170,7 +170,9 @@ def test_an_overconfident_model_is_rejected(tmp_path: Path) -> None:
     assert found.rejections == ("calibration error is 0.0400; the maximum is 0.03",)
 
 
-def test_a_champion_that_is_better_by_more_than_the_limit_wins(tmp_path: Path) -> None:
+def test_a_candidate_is_rejected_if_the_champion_is_better_by_more_than_the_limit(
+    tmp_path: Path,
+) -> None:
     champion = _with_mistakes({})
     close = _evaluate(tmp_path / "close", _with_mistakes({1: 4, 2: 4}), champion)
     assert close.rejections == ()

@@ -13,7 +13,7 @@ from pipeline.kubeflow.cluster import cluster_config
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
 
-# What Vertex asks of the name of an artifact's type that is not its own.
+# Vertex's rule for the names of artifact types that are not its own.
 TYPE_NAME = re.compile(r"[a-z][a-z0-9-_]{2,20}[.][A-Z][A-Za-z0-9-_]{2,49}")
 IMAGE = "region-docker.pkg.dev/project/repository/mnist-tfx:1"
 BUCKET = "storage={root='gs://bucket/mnist'}"

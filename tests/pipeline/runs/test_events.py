@@ -56,6 +56,6 @@ def test_the_log_of_the_trainer_is_parsed(logger: logging.Logger, stream: io.Str
     assert events.parse(stream.getvalue()) == events.Training(**values)
 
 
-def test_nonsense_is_rejected() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(ValidationError):
         events.parse('{"kind": "nonsense"}')

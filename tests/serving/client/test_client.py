@@ -22,7 +22,9 @@ from serving.errors import (
 )
 
 
-def test_images_in_probabilities_out(server_address: str, test_digits: ImagesAndLabels) -> None:
+def test_predict_returns_a_row_of_probabilities_for_each_image(
+    server_address: str, test_digits: ImagesAndLabels
+) -> None:
     with Client(server_address, "mnist") as client:
         by_pixels = client.predict(test_digits.images[:50])
         by_floats = client.predict(test_digits.images[:50] / 255)

@@ -393,7 +393,7 @@ def test_status_is_of_all_versions_whatever_the_label(server: Server) -> None:
         ),
     ],
 )
-def test_status_of_what_is_unknown(
+def test_the_status_of_an_unknown_model_is_not_found(
     server: Server, spec: model_pb2.ModelSpec | None, code: grpc.StatusCode, message: str
 ) -> None:
     request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)

@@ -162,7 +162,9 @@ def test_a_request_that_does_not_fit_gets_tf_servings_status_and_message(
         (f"{DIGITS}/versions/٣", 400, "Malformed request: GET"),
     ],
 )
-def test_status_of_what_is_unknown(server: Server, path: str, status: int, message: str) -> None:
+def test_the_status_of_an_unknown_model_is_not_found(
+    server: Server, path: str, status: int, message: str
+) -> None:
     response = server.get(path)
     assert (response.status_code, message in response.json()["error"]) == (status, True)
 
