@@ -27,6 +27,10 @@ class NotSupportedError(ServingError):
     """The server does not implement this request."""
 
 
+class ForbiddenError(ServingError):
+    """The server is not configured to accept this request."""
+
+
 class OverloadedError(ServingError):
     """Too many requests are waiting."""
 

@@ -40,7 +40,7 @@ def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> N
         return "cached"
     if state != State.COMPLETE:
         raise NodeNotCompleteError(
-            "it did not run: its inputs are missing in the metadata store (state: "
+            "its inputs are missing in the metadata store, so it did not run (state: "
             f"{State.Name(state)})"
         )
     return "resolved" if node.node_info.type.name == RESOLVER else "done"

@@ -37,19 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tf.get_logger().setLevel(logging.ERROR)  # otherwise each load warns of a deprecated function
 
     async def serve() -> None:
-        stop = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop, task)
+        if flags.stop_when_stdin_closes:
+            threading.Thread(target=_stop_with_stdin, name="stdin", daemon=True).start()
         async with lifecycle.running(flags) as addresses:
-            if flags.stop_when_stdin_closes:
-                threading.Thread(target=_stop_with_stdin, name="stdin", daemon=True).start()
             rest = f", REST on {addresses.rest}" if addresses.rest else ""
             _log.info("listening: gRPC on %s%s", addresses.grpc, rest)
-            await stop.wait()
+            await asyncio.Event().wait()  # until the task is cancelled
+
+    def stop(task: asyncio.Task[None]) -> None:
+        if not task.cancelling():  # a second signal does not interrupt the end
             _log.info("stopping: finishing the requests in flight, accepting no new ones")
+            task.cancel()
 
     try:
         asyncio.run(serve())
+    except asyncio.CancelledError:
+        return 0
     except ServerStartError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1

@@ -37,6 +37,9 @@ class Flags:
     request_slice_rows: int
     max_request_rows: int
     enable_input_shape_check: bool
+    enable_signature_method_name_check: bool
+    enable_reload_config: bool | None
+    reload_config_roots: tuple[Path, ...]
     stop_when_stdin_closes: bool
 
 
@@ -131,6 +134,11 @@ def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentPars
     )
     add("--enable_batching", **_boolean(False), help="batch requests that wait at the same time")
     add("--batching_parameters_file", type=Path, help="BatchingParameters in text format")
+    add(
+        "--enable_signature_method_name_check",
+        **_boolean(False),
+        help="reject Classify and Regress on a signature with another method name",
+    )
     add("--ssl_config_file", type=Path, help="TLS for gRPC: an SSLConfig in text format")
     add("--monitoring_config_file", type=Path, help="metrics: a MonitoringConfig in text format")
     add(
@@ -153,6 +161,19 @@ def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentPars
         "the model, but some kernels end the process on a wrong shape; not a flag of TF Serving",
     )
     add(
+        "--enable_reload_config",
+        **_boolean(None),
+        help="accept HandleReloadConfigRequest; the default is true on loopback and with client "
+        "certificates, else false; not a flag of TF Serving, which always accepts it",
+    )
+    add(
+        "--reload_config_roots",
+        type=_folders,
+        default=(),
+        help="folders, separated by commas, that a HandleReloadConfigRequest may name models in; "
+        "the default is the folders with the models at the start; not a flag of TF Serving",
+    )
+    add(
         "--stop_when_stdin_closes",
         **_boolean(False),
         help="stop when the standard input is closed, so that the server ends with the process "
@@ -161,7 +182,7 @@ def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentPars
     return parser
 
 
-def _boolean(default: bool) -> dict[str, Any]:
+def _boolean(default: bool | None) -> dict[str, Any]:
     """`--flag`, `--flag=true` and `--flag=false`, the forms that TF Serving accepts."""
     return {"type": _truth, "nargs": "?", "const": True, "default": default, "metavar": "true"}
 
@@ -188,6 +209,14 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text}: expected a number, 1 or more")
     return int(text)
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    folders = tuple(map(Path, text.split(",")))
+    for folder in folders:
+        if not folder.is_absolute():
+            raise argparse.ArgumentTypeError(f"{folder}: expected an absolute path")
+    return folders
 
 
 def _seconds(text: str) -> float:

@@ -180,7 +180,7 @@ def _on_examples(
     if key not in model.signatures:
         raise InvalidRequestError(f"No signature was found with the name: {key}")
     chosen = model.signatures[key]
-    _check_method(chosen.definition, method)
+    _check_method(chosen.definition, method, model.options.check_method_names)
     inputs = {_INPUTS: _serialized(given)}
     chosen.check(inputs)
     count = len(inputs[_INPUTS])
@@ -197,8 +197,8 @@ def _on_examples(
     return Call(chosen, inputs, answer)
 
 
-def _check_method(definition: meta_graph_pb2.SignatureDef, method: str) -> None:
-    if definition.method_name != method:
+def _check_method(definition: meta_graph_pb2.SignatureDef, method: str, check_name: bool) -> None:
+    if check_name and definition.method_name != method:
         kind = "classification" if method == _CLASSIFY else "regression"
         raise InvalidRequestError(
             f"Expected {kind} signature method_name to be {method}. Was: {definition.method_name}"
@@ -206,7 +206,10 @@ def _check_method(definition: meta_graph_pb2.SignatureDef, method: str) -> None:
     if len(definition.inputs) != 1:
         raise InvalidRequestError("Expected one input Tensor.")
     if _INPUTS not in definition.inputs:
-        raise PreconditionError(f"The signature has no input named {_INPUTS}.")
+        kind = "classification" if method == _CLASSIFY else "regression"
+        raise PreconditionError(
+            f"No {kind} inputs found in SignatureDef: expected an input named {_INPUTS}."
+        )
     expected = {_CLASSES, _SCORES} if method == _CLASSIFY else {_OUTPUTS}
     if not expected & set(definition.outputs):
         raise PreconditionError(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,8 +24,9 @@ from serving.server.flags import Flags
 from serving.server.grpc import server as grpc_server
 from serving.server.metrics import Metrics
 from serving.server.models import model_config
-from serving.server.models.model_config import ServedModel
+from serving.server.models.model_config import ReloadPolicy, ServedModel
 from serving.server.models.registry import ModelRegistry
+from serving.server.models.saved_model import ModelOptions
 from serving.server.models.versions import LoadOptions
 from serving.server.request_handler import RequestHandler
 from serving.server.rest import api
@@ -46,7 +50,10 @@ class Addresses:
 
 @contextlib.asynccontextmanager
 async def running(flags: Flags) -> AsyncIterator[Addresses]:
-    """A context with a running server. Models that are still loading are NOT_FOUND.
+    """A context with a running server.
+
+    As TF Serving's, it listens once every model has an available version, or one that failed to
+    load: before that, a client must not mistake it for a server that is ready.
 
     Raises:
       ServerStartError: a file contains a mistake, or an address is not available.
@@ -57,20 +64,36 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     metrics_path = _metrics_path(flags.monitoring_config_file)
     measured = Metrics()
     handler = RequestHandler(
-        models, scheduler, measured, flags.request_slice_rows, flags.max_request_rows
+        models,
+        scheduler,
+        measured,
+        flags.request_slice_rows,
+        flags.max_request_rows,
+        _reload_policy(flags),
     )
     server, healthy = grpc_server.create(handler, limits.grpc)
+    credentials = grpc_server.credentials(flags.ssl_config_file)
+    _check_free(flags.host, flags.port, "--port")
+    _check_free(flags.host, flags.rest_api_port, "--rest_api_port")
     loop = asyncio.get_running_loop()
+    settled = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(scheduler.stop)
-        address = grpc_server.listen(server, f"{flags.host}:{flags.port}", flags.ssl_config_file)
         await grpc_server.set_health(healthy, False)
 
         def on_change(is_ready: bool) -> None:
             asyncio.run_coroutine_threadsafe(grpc_server.set_health(healthy, is_ready), loop)
+            if models.is_settled:
+                loop.call_soon_threadsafe(settled.set)
 
+        _log.info("watching the folders of the models; the ports open after the first load")
         models.start(on_change)
         stack.callback(models.stop)
+        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
+            stack.enter_context(_ConfigWatch(models, flags))
+        if flags.file_system_poll_wait_seconds > 0:  # else nothing may ever change
+            await settled.wait()
+        address = grpc_server.listen(server, f"{flags.host}:{flags.port}", credentials)
         await server.start()
         stack.push_async_callback(server.stop, GRACE_S)
         stack.push_async_callback(healthy.enter_graceful_shutdown)
@@ -83,8 +106,6 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
             await stack.enter_async_context(
                 rest_server.running(application, flags.host, flags.rest_api_port, limits, GRACE_S)
             )
-        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
-            stack.enter_context(_ConfigWatch(models, flags))
         yield Addresses(address, rest_address)
 
 
@@ -96,7 +117,9 @@ def _models(flags: Flags) -> ModelRegistry:
                 warm_up=flags.enable_model_warmup,
                 max_retries=flags.max_num_load_retries,
                 retry_interval_s=flags.load_retry_interval_micros / 1e6,
-                check_shapes=flags.enable_input_shape_check,
+                model=ModelOptions(
+                    flags.enable_input_shape_check, flags.enable_signature_method_name_check
+                ),
             ),
             flags.file_system_poll_wait_seconds,
             flags.allow_version_labels_for_unavailable_models,
@@ -108,6 +131,40 @@ def _models(flags: Flags) -> ModelRegistry:
             f"{flags.model_config_file}: {error}. No version is available when the server starts; "
             "to use labels, set --allow_version_labels_for_unavailable_models=true."
         ) from error
+
+
+def _reload_policy(flags: Flags) -> ReloadPolicy:
+    is_allowed = flags.enable_reload_config
+    if is_allowed is None:
+        is_mutual = bool(
+            flags.ssl_config_file and config_files.ssl_config(flags.ssl_config_file).client_verify
+        )
+        is_allowed = is_mutual or _is_loopback(flags.host)
+    roots = flags.reload_config_roots
+    return ReloadPolicy(is_allowed, roots or tuple(m.base_path.parent for m in _configured(flags)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return all(
+            ipaddress.ip_address(address[4][0]).is_loopback
+            for address in socket.getaddrinfo(host, None)
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def _check_free(host: str, port: int, flag: str) -> None:
+    """Raises ServerStartError if the address is not available, before models are loaded."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = "another program uses it" if error.errno == errno.EADDRINUSE else error
+            raise ServerStartError(
+                f"cannot listen on {host}:{port}: {reason}; choose another {flag}."
+            ) from error
 
 
 def _configured(flags: Flags) -> list[ServedModel]:

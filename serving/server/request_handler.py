@@ -23,11 +23,14 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 from serving import errors
 from serving.server import inference
 from serving.server.inference import Call
 from serving.server.metrics import Metrics
+from serving.server.models import model_config
+from serving.server.models.model_config import ReloadPolicy
 from serving.server.models.registry import ModelRegistry
 from serving.server.scheduling import slicing
 from serving.server.scheduling.scheduler import Scheduler
@@ -39,6 +42,7 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
     errors.TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ModelLoadError: grpc.StatusCode.UNKNOWN,  # as TF Serving, for a list of models
@@ -76,6 +80,7 @@ class RequestHandler:
       metrics: counts requests.
       slice_rows: the maximum number of examples that run at once; 0 for no limit.
       max_rows: the maximum number of examples in a request; 0 for no limit.
+      reload_policy: which lists of models a client may set.
     """
 
     def __init__(
@@ -85,12 +90,14 @@ class RequestHandler:
         metrics: Metrics,
         slice_rows: int,
         max_rows: int,
+        reload_policy: ReloadPolicy,
     ):
         self.models = models
         self._scheduler = scheduler
         self._metrics = metrics
         self._slice_rows = slice_rows
         self._max_rows = max_rows
+        self._reload_policy = reload_policy
 
     async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Runs any signature on tensors."""
@@ -150,6 +157,13 @@ class RequestHandler:
             entry.status.error_code = code.value[0]
             entry.status.error_message = status.error
         return response
+
+    async def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Replaces the list of models; returns when the new models are available."""
+        models = model_config.parse(config)
+        self._reload_policy.check(models)
+        # In a thread: loading models would block the event loop.
+        await asyncio.to_thread(self.models.reload, models)
 
     async def measured(
         self, answer: Awaitable[Answer], model: str, api: str, entry_point: str

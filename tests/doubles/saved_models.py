@@ -84,7 +84,7 @@ def export_toy(folder: Path) -> None:
             return {"y": 0.5 * x + 2.0}
 
     toy = Toy()
-    names = {"serving_default": toy.add, "regress": toy.length}
+    names = {"serving_default": toy.add, "regress": toy.length, "length": toy.length}
     names |= {"double": toy.double, "total": toy.total, "half_plus_two": toy.half_plus_two}
     signatures = {name: f.get_concrete_function() for name, f in names.items()}
     tf.saved_model.save(toy, str(folder), signatures)

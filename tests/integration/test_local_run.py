@@ -97,7 +97,7 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         f"{mistakes} of 300 test images were misclassified.",
         "450 train, 150 eval, 300 test images",
         "There is no champion",
-        "Drift is not measured: no data was accepted before.",
+        "Drift is not measured: no other data was accepted before.",
         "2,700 images shown in ",
         f"run {finished.last.run_id}",
         hashlib.sha256(labels.read_bytes()).hexdigest(),
@@ -239,15 +239,22 @@ def test_the_lineage_of_a_version_goes_back_to_the_files(two_models: LocalRuns) 
 def test_a_roll_back_is_served_and_a_run_does_not_undo_it(two_models: LocalRuns) -> None:
     former, newest = two_models.versions
     done = two_models.call("rollback")
-    assert done.stdout == f"digits: version {former} is served instead of {newest}\n"
+    options = f"--root {two_models.root} --name digits"
+    assert done.stdout == (
+        f"digits: version {former} is served instead of {newest}; to undo this, run `mnist-tfx "
+        f"rollback {newest} {options}`\n"
+    )
     again = two_models.run("--set", "trainer.seed=2")
     assert again.returncode == 3, again.stdout + again.stderr
-    assert f"version {newest} of it was rolled back" in two_models.last.message
+    assert (
+        f"it was rolled back (version {newest}); to serve it again, run `mnist-tfx rollback "
+        f"{newest} {options}`"
+    ) in two_models.last.message
     assert two_models.versions == [former]
     listed = json.loads(two_models.call("models", "--json").stdout)
     assert {found["version"]: found["state"] for found in listed}[newest] == "withdrawn"
     back = two_models.call("rollback", str(newest))
-    assert back.stdout == f"digits: version {newest} is served instead of {former}\n"
+    assert back.stdout.startswith(f"digits: version {newest} is served instead of {former}; to")
     assert two_models.run("--set", "trainer.seed=2").returncode == 0
     assert set(two_models.states.values()) == ALL_CACHED
     unknown = two_models.call("rollback", "7")
@@ -477,10 +484,9 @@ def test_killed_it_leaves_no_process_and_the_lock_until_they_end(
         process.kill()
         process.communicate(timeout=240)
     deadline_s = time.monotonic() + 240
-    while any(map(is_running, children)):
+    while any(map(is_running, children)) or workspace.is_in_use:
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
-    assert not workspace.is_in_use
     (record,) = workspace.records()
     assert record.result == "interrupted"
 

@@ -26,6 +26,7 @@ from doubles.model_server import (
     started,
     wait_for,
 )
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from components import atomic_pusher
@@ -153,19 +154,94 @@ def test_the_list_of_models_is_replaced_without_a_gap(
         ('"tensorflow"', '"caffe"', grpc.StatusCode.INVALID_ARGUMENT, "has model_platform 'caffe'"),
         ('base_path: "/', 'base_path: "', grpc.StatusCode.INVALID_ARGUMENT, "an absolute path"),
         ("/toy", "/gone", grpc.StatusCode.UNKNOWN, "1 servable(s) did not become available: {toy"),
+        ("{folder}/toy", "/proc", grpc.StatusCode.PERMISSION_DENIED, "toy is in /proc, outside of"),
+        (
+            "{folder}/toy",
+            "{folder}/../toy",
+            grpc.StatusCode.PERMISSION_DENIED,
+            "outside of the folders of --reload_config_roots",
+        ),
     ],
 )
 def test_an_invalid_list_of_models_is_rejected_and_changes_nothing(
     rolling: Server, old: str, new: str, code: grpc.StatusCode, message: str
 ) -> None:
     text = MODELS_CONFIG.format(folder=rolling.folder)
+    old, new = (part.format(folder=rolling.folder) for part in (old, new))
     assert old in text
+    states = {model: rolling.get(f"/v1/models/{model}").json() for model in ("mnist", "toy")}
     with pytest.raises(grpc.RpcError) as raised:
         _reload(rolling, text.replace(old, new))
     assert raised.value.code() == code
     assert message in raised.value.details()
     with Client(rolling.address, "mnist") as client:
         assert client.predict(ZEROS, label="stable").version == 3
+    assert states == {model: rolling.get(f"/v1/models/{model}").json() for model in states}
+    assert _health(rolling) == health_pb2.HealthCheckResponse.SERVING
+
+
+def _health(server: Server) -> int:
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    response = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+    return response.status  # type: ignore[no-any-return]
+
+
+def test_a_list_of_many_models_is_rejected(rolling: Server) -> None:
+    entry = 'config {{ name: "m{}" base_path: "{}/toy" model_platform: "tensorflow" }}'
+    models = "\n".join(entry.format(number, rolling.folder) for number in range(20_000))
+    with pytest.raises(grpc.RpcError) as raised:
+        _reload(rolling, f"model_config_list {{ {models} }}")
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "the list has 20000 models; the maximum is 1000."
+
+
+def test_on_a_network_the_list_of_models_cannot_be_replaced(
+    tmp_path: Path, toy_model: Path
+) -> None:
+    """Any client could; client certificates or a flag allow it."""
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}", "--host=0.0.0.0"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "toy", 1), server)
+        with pytest.raises(grpc.RpcError) as raised:
+            _reload(
+                server,
+                MODELS_CONFIG.format(folder=tmp_path),
+            )
+        assert raised.value.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert raised.value.details() == (
+            "HandleReloadConfigRequest is off; --enable_reload_config=true enables it."
+        )
+
+
+def test_the_ports_open_after_the_first_load(tmp_path: Path, toy_model: Path) -> None:
+    """A client of TF Serving takes an open port for a server that is ready."""
+    base = tmp_path / "toy"
+    flags = ["--model_name=toy", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.1"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: "watching" in server.log.read_text(), server)
+        for address in (server.address, server.rest.removeprefix("http://")):
+            host, _, port = address.partition(":")
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, int(port)), timeout=60)
+        shutil.copytree(toy_model, tmp_path / "new" / "1")
+        (tmp_path / "new").rename(base)
+        wait_for(lambda: _health(server) == health_pb2.HealthCheckResponse.SERVING, server)
+        assert available(server, "toy", 1)
+
+
+def test_a_server_whose_only_version_is_broken_reports_the_reason(
+    tmp_path: Path, toy_model: Path
+) -> None:
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    (tmp_path / "toy" / "1" / "saved_model.pb").write_bytes(b"garbage")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: server.get("/v1/models/toy").status_code == 200, server)
+        (state,) = server.get("/v1/models/toy").json()["model_version_status"]
+        assert state["state"] == "END"
+        assert "failed to load" in state["status"]["error_message"]
+        assert _health(server) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_a_model_that_is_no_longer_listed_is_unloaded(rolling: Server) -> None:
@@ -274,7 +350,7 @@ def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
             "model_config_list { config { nam: 'x' } }",
             "not a ModelServerConfig .* mistake in line 1",
         ),
-        (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*=true to use labels"),
+        (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*to use labels, set"),
         (None, "cannot read .*No such file"),
     ],
 )

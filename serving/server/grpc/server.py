@@ -42,17 +42,19 @@ def create(
     return server, healthy
 
 
-def listen(server: grpc.aio.Server, address: str, ssl_config_file: Path | None) -> str:
+def listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+) -> str:
     """Binds an address; returns it with the port that was chosen for port 0.
 
     Raises:
-      ServerStartError: the address is not available, or the file contains a mistake.
+      ServerStartError: the address is not available.
     """
     try:
-        if ssl_config_file is None:
+        if credentials is None:
             port = server.add_insecure_port(address)
         else:
-            port = server.add_secure_port(address, _credentials(ssl_config_file))
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise ServerStartError(
             f"cannot listen on {address}: another program uses it; choose another --port."
@@ -67,7 +69,14 @@ async def set_health(healthy: health.aio.HealthServicer, is_ready: bool) -> None
         await healthy.set(service, Status.SERVING if is_ready else Status.NOT_SERVING)
 
 
-def _credentials(file: Path) -> grpc.ServerCredentials:
+def credentials(file: Path | None) -> grpc.ServerCredentials | None:
+    """The credentials in an `--ssl_config_file`; None without a file.
+
+    Raises:
+      ServerStartError: the file contains a mistake.
+    """
+    if file is None:
+        return None
     config = config_files.ssl_config(file)
     if not config.server_key or not config.server_cert:
         raise ServerStartError(f"{file}: server_key and server_cert are required, as PEM texts.")

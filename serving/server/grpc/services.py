@@ -6,7 +6,6 @@ as every other mistake does.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -25,7 +24,6 @@ from tensorflow_serving.apis import (
 from serving.errors import InvalidRequestError
 from serving.server.grpc.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.server.metrics import GRPC
-from serving.server.models import model_config
 from serving.server.request_handler import RequestHandler, failure
 
 _LONGEST_DETAILS: Final = 1000  # gRPC closes the connection if the headers exceed 16 KB
@@ -144,7 +142,5 @@ class ModelService:
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
         """Replaces the list of models; answers when the new models are available."""
-        models = model_config.parse(request.config)
-        # In a thread: loading models would block the event loop.
-        await asyncio.to_thread(self._handler.models.reload, models)
+        await self._handler.reload(request.config)
         return model_management_pb2.ReloadConfigResponse()

@@ -6,16 +6,17 @@ HandleReloadConfigRequest contains, or from the flags for a single model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.errors import InvalidRequestError
+from serving.errors import ForbiddenError, InvalidRequestError
 
 _PLATFORM: Final = "tensorflow"
+_MAX_MODELS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,39 @@ class ServedModel:
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
     """The version of each label."""
+
+
+@dataclass(frozen=True)
+class ReloadPolicy:
+    """Which lists of models a client may set with HandleReloadConfigRequest."""
+
+    is_allowed: bool
+    roots: tuple[Path, ...]
+    """The folders that the models must be in."""
+
+    def check(self, models: Sequence[ServedModel]) -> None:
+        """Checks a list.
+
+        Raises:
+          ForbiddenError: no list may be set, or a folder is outside of `roots`.
+          InvalidRequestError: the list is too long.
+        """
+        if not self.is_allowed:
+            raise ForbiddenError(
+                "HandleReloadConfigRequest is off; --enable_reload_config=true enables it."
+            )
+        if len(models) > _MAX_MODELS:
+            raise InvalidRequestError(
+                f"the list has {len(models)} models; the maximum is {_MAX_MODELS}."
+            )
+        for model in models:
+            # Links are followed: a link must not lead out of the allowed folders.
+            folder = model.base_path.resolve()
+            if not any(folder.is_relative_to(root.resolve()) for root in self.roots):
+                raise ForbiddenError(
+                    f"model {model.name} is in {model.base_path}, outside of the folders of "
+                    "--reload_config_roots."
+                )
 
 
 def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tensorflow_serving.apis import model_pb2
@@ -14,6 +14,7 @@ from serving.errors import (
     ModelLoadError,
     ModelNotFoundError,
     PreconditionError,
+    ServingError,
 )
 from serving.server.models.model_config import ServedModel
 from serving.server.models.saved_model import LoadedModel
@@ -47,7 +48,7 @@ class ModelRegistry:
         self._poll_interval_s = poll_interval_s
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._models = {config.name: Versions(config, options) for config in configs}
-        self._labels = self._checked_labels(configs, self._models)
+        self._labels = self._checked_labels(configs, {config.name: () for config in configs})
         self._work = threading.Lock()  # held while loading; guards the two above
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch models", daemon=True)
@@ -58,7 +59,7 @@ class ModelRegistry:
 
         Args:
           on_change: called after each look, in the watching thread, with whether every model
-            has an available version.
+            has an available version. See also `is_settled`.
         """
         self._on_change = on_change
         self._watcher.start()
@@ -74,6 +75,11 @@ class ModelRegistry:
     def is_ready(self) -> bool:
         """Whether every model has an available version."""
         return all(versions.available for versions in self._models.values())
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every model has an available version, or one that failed to load."""
+        return all(versions.is_settled for versions in self._models.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._models
@@ -124,47 +130,61 @@ class ModelRegistry:
     def reload(self, configs: Sequence[ServedModel]) -> None:
         """Replaces the list of models; returns when the new models are available.
 
-        Models that are in both lists answer throughout.
+        Models that are in both lists answer throughout. If an error is raised, nothing changes.
 
         Raises:
-          PreconditionError: a label names a version that is not available. The labels then stay
-            unchanged.
+          PreconditionError: a label names a version that is not available.
           ModelLoadError: no version of a model could be loaded.
         """
         with self._work:
-            old = dict(self._models)
-            new = {}
+            old, new = self._models, {}
             for config in configs:
                 versions = old.get(config.name)
                 if versions is None or versions.config.base_path != config.base_path:
                     versions = Versions(config, self._options)
-                versions.config = config
                 new[config.name] = versions
-            # New versions are loaded before old ones are dropped.
-            for versions in new.values():
-                versions.refresh(self._stopped.is_set)
+            try:
+                self._labels = self._load(configs, new)
+            except ServingError:
+                for name, versions in new.items():
+                    if versions is old.get(name):
+                        versions.refresh()  # drops what was loaded for the new list
+                    else:
+                        versions.close()
+                raise
             self._models = new
+            for config in configs:
+                new[config.name].config = config
+                new[config.name].refresh(self._stopped.is_set)
             for name, versions in old.items():
                 if new.get(name) is not versions:
                     versions.close()
-            missing = [name for name, versions in new.items() if not versions.available]
-            if not missing:
-                self._labels = self._checked_labels(configs, new)
         self._on_change(self.is_ready)
+        _log.info("serving the models: %s", ", ".join(new) or "none")
+
+    def _load(
+        self, configs: Sequence[ServedModel], models: Mapping[str, Versions]
+    ) -> dict[str, dict[str, int]]:
+        """Loads the versions of a new list beside the old ones; returns the new labels."""
+        selected = {
+            config.name: models[config.name].load_selected(config.policy, self._stopped.is_set)
+            for config in configs
+        }
+        missing = [name for name, versions in selected.items() if not versions]
         if missing:
             raise ModelLoadError(
                 f"{len(missing)} servable(s) did not become available: {{{', '.join(missing)}}}"
             )
-        _log.info("serving the models: %s", ", ".join(new) or "none")
+        return self._checked_labels(configs, selected)
 
     def _checked_labels(
-        self, configs: Sequence[ServedModel], models: dict[str, Versions]
+        self, configs: Sequence[ServedModel], available: Mapping[str, Collection[int]]
     ) -> dict[str, dict[str, int]]:
         for config in configs:
             for version in config.labels.values():
                 if self._allow_labels_for_unavailable:
                     continue
-                if version not in models[config.name].available:
+                if version not in available[config.name]:
                     raise PreconditionError(
                         f"Request to assign label to version {version} of model {config.name}, "
                         "which is not currently available for inference"

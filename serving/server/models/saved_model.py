@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,17 @@ Arrays = Mapping[str, NDArray[Any]]
 _INITIALIZER: Final = "__saved_model_init_op"  # listed among the signatures, but not one
 _LONGEST_REASON: Final = 300
 _COLUMN_RANK: Final = 2
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How requests are checked against the signatures."""
+
+    check_shapes: bool = True
+    """Whether to compare the shapes of a request with those in the signature."""
+
+    check_method_names: bool = False
+    """Whether Classify and Regress require a signature with their method name."""
 
 
 class Signature:
@@ -40,11 +52,11 @@ class Signature:
         name: str,
         definition: meta_graph_pb2.SignatureDef,
         session: tf.compat.v1.Session,
-        checks_shapes: bool = True,
+        options: ModelOptions,
     ):
         self.name = name
         self.definition = definition
-        self._checks_shapes = checks_shapes
+        self._options = options
         self._inputs = {
             alias: (tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape))
             for alias, info in definition.inputs.items()
@@ -54,12 +66,12 @@ class Signature:
         self.is_sliceable = len(self._batched) == len(definition.inputs) and all(
             map(_has_batch, definition.outputs.values())
         )
-        options = config_pb2.CallableOptions()
-        options.feed.extend(definition.inputs[alias].name for alias in self._inputs)
-        options.fetch.extend(definition.outputs[alias].name for alias in self._outputs)
+        endpoints = config_pb2.CallableOptions()
+        endpoints.feed.extend(definition.inputs[alias].name for alias in self._inputs)
+        endpoints.fetch.extend(definition.outputs[alias].name for alias in self._outputs)
         # Not make_callable: with inputs it calls session.run, which builds and checks a table of
         # inputs for every request, and takes 0.2 ms longer.
-        self._run = session._make_callable_from_options(options)
+        self._run = session._make_callable_from_options(endpoints)
 
     def check(self, inputs: Arrays) -> None:
         """Raises InvalidRequestError if the inputs do not fit; with TF Serving's messages.
@@ -86,7 +98,7 @@ class Signature:
             came = tf.string if array.dtype.kind in "OS" else tf.as_dtype(array.dtype)
             if came != dtype:
                 raise InvalidRequestError(f"input {name} is {came.name}; expected {dtype.name}.")
-            if self._checks_shapes and not _fits(array.shape, shape):
+            if self._options.check_shapes and not _fits(array.shape, shape):
                 raise InvalidRequestError(
                     f"input {name} has the shape {list(array.shape)}; expected {shape.as_list()}."
                 )
@@ -119,12 +131,14 @@ class LoadedModel:
 
     Attributes:
       version: its number.
+      options: how requests are checked.
       signature_defs: the definitions of all signatures in the file.
       signatures: the signatures that can run.
     """
 
-    def __init__(self, folder: Path, version: int, checks_shapes: bool = True):
+    def __init__(self, folder: Path, version: int, options: ModelOptions):
         self.version = version
+        self.options = options
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
             with self._session.graph.as_default():
@@ -133,7 +147,7 @@ class LoadedModel:
                 )
             self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = loaded.signature_def
             self.signatures = {
-                name: Signature(name, definition, self._session, checks_shapes)
+                name: Signature(name, definition, self._session, options)
                 for name, definition in self.signature_defs.items()
                 if name != _INITIALIZER
             }
@@ -151,19 +165,19 @@ class LoadedModel:
         gc.collect()
 
 
-def load(folder: Path, version: int, checks_shapes: bool = True) -> LoadedModel:
+def load(folder: Path, version: int, options: ModelOptions | None = None) -> LoadedModel:
     """Loads one version.
 
     Args:
       folder: the folder of the version.
       version: its number.
-      checks_shapes: whether to compare the shapes of a request with those in the signature.
+      options: how requests are checked.
 
     Raises:
       ModelLoadError: the folder does not contain a complete SavedModel.
     """
     try:
-        return LoadedModel(folder, version, checks_shapes)
+        return LoadedModel(folder, version, options or ModelOptions())
     except Exception as error:  # TensorFlow raises many kinds for a damaged folder
         raise ModelLoadError(
             f"version {version} at {folder} failed to load: {_one_line(error)}"

@@ -12,15 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from serving import version_folders
 from serving.errors import ModelLoadError, ModelNotFoundError
 from serving.server.models import warm_up
-from serving.server.models.model_config import ServedModel
-from serving.server.models.saved_model import LoadedModel, load
+from serving.server.models.model_config import ServedModel, VersionPolicy
+from serving.server.models.saved_model import LoadedModel, ModelOptions, load
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ class LoadOptions:
     """How often a version that failed is retried while its files do not change."""
 
     retry_interval_s: float = 60.0
-    check_shapes: bool = True
-    """Whether to compare the shapes of a request with those in the signature."""
+    model: ModelOptions = field(default_factory=ModelOptions)
 
 
 @dataclass
@@ -131,23 +130,42 @@ class Versions:
         """
         if not self.config.base_path.is_dir():
             return  # not created yet, or a volume that is briefly unavailable: keep what is loaded
-        present = version_folders.find(self.config.base_path)
         self._warn_of_large_numbers()
+        present = version_folders.find(self.config.base_path)
         for version in set(self._failures) - set(present):
             del self._failures[version]
-        wanted: set[int] = set()
-        for version in self._candidates(present):
-            # If a version fails to load, the next one is tried.
-            if should_stop() or len(wanted) == self.config.policy.latest:
-                break
-            if version in self.available or self._load(version, present[version]):
-                wanted.add(version)
+        wanted = self.load_selected(self.config.policy, should_stop)
         if should_stop():
             return
         for version in self.available:
             # Without a replacement, a loaded version stays unless its folder is gone.
             if version not in wanted and (wanted or version not in present):
                 self._drop(version)
+
+    def load_selected(
+        self, policy: VersionPolicy, should_stop: Callable[[], bool] = lambda: False
+    ) -> set[int]:
+        """Loads the versions that a policy selects, and drops none. As `refresh`, for one thread.
+
+        Returns:
+          The selected versions that are available.
+        """
+        present = version_folders.find(self.config.base_path)
+        wanted: set[int] = set()
+        for version in reversed(present):
+            # If a version fails to load, the next one is tried.
+            if should_stop() or len(wanted) == policy.latest:
+                break
+            if policy.specific and version not in policy.specific:
+                continue
+            if version in self.available or self._load(version, present[version]):
+                wanted.add(version)
+        return wanted
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a version is available, or has failed to load."""
+        return bool(self.available or self._failures)
 
     def close(self) -> None:
         """Drops all versions."""
@@ -164,11 +182,6 @@ class Versions:
             )
         self._ignored = ignored
 
-    def _candidates(self, present: dict[int, Path]) -> list[int]:
-        """The versions that the policy allows, the newest first."""
-        specific = self.config.policy.specific
-        return [version for version in reversed(present) if not specific or version in specific]
-
     def _load(self, version: int, folder: Path) -> bool:
         failure = self._failures.get(version)
         fingerprint = _fingerprint(folder)
@@ -181,7 +194,7 @@ class Versions:
         self._set_status(VersionStatus(version, VersionState.LOADING))
         start_s = time.monotonic()
         try:
-            model = load(folder, version, self._options.check_shapes)
+            model = load(folder, version, self._options.model)
             try:
                 if self._options.warm_up:
                     warm_up.run(model, folder)

@@ -167,9 +167,15 @@ def test_an_unexpected_error_leaves_its_traceback_in_a_file(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_error_that_an_interrupt_caused_ends_as_interrupted(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
     """Pydantic, for one, converts a KeyboardInterrupt within a serializer to its own error."""
+    # A shell's background job, which a test run can be, ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(*_: object) -> None:
         with pytest.raises(KeyboardInterrupt):

@@ -197,6 +197,18 @@ def test_regress_gives_a_number_for_each_example(server: Server) -> None:
     assert [one.value for one in response.result.regressions] == [3.0, 0.0]
 
 
+def test_a_signature_of_tensorflow_2_is_answered(server: Server) -> None:
+    """Its method name is Predict's; TF Serving compares it only with a flag."""
+    request = regression_pb2.RegressionRequest(input=_examples({"text": b"abc"}))
+    request.model_spec.name = "toy"
+    request.model_spec.signature_name = "length"
+    response = server.prediction.Regress(request, timeout=TIMEOUT_S)
+    assert [one.value for one in response.result.regressions] == [3.0]
+    multi = _multi(("toy", "length", REGRESS))
+    (result,) = server.prediction.MultiInference(multi, timeout=TIMEOUT_S).results
+    assert [one.value for one in result.regression_result.regressions] == [2.0]
+
+
 def test_a_context_is_part_of_every_example(server: Server) -> None:
     request = regression_pb2.RegressionRequest()
     request.model_spec.name = "toy"
@@ -300,7 +312,13 @@ def test_a_request_that_does_not_fit_gets_tf_servings_code_and_message(
             INVALID,
             "No signature was found with the name: x",
         ),
-        ("mnist", "predict_images", _examples({}), INVALID, "Expected classification signature"),
+        (
+            "mnist",
+            "predict_images",
+            _examples({}),
+            PRECONDITION,
+            "No classification inputs found in SignatureDef",
+        ),
         ("mnist", "classify", input_pb2.Input(), INVALID, "Input is empty."),
         ("mnist", "classify", _examples({"image": b"short"}), INVALID, "must have 784 bytes"),
         ("x", "classify", _examples({}), NOT_FOUND, "Servable not found for request: Latest(x)"),
