@@ -33,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported objects stay: the collector need not look at them whenever a version is unloaded.
     gc.collect()
     gc.freeze()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # Imported libraries may have configured logging.
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
     tf.get_logger().setLevel(logging.ERROR)  # otherwise each load warns of a deprecated function
 
     async def serve() -> None:

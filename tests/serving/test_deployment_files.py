@@ -125,13 +125,14 @@ def test_a_server_accepts_the_files_and_the_health_check_works(
     _, _, script = _compose()["model-server"]["healthcheck"]["test"][1:]
     with _deployed(tmp_path, DEPLOY / "kubernetes" / "config" / "models.config") as server:
         script = script.replace("8501", server.rest.rpartition(":")[2])
-        wait_for(lambda: server.get("/monitoring/prometheus/metrics").status_code == 200, server)
+        wait_for(lambda: "watching" in server.log.read_text(), server)
         assert _is_healthy(script) is False
         shutil.copytree(exported_model, tmp_path / "mnist" / "1")
         wait_for(lambda: available(server, "mnist", 1), server)
         assert _is_healthy(script) is True
         ready = _container()["readinessProbe"]["httpGet"]["path"]
         assert server.get(ready).status_code == 200
+        assert server.get("/monitoring/prometheus/metrics").status_code == 200
 
 
 def _is_healthy(script: str) -> bool:

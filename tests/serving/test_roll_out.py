@@ -1,5 +1,6 @@
 """New versions, broken versions, other models and the server's end, while clients send requests."""
 
+import contextlib
 import functools
 import re
 import shutil
@@ -38,18 +39,34 @@ from serving.server import config_files
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def rolling(
-    tmp_path_factory: pytest.TempPathFactory, exported_model: Path, toy_model: Path
-) -> Iterator[Server]:
-    """A server with batching, on a folder that the tests change one after the other."""
-    folder = tmp_path_factory.mktemp("rolling")
+@contextlib.contextmanager
+def _rolling(folder: Path, exported_model: Path, toy_model: Path) -> Iterator[Server]:
+    """A server of version 1 of mnist, with batching; its folder also contains toy."""
     shutil.copytree(exported_model, folder / "mnist" / "1")
     shutil.copytree(toy_model, folder / "toy" / "1")
     flags = ["--model_name=mnist", f"--model_base_path={folder / 'mnist'}", "--enable_batching"]
     with started(folder, *flags, "--file_system_poll_wait_seconds=0.1") as server:
         wait_for(lambda: available(server, "mnist", 1), server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def rolling(
+    tmp_path_factory: pytest.TempPathFactory, exported_model: Path, toy_model: Path
+) -> Iterator[Server]:
+    """A server that tests share, and whose versions and list of models they do not rely on."""
+    with _rolling(tmp_path_factory.mktemp("rolling"), exported_model, toy_model) as server:
+        yield server
+
+
+@pytest.fixture
+def listed(rolling: Server, exported_model: Path) -> Server:
+    """The same server with two versions of mnist, labels for them, and toy."""
+    for version in (3, 4):
+        if not (rolling.folder / "mnist" / str(version)).exists():
+            shutil.copytree(exported_model, rolling.folder / "mnist" / str(version))
+    _reload(rolling, MODELS_CONFIG.format(folder=rolling.folder))
+    return rolling
 
 
 class Asking:
@@ -86,25 +103,32 @@ class Asking:
             thread.join()
 
 
+@pytest.fixture
+def alone(tmp_path: Path, exported_model: Path, toy_model: Path) -> Iterator[Server]:
+    """A server for one test."""
+    with _rolling(tmp_path, exported_model, toy_model) as server:
+        yield server
+
+
 def test_no_request_fails_while_versions_come_and_go(
-    rolling: Server, exported_model: Path, second_model: Path, test_digits: ImagesAndLabels
+    alone: Server, exported_model: Path, second_model: Path, test_digits: ImagesAndLabels
 ) -> None:
-    base = rolling.folder / "mnist"
+    base = alone.folder / "mnist"
     images = test_digits.images[:2]
     expected = {1: digits_answer(exported_model, images)}
-    with Asking(rolling, images) as asking:
+    with Asking(alone, images) as asking:
         for model in (second_model, exported_model, second_model):
             version = int(Path(atomic_pusher.push(str(model), str(base))).name)
             expected[version] = digits_answer(model, images)
-            wait_for(functools.partial(available, rolling, "mnist", version), rolling)
+            wait_for(functools.partial(available, alone, "mnist", version), alone)
             broken = base / str(version + 1)
             shutil.copytree(model, broken)
             next((broken / "variables").glob("*.data*")).write_bytes(b"half")
-            wait_for(functools.partial(_has_error, rolling, version + 1), rolling)
+            wait_for(functools.partial(_has_error, alone, version + 1), alone)
             time.sleep(0.3)
             shutil.rmtree(broken)
         version_folders.serve(base, sorted(expected)[-2])
-        wait_for(lambda: asking.versions[-1:] == [sorted(expected)[-2]], rolling)
+        wait_for(lambda: asking.versions[-1:] == [sorted(expected)[-2]], alone)
         assert not asking.failures
     assert not asking.failures
     assert set(asking.versions) == set(expected)
@@ -129,19 +153,17 @@ def _reload(server: Server, text: str) -> model_management_pb2.ReloadConfigRespo
     return server.model.HandleReloadConfigRequest(request, timeout=TIMEOUT_S)
 
 
-def test_the_list_of_models_is_replaced_without_a_gap(
-    rolling: Server, exported_model: Path
-) -> None:
+def test_the_list_of_models_is_replaced_without_a_gap(alone: Server, exported_model: Path) -> None:
     """Two versions of mnist, labels for them, and another model, in one request."""
-    base = rolling.folder / "mnist"
+    base = alone.folder / "mnist"
     for version in (3, 4):
         shutil.copytree(exported_model, base / str(version))
-    with Asking(rolling, ZEROS) as asking:
-        response = _reload(rolling, MODELS_CONFIG.format(folder=rolling.folder))
+    with Asking(alone, ZEROS) as asking:
+        response = _reload(alone, MODELS_CONFIG.format(folder=alone.folder))
         assert response.status.error_code == 0
-        assert available(rolling, "toy", 1), "it answers when the new models do"
+        assert available(alone, "toy", 1), "it answers when the new models do"
     assert not asking.failures
-    with Client(rolling.address, "mnist") as client:
+    with Client(alone.address, "mnist") as client:
         assert client.predict(ZEROS, label="stable").version == 3
         assert client.predict(ZEROS, version=4).version == 4
 
@@ -164,20 +186,20 @@ def test_the_list_of_models_is_replaced_without_a_gap(
     ],
 )
 def test_an_invalid_list_of_models_is_rejected_and_changes_nothing(
-    rolling: Server, old: str, new: str, code: grpc.StatusCode, message: str
+    listed: Server, old: str, new: str, code: grpc.StatusCode, message: str
 ) -> None:
-    text = MODELS_CONFIG.format(folder=rolling.folder)
-    old, new = (part.format(folder=rolling.folder) for part in (old, new))
+    text = MODELS_CONFIG.format(folder=listed.folder)
+    old, new = (part.format(folder=listed.folder) for part in (old, new))
     assert old in text
-    states = {model: rolling.get(f"/v1/models/{model}").json() for model in ("mnist", "toy")}
+    states = {model: listed.get(f"/v1/models/{model}").json() for model in ("mnist", "toy")}
     with pytest.raises(grpc.RpcError) as raised:
-        _reload(rolling, text.replace(old, new))
+        _reload(listed, text.replace(old, new))
     assert raised.value.code() == code
     assert message in raised.value.details()
-    with Client(rolling.address, "mnist") as client:
+    with Client(listed.address, "mnist") as client:
         assert client.predict(ZEROS, label="stable").version == 3
-    assert states == {model: rolling.get(f"/v1/models/{model}").json() for model in states}
-    assert _health(rolling) == health_pb2.HealthCheckResponse.SERVING
+    assert states == {model: listed.get(f"/v1/models/{model}").json() for model in states}
+    assert _health(listed) == health_pb2.HealthCheckResponse.SERVING
 
 
 def _health(server: Server) -> int:
@@ -244,11 +266,11 @@ def test_a_server_whose_only_version_is_broken_reports_the_reason(
         assert _health(server) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_a_model_that_is_no_longer_listed_is_unloaded(rolling: Server) -> None:
-    text = MODELS_CONFIG.format(folder=rolling.folder)
-    _reload(rolling, text[: text.rindex("config {")] + "}")
-    assert rolling.get("/v1/models/toy").status_code == 404
-    assert rolling.get("/v1/models/mnist").status_code == 200
+def test_a_model_that_is_no_longer_listed_is_unloaded(listed: Server) -> None:
+    text = MODELS_CONFIG.format(folder=listed.folder)
+    _reload(listed, text[: text.rindex("config {")] + "}")
+    assert listed.get("/v1/models/toy").status_code == 404
+    assert listed.get("/v1/models/mnist").status_code == 200
 
 
 def test_a_full_queue_is_unavailable_and_later_requests_are_answered(
