@@ -84,8 +84,8 @@ def _read(path: Path, kind: type[AnyMessage], is_secret: bool = False) -> AnyMes
         # protobuf's message quotes the text, which may be part of a private key.
         reason = "" if is_secret else f" ({str(error).rpartition(' : ')[2]})"
         raise ServerStartError(
-            f"{path} is not a {kind.DESCRIPTOR.name} in protobuf's text format: mistake in line "
-            f"{error.GetLine()}{reason}."
+            f"{path}: Error parsing text-format tensorflow.serving.{kind.DESCRIPTOR.name}: mistake "
+            f"in line {error.GetLine()}{reason}."
         ) from None
 
 

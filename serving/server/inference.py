@@ -78,7 +78,7 @@ def predict(
         response = predict_pb2.PredictResponse()
         _describe(model, request.model_spec.name, chosen.name, response.model_spec)
         for name in wanted:
-            tensors.encode(outputs[name], response.outputs[name])
+            tensors.encode(outputs[name], response.outputs[name], model.options.tensor_content)
         return response
 
     return Call(chosen, inputs, answer)

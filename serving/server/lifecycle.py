@@ -58,6 +58,8 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     Raises:
       ServerStartError: a file contains a mistake, or an address is not available.
     """
+    for warning in flags.warnings:
+        _log.warning("%s", warning)
     limits = connection_limits.from_open_files()
     models = _models(flags)
     scheduler = _scheduler(flags)
@@ -71,7 +73,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         flags.max_request_rows,
         _reload_policy(flags),
     )
-    server, healthy = grpc_server.create(handler, limits.grpc)
+    server, healthy = grpc_server.create(handler, limits.grpc, flags.grpc_channel_arguments)
     credentials = grpc_server.credentials(flags.ssl_config_file)
     _check_free(flags.host, flags.port, "--port")
     _check_free(flags.host, flags.rest_api_port, "--rest_api_port")
@@ -94,6 +96,9 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         if flags.file_system_poll_wait_seconds > 0:  # else nothing may ever change
             await settled.wait()
         address = grpc_server.listen(server, f"{flags.host}:{flags.port}", credentials)
+        if flags.grpc_socket_path:
+            path = Path(flags.grpc_socket_path).resolve()
+            grpc_server.listen(server, f"unix:{path}", None)
         await server.start()
         stack.push_async_callback(server.stop, GRACE_S)
         stack.push_async_callback(healthy.enter_graceful_shutdown)
@@ -101,7 +106,11 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         if flags.rest_api_port:
             rest_address = f"{flags.host}:{flags.rest_api_port}"
             application = api.application(
-                handler, measured, flags.rest_api_timeout_in_ms / 1000, metrics_path
+                handler,
+                measured,
+                flags.rest_api_timeout_in_ms / 1000,
+                metrics_path,
+                flags.rest_api_enable_cors_support,
             )
             await stack.enter_async_context(
                 rest_server.running(application, flags.host, flags.rest_api_port, limits, GRACE_S)
@@ -114,12 +123,10 @@ def _models(flags: Flags) -> ModelRegistry:
         return ModelRegistry(
             _configured(flags),
             LoadOptions(
-                warm_up=flags.enable_model_warmup,
+                warm_up=flags.num_request_iterations_for_warmup * flags.enable_model_warmup,
                 max_retries=flags.max_num_load_retries,
                 retry_interval_s=flags.load_retry_interval_micros / 1e6,
-                model=ModelOptions(
-                    flags.enable_input_shape_check, flags.enable_signature_method_name_check
-                ),
+                model=_model_options(flags),
             ),
             flags.file_system_poll_wait_seconds,
             flags.allow_version_labels_for_unavailable_models,
@@ -131,6 +138,18 @@ def _models(flags: Flags) -> ModelRegistry:
             f"{flags.model_config_file}: {error}. No version is available when the server starts; "
             "to use labels, set --allow_version_labels_for_unavailable_models=true."
         ) from error
+
+
+def _model_options(flags: Flags) -> ModelOptions:
+    both = flags.tensorflow_session_parallelism
+    return ModelOptions(
+        check_shapes=flags.enable_input_shape_check,
+        check_method_names=flags.enable_signature_method_name_check,
+        tensor_content=flags.enable_serialization_as_tensor_content,
+        tags=flags.saved_model_tags,
+        intra_op_threads=flags.tensorflow_intra_op_parallelism or both,
+        inter_op_threads=flags.tensorflow_inter_op_parallelism or both,
+    )
 
 
 def _reload_policy(flags: Flags) -> ReloadPolicy:

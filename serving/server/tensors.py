@@ -104,13 +104,17 @@ def _type_name(number: int) -> str:
         return str(number)
 
 
-def encode(array: NDArray[Any], tensor: tensor_pb2.TensorProto) -> None:
-    """Writes an array into an empty tensor, as a list of values."""
+def encode(array: NDArray[Any], tensor: tensor_pb2.TensorProto, as_content: bool = False) -> None:
+    """Writes an array into an empty tensor, as a list of values or as `tensor_content`.
+
+    Strings are always a list.
+    """
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
     tensor.dtype = dtype.as_datatype_enum
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
-    if dtype in (tf.float16, tf.bfloat16) or dtype not in _FIELDS:
+    has_list = dtype in _FIELDS and dtype not in (tf.float16, tf.bfloat16)
+    if dtype != tf.string and (as_content or not has_list):
         tensor.tensor_content = np.ascontiguousarray(array).tobytes()
     else:
         getattr(tensor, _FIELDS[dtype]).extend(array.ravel().tolist())

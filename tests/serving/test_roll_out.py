@@ -344,7 +344,14 @@ def test_it_listens_on_loopback_only(rolling: Server) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "give either --model_base_path or --mod"),
+        ([], "give --model_base_path or --model_config"),
+        (["--model_base_path=gs://b/m"], "gs://b/m: only folders of this machine"),
+        (["--model_base_path=/x", "--reload_config_roots=x"], "x: expected an absolute path"),
+        (["--model_base_path=/x", "--grpc_channel_arguments=a"], "a: expected KEY=VALUE"),
+        (
+            ["--model_base_path=/x", "--prefer_tflite_model"],
+            "--prefer_tflite_model is not supported: TensorFlow Lite models are not served",
+        ),
         (["--model_base_path=/x", "--port=70000"], "expected a port, a number f"),
         (["--model_base_path=/x", "--enable_batching=perhaps"], "perhaps: expected"),
         (["--model_base_path=/x", "--unheard_of=1"], "unrecognized arguments: --unheard_of=1"),
@@ -370,7 +377,7 @@ def test_wrong_flags_are_exit_code_2(flags: list[str], message: str) -> None:
     [
         (
             "model_config_list { config { nam: 'x' } }",
-            "not a ModelServerConfig .* mistake in line 1",
+            "Error parsing text-format tensorflow.serving.ModelServerConfig: mistake in line 1",
         ),
         (MODELS_CONFIG.format(folder="/x"), "label to version [34] .*to use labels, set"),
         (None, "cannot read .*No such file"),

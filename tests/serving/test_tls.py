@@ -132,7 +132,10 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
             "server_key: 'a' server_cert: 'b' client_verify: true",
             "client_verify requires custom_ca",
         ),
-        ("server_key: 'SECRET\nserver_cert", "is not a SSLConfig in protobuf's text format"),
+        (
+            "server_key: 'SECRET\nserver_cert",
+            "Error parsing text-format tensorflow.serving.SSLConfig",
+        ),
     ],
 )
 def test_an_invalid_tls_file_is_reported_in_one_sentence_without_the_key(

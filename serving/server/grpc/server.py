@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -17,13 +18,16 @@ from serving.server.request_handler import RequestHandler
 
 
 def create(
-    handler: RequestHandler, max_connections: int
+    handler: RequestHandler,
+    max_connections: int,
+    channel_arguments: Sequence[tuple[str, int | str]] = (),
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """A server with TF Serving's services, health and reflection; it does not listen yet.
 
     Args:
       handler: answers the requests.
       max_connections: the number of connections above which new ones are closed.
+      channel_arguments: further options of gRPC.
     """
     server = grpc.aio.server(
         options=[
@@ -32,6 +36,7 @@ def create(
             ("grpc.max_allowed_incoming_connections", max_connections),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            *channel_arguments,
         ],
     )
     healthy = health.aio.HealthServicer()

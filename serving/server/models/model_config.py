@@ -105,6 +105,11 @@ def _model(entry: model_server_config_pb2.ModelConfig) -> ServedModel:
             f"Model {entry.name} has model_platform '{entry.model_platform}'; expected "
             f"'{_PLATFORM}'."
         )
+    if "://" in entry.base_path:
+        raise InvalidRequestError(
+            f"model {entry.name} is at {entry.base_path}; only folders of this machine are "
+            "supported. Mount the bucket."
+        )
     base_path = Path(entry.base_path)
     if not base_path.is_absolute():
         raise InvalidRequestError(

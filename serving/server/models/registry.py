@@ -81,6 +81,11 @@ class ModelRegistry:
         """Whether every model has an available version, or one that failed to load."""
         return all(versions.is_settled for versions in self._models.values())
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all models."""
+        return sorted(self._models)
+
     def __contains__(self, name: str) -> bool:
         return name in self._models
 

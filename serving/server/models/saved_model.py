@@ -28,13 +28,23 @@ _COLUMN_RANK: Final = 2
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How requests are checked against the signatures."""
+    """How a version is loaded, and how its requests are checked and answered."""
 
     check_shapes: bool = True
     """Whether to compare the shapes of a request with those in the signature."""
 
     check_method_names: bool = False
     """Whether Classify and Regress require a signature with their method name."""
+
+    tensor_content: bool = False
+    """Whether answers to Predict contain bytes instead of lists of values."""
+
+    tags: frozenset[str] = frozenset({tf.saved_model.SERVING})
+    """The tags of the graph to load."""
+
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    """Threads of TensorFlow; 0 for the number of processors."""
 
 
 class Signature:
@@ -131,7 +141,7 @@ class LoadedModel:
 
     Attributes:
       version: its number.
-      options: how requests are checked.
+      options: how it is loaded, and how requests are checked and answered.
       signature_defs: the definitions of all signatures in the file.
       signatures: the signatures that can run.
     """
@@ -139,11 +149,15 @@ class LoadedModel:
     def __init__(self, folder: Path, version: int, options: ModelOptions):
         self.version = version
         self.options = options
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=options.intra_op_threads,
+            inter_op_parallelism_threads=options.inter_op_threads,
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             with self._session.graph.as_default():
                 loaded = tf.compat.v1.saved_model.load(
-                    self._session, [tf.saved_model.SERVING], str(folder)
+                    self._session, list(options.tags), str(folder)
                 )
             self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = loaded.signature_def
             self.signatures = {
@@ -171,7 +185,7 @@ def load(folder: Path, version: int, options: ModelOptions | None = None) -> Loa
     Args:
       folder: the folder of the version.
       version: its number.
-      options: how requests are checked.
+      options: how to load it, and how to check and answer requests.
 
     Raises:
       ModelLoadError: the folder does not contain a complete SavedModel.

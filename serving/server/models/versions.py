@@ -47,7 +47,9 @@ class VersionStatus:
 class LoadOptions:
     """Options of loading; TF Serving has flags of similar names with the same defaults."""
 
-    warm_up: bool = True
+    warm_up: int = 1
+    """How often each warm-up request runs; 0 for no warm-up."""
+
     max_retries: int = 5
     """How often a version that failed is retried while its files do not change."""
 
@@ -197,7 +199,7 @@ class Versions:
             model = load(folder, version, self._options.model)
             try:
                 if self._options.warm_up:
-                    warm_up.run(model, folder)
+                    warm_up.run(model, folder, self._options.warm_up)
             except BaseException:
                 model.close()
                 raise

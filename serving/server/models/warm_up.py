@@ -19,8 +19,8 @@ from serving.server.models.saved_model import LoadedModel
 _log = logging.getLogger(__name__)
 
 
-def run(model: LoadedModel, folder: Path) -> None:
-    """Runs all warm-up requests of a version, if it has any.
+def run(model: LoadedModel, folder: Path, repetitions: int = 1) -> None:
+    """Runs all warm-up requests of a version, if it has any; each as often as told.
 
     Raises:
       ModelLoadError: the file is damaged, contains too many records, or a request fails.
@@ -29,7 +29,8 @@ def run(model: LoadedModel, folder: Path) -> None:
     try:
         count = 0
         for record in warm_up_file.read(path):
-            _answer(model, record)
+            for _ in range(repetitions):
+                _answer(model, record)
             count += 1
     except ServingError as error:
         raise ModelLoadError(

@@ -1,6 +1,7 @@
 """TF Serving's REST API, an ASGI application.
 
 POST /v1/models/MODEL[/versions/N|/labels/L]:predict, :classify, :regress
+GET  /v1/models                                           the states of all models
 GET  /v1/models/MODEL[/versions/N|/labels/L]              the states of the versions
 GET  /v1/models/MODEL[/versions/N|/labels/L]/metadata     the signatures
 GET  /monitoring/prometheus/metrics                       metrics, if enabled
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 import grpc
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -36,6 +39,7 @@ from serving.server.metrics import REST, Metrics
 from serving.server.request_handler import RequestHandler, failure
 from serving.server.rest import documents, json_values
 
+_MODELS: Final = "/v1/models"
 _VERSION: Final = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _MODEL: Final = rf"/v1/models/(?P<model>[^/:]+){_VERSION}"
 _ASK: Final = re.compile(rf"(?i){_MODEL}:(?P<method>predict|classify|regress)")
@@ -58,7 +62,11 @@ class _TooLargeError(Exception):
 
 
 def application(
-    handler: RequestHandler, measured: Metrics, timeout_s: float, metrics_path: str | None
+    handler: RequestHandler,
+    measured: Metrics,
+    timeout_s: float,
+    metrics_path: str | None,
+    allow_any_origin: bool = False,
 ) -> Starlette:
     """The application.
 
@@ -67,6 +75,7 @@ def application(
       measured: the metrics.
       timeout_s: the time-out of a request.
       metrics_path: the path of the metrics; None for none.
+      allow_any_origin: whether web pages of other origins may use the API.
     """
     api = _Api(handler, timeout_s)
 
@@ -76,7 +85,15 @@ def application(
     routes = [Route("/v1/{path:path}", api.answer, methods=["GET", "POST"])]
     if metrics_path:
         routes.insert(0, Route(metrics_path, show_metrics))
-    return Starlette(routes=routes)
+    middleware = []
+    if allow_any_origin:
+        methods = ["GET", "POST"]
+        middleware = [
+            Middleware(
+                CORSMiddleware, allow_origins=["*"], allow_methods=methods, allow_headers=["*"]
+            )
+        ]
+    return Starlette(routes=routes, middleware=middleware)
 
 
 class _Api:
@@ -113,6 +130,8 @@ class _Api:
             }[api]
             answer = method(_spec(asked), body)
             return await self._handler.measured(answer, asked["model"], api.capitalize(), REST)
+        if request.method == "GET" and path.lower().rstrip("/") == _MODELS:
+            return {"models": [self._model(name) for name in self._handler.models.names]}
         if request.method == "GET" and (asked := _LOOK.fullmatch(path)):
             spec = _spec(asked)
             if not asked["metadata"]:
@@ -123,6 +142,16 @@ class _Api:
             )
             return documents.metadata_answer(self._handler.metadata(wanted))
         raise errors.InvalidRequestError(f"Malformed request: {request.method} {path}")
+
+    def _model(self, name: str) -> dict[str, Any]:
+        spec = model_pb2.ModelSpec(name=name)
+        try:
+            status = self._handler.status(
+                get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+            )
+        except errors.ModelNotFoundError:  # no version has appeared
+            status = get_model_status_pb2.GetModelStatusResponse()
+        return {"name": name, **documents.status_answer(status)}
 
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> dict[str, Any]:
         parsed = documents.parse_predict(body)

@@ -60,6 +60,16 @@ def test_versions_and_labels_are_in_the_path(server: Server, test_digits: Images
     assert by_version[0] != by_version[1]
 
 
+def test_all_models_are_listed(server: Server) -> None:
+    if server.is_tf_serving:
+        pytest.skip("TF Serving has no list of models")
+    listed = server.get("/v1/models").json()["models"]
+    assert [model["name"] for model in listed] == ["mnist", "toy"]
+    for model in listed:
+        states = server.get(f"/v1/models/{model['name']}").json()["model_version_status"]
+        assert model["model_version_status"] == states
+
+
 def test_bytes_are_base64_and_numbers_are_short(server: Server) -> None:
     coded = {"b64": base64.b64encode(b"\xffz").decode()}
     body = {"signature_name": "double", "instances": ["ab", coded]}
