@@ -113,7 +113,14 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
                 flags.rest_api_enable_cors_support,
             )
             await stack.enter_async_context(
-                rest_server.running(application, flags.host, flags.rest_api_port, limits, GRACE_S)
+                rest_server.running(
+                    application,
+                    flags.host,
+                    flags.rest_api_port,
+                    limits,
+                    flags.rest_api_timeout_in_ms / 1000,
+                    GRACE_S,
+                )
             )
         yield Addresses(address, rest_address)
 

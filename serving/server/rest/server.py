@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from serving.errors import ServerStartError
 from serving.server.connection_limits import ConnectionLimits
 
-HEADER_TIMEOUT_S: Final = 10.0
-"""The time that a client has to send the headers of a request."""
+MAX_HEADER_TIMEOUT_S: Final = 10.0
+"""The longest time that a client has to send the headers of a request."""
 
 _WARNING_INTERVAL_S: Final = 10.0
 
@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def running(
-    application: Starlette, host: str, port: int, limits: ConnectionLimits, grace_s: float
+    application: Starlette,
+    host: str,
+    port: int,
+    limits: ConnectionLimits,
+    timeout_s: float,
+    grace_s: float,
 ) -> AsyncIterator[None]:
     """A context with a running HTTP server.
 
@@ -38,6 +43,7 @@ async def running(
       host: the interface to listen on.
       port: the port to listen on.
       limits: the maximum numbers of connections.
+      timeout_s: the time-out of a request; headers have at most MAX_HEADER_TIMEOUT_S.
       grace_s: the time that requests in flight have to finish at the exit.
 
     Raises:
@@ -48,7 +54,11 @@ async def running(
         host,
         port,
         # uvicorn only calls it, as it would call the class.
-        http=functools.partial(_BoundedProtocol, max_connections=limits.rest),  # type: ignore[arg-type]
+        http=functools.partial(  # type: ignore[arg-type]
+            _BoundedProtocol,
+            max_connections=limits.rest,
+            header_timeout_s=min(timeout_s, MAX_HEADER_TIMEOUT_S),
+        ),
         ws="none",
         log_config=None,
         access_log=False,
@@ -79,9 +89,10 @@ class _BoundedProtocol(H11Protocol):
 
     _last_warning_s = -_WARNING_INTERVAL_S
 
-    def __init__(self, *args: Any, max_connections: int, **options: Any):
+    def __init__(self, *args: Any, max_connections: int, header_timeout_s: float, **options: Any):
         super().__init__(*args, **options)
         self._max_connections = max_connections
+        self._header_timeout_s = header_timeout_s
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -107,7 +118,7 @@ class _BoundedProtocol(H11Protocol):
             self._start_timer()
 
     def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(HEADER_TIMEOUT_S, self.transport.close)
+        self._timer = self.loop.call_later(self._header_timeout_s, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
