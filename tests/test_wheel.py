@@ -103,7 +103,8 @@ def test_the_command_line_runs_outside_the_repository(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(installed))  # comes before the editable installation
-    code = "import pipeline; from pipeline.cli.main import main; print(pipeline.__path__); main()"
+    code = "import pipeline; print(pipeline.__path__)\n"
+    code += "from pipeline.cli.entry_point import main; main()"
     command = [sys.executable, "-c", code, "compile", "--to", "kubeflow", "-o", "pipeline.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ write one Anomalies proto for each split.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -51,6 +52,10 @@ class Anomaly(NamedTuple):
         return f"{self.check}: {where}: {self.reason}"
 
 
+_PRECISION: Final = re.compile(r" ?\(up ?to six significant digits\)")
+_COMPARISON: Final = re.compile(r"(?<=\d)[<>](?=-?\d)")  # such as 243.2>128
+
+
 def read(artifact: Artifact, check: Check) -> Iterator[Anomaly]:
     """The anomalies that a validator recorded, in the order of the splits' names.
 
@@ -93,8 +98,9 @@ def read_protos(artifact: Artifact) -> list[tuple[str, str, anomalies_pb2.Anomal
 
 
 def _in_words(check: Check, reason: str) -> str:
-    """TFDV's reason, with its "current and previous" replaced by what is compared."""
-    text = reason.rstrip(".")
+    """TFDV's reason without its remarks on precision, and with the names of what is compared."""
+    text = _PRECISION.sub("", reason).rstrip(".")
+    text = _COMPARISON.sub(r" \g<0> ", text)
     if check in _COMPARED:
         text = text.replace("current and previous", _COMPARED[check])
     if check is Check.DRIFT:

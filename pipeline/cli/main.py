@@ -1,20 +1,16 @@
-"""`mnist-tfx`: the commands of a single machine, and the translation of errors to exit codes.
+"""`mnist-tfx`: the commands of a single machine. The other commands are added to the same `app`.
 
-Exit codes: `pipeline/settings/errors.py`. Imports that only some commands need are within these
-commands, so that help and mistakes are answered at once.
+Imports that only some commands need are within these commands, so that help and mistakes are
+answered at once.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import signal
 import socket
-import sys
-import tempfile
-import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,8 +26,8 @@ from pipeline.cli.options import (
     with_span,
 )
 from pipeline.settings import defaults
-from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
-from serving.errors import ServingError
+from pipeline.settings.errors import ConfigError, PipelineError
+from serving.errors import ModelNotFoundError
 from serving.images import Polarity
 from serving.launcher import ServerKind
 
@@ -165,12 +161,17 @@ def predict(  # noqa: PLR0913 - an argument per option
     samples = sample_requests.read(inputs, data_dir, polarity)
     _check_server(address)
     tls = Tls(ca, certificate, key) if ca else None
-    with Client(address, name, timeout_s, tls) as client:
-        answers = [
-            answer
-            for sample in samples
-            for answer in sample_requests.send(client, sample, version, label)
-        ]
+    try:
+        with Client(address, name, timeout_s, tls) as client:
+            answers = [
+                answer
+                for sample in samples
+                for answer in sample_requests.send(client, sample, version, label)
+            ]
+    except ModelNotFoundError as error:
+        raise PipelineError(
+            f"{error}; the server does not serve this model or version. See --name and --version."
+        ) from error
     if as_json:
         print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
     else:
@@ -261,38 +262,3 @@ def rollback(
             highlight=False,
             soft_wrap=True,
         )
-
-
-def main() -> None:
-    """The console script: expected errors become one line and an exit code."""
-    is_interrupted = False
-
-    def interrupt(*_: object) -> NoReturn:
-        nonlocal is_interrupted
-        is_interrupted = True
-        raise KeyboardInterrupt
-
-    # SIGTERM as Ctrl-C, so that child processes are stopped on the way out.
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background jobs ignore it
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        app()
-    except (PipelineError, ServingError) as error:
-        exit_code = getattr(error, "exit_code", ExitCode.FAILED)
-        print(f"mnist-tfx: {error}", file=sys.stderr)
-        sys.exit(exit_code)
-    except SystemExit as ended:
-        if ended.code == ExitCode.INTERRUPTED:  # typer converts KeyboardInterrupt to this
-            print("mnist-tfx: interrupted.", file=sys.stderr)
-        raise
-    except Exception as error:
-        if is_interrupted:  # some libraries convert KeyboardInterrupt to an error of their own
-            print("mnist-tfx: interrupted.", file=sys.stderr)
-            sys.exit(ExitCode.INTERRUPTED)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", prefix="mnist-tfx-", suffix=".txt", delete=False
-        ) as details:
-            traceback.print_exc(file=details)
-        print(f"mnist-tfx: unexpected error: {error} (details: {details.name})", file=sys.stderr)
-        sys.exit(ExitCode.FAILED)

@@ -114,11 +114,12 @@ def answers_table(answers: Sequence[events.Answer]) -> Table:
     for heading in ("image", "true digit", "prediction", "probability", "latency"):
         table.add_column(heading, justify="right")
     for answer in answers:
-        style = "bold red" if answer.label not in (None, answer.prediction) else ""
+        is_wrong = answer.label not in (None, answer.prediction)
+        style = "bold red" if is_wrong else ""
         table.add_row(
             Text(answer.image),
             "" if answer.label is None else str(answer.label),
-            Text(str(answer.prediction), style),
+            Text(f"{'✗ ' if is_wrong else ''}{answer.prediction}", style),
             f"{answer.probability:.4f}",
             f"{answer.latency_ms:.1f} ms",
         )
@@ -204,6 +205,8 @@ def summary(record: RunRecord, log: Path) -> Text:
     for node in failed:
         reasons = node.rejections or (node.message,)
         lines += [(node.node, reason, "red") for reason in reasons]
+        if node.node == NodeId.ANOMALY_GATE and node.rejections:
+            lines.append(("if intended", "see `mnist-tfx schema diff` and docs/own-data.md", ""))
     lines.append(("log", str(log), ""))
     lines.append(("took", f"{record.seconds:.0f} s", ""))
     style = "bold red" if record.message else "bold green"

@@ -1,12 +1,13 @@
 """The command line: exit codes, and one line for each mistake."""
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli import entry_point
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ExitCode
 
@@ -16,7 +17,7 @@ def _call(
 ) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["mnist-tfx", *arguments])
     with pytest.raises(SystemExit) as ended:
-        main.main()
+        entry_point.main()
     captured = capsys.readouterr()
     code = ended.value.code
     return code if isinstance(code, int) else 0, captured.out, captured.err
@@ -163,6 +164,27 @@ def test_an_unexpected_error_leaves_its_traceback_in_a_file(
     details = Path(err.strip().removesuffix(")").rpartition("details: ")[2])
     assert 'raise ZeroDivisionError("a bug")' in details.read_text()
     details.unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports_ends_as_interrupted(number: signal.Signals) -> None:
+    code = f"""if True:
+        import os, signal, sys
+        from pipeline.cli.entry_point import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Interrupting:
+            def find_spec(self, name, *_):
+                if name == "typer":
+                    os.kill(os.getpid(), {int(number)})
+
+        sys.meta_path.insert(0, Interrupting())
+        main()
+    """
+    command = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (ExitCode.INTERRUPTED, "")
+    assert done.stderr == "mnist-tfx: interrupted.\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ from doubles import kfp_api
 from doubles.kfp_api import KfpApi
 from rich.console import Console
 
-from pipeline.cli import kubeflow_commands, main
+from pipeline.cli import entry_point, kubeflow_commands, main
 from pipeline.kubeflow import session
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.settings import pipeline_config
@@ -31,7 +31,7 @@ def server(
         monkeypatch.setattr(sys, "argv", ["mnist-tfx", *arguments])
         code: object = 0
         try:
-            main.main()
+            entry_point.main()
         except SystemExit as ended:
             code = ended.code or 0
         out, err = capsys.readouterr()

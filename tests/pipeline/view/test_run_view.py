@@ -105,6 +105,7 @@ def test_the_summary_of_a_stopped_run_has_the_anomalies() -> None:
     gate = events.NodeChanged(node="AnomalyGate", state="failed", rejections=("train, label: 12",))
     text = _summary(outcome=None, exit_code=3, nodes=(gate,))
     assert "AnomalyGate" in text and "train, label: 12" in text
+    assert "if intended" in text and "`mnist-tfx schema diff` and docs/own-data.md" in text
 
 
 def test_a_table_is_never_cut(tmp_path: Path) -> None:
