@@ -16,7 +16,7 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from serving.errors import InvalidRequestError, PreconditionError, ServerStartError, ServingError
 from serving.server import config_files, connection_limits, metrics
@@ -78,6 +78,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     _check_free(flags.host, flags.port, "--port")
     _check_free(flags.host, flags.rest_api_port, "--rest_api_port")
     loop = asyncio.get_running_loop()
+    looks_once = flags.file_system_poll_wait_seconds == 0
     settled = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(scheduler.stop)
@@ -85,7 +86,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
 
         def on_change(is_ready: bool) -> None:
             asyncio.run_coroutine_threadsafe(grpc_server.set_health(healthy, is_ready), loop)
-            if models.is_settled:
+            if models.is_settled or looks_once:
                 loop.call_soon_threadsafe(settled.set)
 
         _log.info("watching the folders of the models; the ports open after the first load")
@@ -93,9 +94,11 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         stack.callback(models.stop)
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             stack.enter_context(_ConfigWatch(models, flags))
-        if flags.file_system_poll_wait_seconds > 0:  # else nothing may ever change
+        if flags.file_system_poll_wait_seconds >= 0:  # below 0, no version is looked for
             await settled.wait()
-        address = grpc_server.listen(server, f"{flags.host}:{flags.port}", credentials)
+        host = flags.host.strip("[]")
+        in_url = f"[{host}]" if ":" in host else host
+        address = grpc_server.listen(server, f"{in_url}:{flags.port}", credentials)
         if flags.grpc_socket_path:
             path = Path(flags.grpc_socket_path).resolve()
             grpc_server.listen(server, f"unix:{path}", None)
@@ -104,7 +107,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         stack.push_async_callback(healthy.enter_graceful_shutdown)
         rest_address = None
         if flags.rest_api_port:
-            rest_address = f"{flags.host}:{flags.rest_api_port}"
+            rest_address = f"{in_url}:{flags.rest_api_port}"
             application = api.application(
                 handler,
                 measured,
@@ -115,7 +118,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
             await stack.enter_async_context(
                 rest_server.running(
                     application,
-                    flags.host,
+                    host,
                     flags.rest_api_port,
                     limits,
                     flags.rest_api_timeout_in_ms / 1000,
@@ -172,25 +175,28 @@ def _reload_policy(flags: Flags) -> ReloadPolicy:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return all(
-            ipaddress.ip_address(address[4][0]).is_loopback
-            for address in socket.getaddrinfo(host, None)
-        )
+        return all(ipaddress.ip_address(address[4][0]).is_loopback for address in _addresses(host))
     except (OSError, ValueError):
         return False
 
 
 def _check_free(host: str, port: int, flag: str) -> None:
     """Raises ServerStartError if the address is not available, before models are loaded."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = "another program uses it" if error.errno == errno.EADDRINUSE else error
-            raise ServerStartError(
-                f"cannot listen on {host}:{port}: {reason}; choose another {flag}."
-            ) from error
+    try:
+        family, kind, _, _, address = _addresses(host, port)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        reason = "another program uses it" if error.errno == errno.EADDRINUSE else error
+        raise ServerStartError(
+            f"cannot listen on {host}:{port}: {reason}; choose another {flag}."
+        ) from error
+
+
+def _addresses(host: str, port: int | None = None) -> list[Any]:
+    """The addresses of a host; IPv6 may be in brackets, as gRPC requires it."""
+    return socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
 
 
 def _configured(flags: Flags) -> list[ServedModel]:

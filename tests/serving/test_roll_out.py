@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from doubles.model_server import (
@@ -250,6 +251,36 @@ def test_the_ports_open_after_the_first_load(tmp_path: Path, toy_model: Path) ->
         (tmp_path / "new").rename(base)
         wait_for(lambda: _health(server) == health_pb2.HealthCheckResponse.SERVING, server)
         assert available(server, "toy", 1)
+
+
+@pytest.mark.parametrize("wait_s", ["0", "-1"])
+def test_a_server_that_does_not_watch_listens(tmp_path: Path, toy_model: Path, wait_s: str) -> None:
+    """0 looks once, a negative number never."""
+    base = tmp_path / "toy"
+    base.mkdir()
+    flags = ["--model_name=toy", f"--model_base_path={base}"]
+    with started(tmp_path, *flags, f"--file_system_poll_wait_seconds={wait_s}") as server:
+        wait_for(lambda: "listening" in server.log.read_text(), server)
+        shutil.copytree(toy_model, base / "1")
+        assert _health(server) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_it_listens_on_ipv6(tmp_path: Path, toy_model: Path) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}", "--host=[::1]"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: "listening" in server.log.read_text(), server)
+        ports = [address.rpartition(":")[2] for address in (server.address, server.rest)]
+        with grpc.insecure_channel(f"[::1]:{ports[0]}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            assert stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status
+        url = f"http://[::1]:{ports[1]}/v1/models/toy"
+        assert httpx.get(url, timeout=TIMEOUT_S).status_code == 200
 
 
 def test_a_server_whose_only_version_is_broken_reports_the_reason(
