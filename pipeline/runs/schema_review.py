@@ -91,7 +91,8 @@ def review(config: PipelineConfig, workspace: Workspace) -> Review:
 def corrected(text: str, statistics: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> str:
     """The text of the schema, corrected where it does not fit the statistics.
 
-    A feature that changes is rewritten; comments within it are moved before it.
+    If only bounds change, only these numbers do. Another feature that changes is rewritten;
+    comments within it are moved before it.
     """
     before = text_format.Parse(text, schema_pb2.Schema())
     after = before
@@ -105,11 +106,26 @@ def corrected(text: str, statistics: Sequence[statistics_pb2.DatasetFeatureStati
         parsed = text_format.Parse(block, schema_pb2.Schema()).feature[0]
         if new[parsed.name] == old[parsed.name]:
             return block
+        if (with_bounds := _with_bounds(block, new[parsed.name])) is not None:
+            return with_bounds
         comments = re.findall(r"^\s*(#.*)\n", block, re.MULTILINE)
         return "".join(f"{comment}\n" for comment in comments) + _print(new[parsed.name])
 
     added = [feature for name, feature in new.items() if name not in old]
     return _BLOCK.sub(rewrite, text) + "".join(map(_print, added))
+
+
+def _with_bounds(block: str, feature: schema_pb2.Feature) -> str | None:
+    """The text of a feature with the bounds of `feature`; None if more than these differ."""
+    domain = feature.WhichOneof("domain_info")
+    head, found, text = block.partition(f"{domain} {{")
+    if domain is None or not found:
+        return None
+    printed = text_format.MessageToString(getattr(feature, domain))
+    for name, value in re.findall(r"^(min|max): (\S+)$", printed, re.MULTILINE):
+        text = re.sub(rf"\b{name}: \S+", f"{name}: {value}", text, count=1)
+    new = head + found + text
+    return new if text_format.Parse(new, schema_pb2.Schema()).feature[0] == feature else None
 
 
 def write(corrected_schema: str, path: Path, overwrite: bool) -> None:

@@ -399,13 +399,13 @@ def test_a_damaged_file_is_one_sentence_and_exit_code_1(
         pytest.param(
             lambda pair: ImagesAndLabels(pair.images, pair.labels + (np.arange(300) == 9) * 10),
             "schema: test, label: ",
-            r" +max: 1\d\n",
+            r" .*\bmax: 1\d\b",
             id="labels over 9",
         ),
         pytest.param(
             lambda pair: ImagesAndLabels(255 - pair.images, pair.labels),
             "schema: test, pixel_mean: Unexpectedly high value",
-            r" +max: 2\d\d\.\d+\n",
+            r" .*\bmax: 2\d\d\.\d+",
             id="inverted",
         ),
     ],
