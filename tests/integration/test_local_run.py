@@ -62,7 +62,9 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     assert finished.nodes_that_are("done") == set(NodeId) - RESOLVERS
     assert "Total params: 1,413,834" in done.stdout
     assert f"5 test images, answered by version {version} over gRPC" in done.stdout
-    assert len(re.findall(r"idx:\d+ │ +\d │ +\d │ +[01]\.\d{4} │ +[\d.]+ ms", done.stdout)) == 5
+    assert (
+        len(re.findall(r"idx:\d+ │ +\d │ +(?:✗ )?\d │ +[01]\.\d{4} │ +[\d.]+ ms", done.stdout)) == 5
+    )
     assert "yes, all gates passed" in done.stdout
     assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
