@@ -71,7 +71,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         measured,
         flags.request_slice_rows,
         flags.max_request_rows,
-        _reload_policy(flags),
+        reload_policy(flags),
     )
     server, healthy = grpc_server.create(handler, limits.grpc, flags.grpc_channel_arguments)
     credentials = grpc_server.credentials(flags.ssl_config_file)
@@ -162,7 +162,8 @@ def _model_options(flags: Flags) -> ModelOptions:
     )
 
 
-def _reload_policy(flags: Flags) -> ReloadPolicy:
+def reload_policy(flags: Flags) -> ReloadPolicy:
+    """The lists of models that clients may set; none on a network without client certificates."""
     is_allowed = flags.enable_reload_config
     if is_allowed is None:
         is_mutual = bool(

@@ -35,7 +35,8 @@ from components import atomic_pusher
 from components.images.idx_format import ImagesAndLabels
 from serving import version_folders
 from serving.client import Client
-from serving.server import config_files
+from serving.server import config_files, lifecycle
+from serving.server import flags as command_line
 
 ZEROS = np.zeros((1, 28, 28), np.uint8)
 
@@ -218,12 +219,13 @@ def test_a_list_of_many_models_is_rejected(rolling: Server) -> None:
     assert raised.value.details() == "the list has 20000 models; the maximum is 1000."
 
 
-def test_on_a_network_the_list_of_models_cannot_be_replaced(
-    tmp_path: Path, toy_model: Path
-) -> None:
-    """Any client could; client certificates or a flag allow it."""
+def test_a_server_can_reject_every_list_of_models(tmp_path: Path, toy_model: Path) -> None:
     shutil.copytree(toy_model, tmp_path / "toy" / "1")
-    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}", "--host=0.0.0.0"]
+    flags = [
+        "--model_name=toy",
+        f"--model_base_path={tmp_path / 'toy'}",
+        "--enable_reload_config=false",
+    ]
     with started(tmp_path, *flags) as server:
         wait_for(lambda: available(server, "toy", 1), server)
         with pytest.raises(grpc.RpcError) as raised:
@@ -235,6 +237,33 @@ def test_on_a_network_the_list_of_models_cannot_be_replaced(
         assert raised.value.details() == (
             "HandleReloadConfigRequest is off; --enable_reload_config=true enables it."
         )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_allowed"),
+    [
+        (["--host=127.0.0.1"], True),
+        (["--host=localhost"], True),
+        (["--host=[::1]"], True),
+        (["--host=0.0.0.0"], False),
+        (["--host=[::]"], False),
+        (["--host=192.0.2.1"], False),
+        (["--host=0.0.0.0", "--enable_reload_config"], True),
+        (["--host=0.0.0.0", "--ssl_config_file={mutual}"], True),
+        (["--host=0.0.0.0", "--ssl_config_file={one_way}"], False),
+    ],
+)
+def test_on_a_network_only_known_clients_replace_the_list_of_models(
+    tmp_path: Path, arguments: list[str], is_allowed: bool
+) -> None:
+    files = {"mutual": tmp_path / "mutual", "one_way": tmp_path / "one_way"}
+    files["mutual"].write_text("client_verify: true")
+    files["one_way"].write_text("client_verify: false")
+    given = [argument.format(**files) for argument in arguments]
+    parsed = command_line.parse(["--model_base_path=/models/toy", *given])
+    policy = lifecycle.reload_policy(parsed)
+    assert policy.is_allowed is is_allowed
+    assert policy.roots == (Path("/models"),)
 
 
 def test_the_ports_open_after_the_first_load(tmp_path: Path, toy_model: Path) -> None:
