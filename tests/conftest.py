@@ -137,6 +137,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(stop)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of workers for `--numprocesses auto`.
+
+    One more than processors, because tests wait for servers and other processes; and at most one
+    for each 4 GiB of memory, which a worker with a pipeline and a model server can need.
+    """
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(1, min((os.cpu_count() or 1) + 1, int(memory_gib / 4)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the project's options to pytest."""
     parser.addoption(
