@@ -337,7 +337,7 @@ def test_used_up_files_stop_neither_requests_nor_the_log(tmp_path: Path, toy_mod
     limit = 'ulimit -n 64; exec "$0" "$@"'
     limited = ["sh", "-c", limit, sys.executable, "-m", "serving.server"]
     flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
-    flags.append("--rest_api_timeout_in_ms=2000")
+    flags.append("--rest_api_timeout_in_ms=1000")
     with started(tmp_path, *flags, command=limited) as server, contextlib.ExitStack() as stack:
         wait_for(lambda: available(server, "toy", 1), server)
         for address in (server.address, server.rest.removeprefix("http://")):
