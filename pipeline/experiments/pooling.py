@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as ScreenTable
 
 from components.names.node_ids import NodeId
-from pipeline.local import dataset_source, runner, session
+from pipeline.local import dataset_source, runner, session, span_folders
 from pipeline.runs import events
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
@@ -68,7 +68,7 @@ def run(
         changed = changed_recipe(config.trainer, recipe._asdict())
         own_config = config.model_copy(update={"trainer": changed})
         evaluated[recipe] = _evaluate(own_config, workspace, data, console)
-    files = dataset_source.folder_of_files(config.data, data)
+    files = span_folders.folder_of_files(config.data, data)
     images = dataset_source.read_test_split(files).images[:_TIMED_IMAGES]
     with native_output.muted():
         trained = [_trained(recipe, event) for recipe, event in evaluated.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-from pipeline.local import dataset_source, runner
+from pipeline.local import dataset_source, runner, span_folders
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
 from pipeline.settings.pipeline_config import DataConfig, PipelineConfig
@@ -34,7 +34,7 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     data = prepare_data(config.data, data_dir, console)
     run_id = runner.new_run_id()
     folder = workspace.run_folder(run_id)
-    files = dataset_source.folder_of_files(config.data, data)
+    files = span_folders.folder_of_files(config.data, data)
     console.print(f"data  {files}\nlog   {folder / runner.LOG}\n", highlight=False, soft_wrap=True)
     # The server takes seconds to start, so it starts now, beside the pipeline. It finds the pushed
     # version as TF Serving does, by polling its folder.
@@ -72,7 +72,7 @@ def prepare_data(
       DataError: the files are not available.
     """
     if config.chosen_span is not None:
-        return dataset_source.prepare_span(data_dir, config.span_folder, config.chosen_span)
+        return span_folders.prepare(data_dir, config.span_folder, config.chosen_span)
     columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn())
     tasks: dict[str, TaskID] = {}
     progress = Progress(*columns, console=console, transient=True)

@@ -12,7 +12,7 @@ from doubles.snapshots import Snapshot
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
-from pipeline.local import dataset_source, runner
+from pipeline.local import runner, span_folders
 from pipeline.runs import events
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import RunRecord, Workspace
@@ -76,9 +76,7 @@ class SpanRuns:
     def run(self, span: int | str, until: NodeId) -> RunRecord:
         config = pipeline_config.load(self.config, [*OVERRIDES, f"data.span={span}"])
         assert config.data.chosen_span is not None
-        folder = dataset_source.prepare_span(
-            self.spans, config.data.span_folder, config.data.chosen_span
-        )
+        folder = span_folders.prepare(self.spans, config.data.span_folder, config.data.chosen_span)
         self.trained_on = 0
 
         def on_event(event: events.Event) -> None:
@@ -175,4 +173,4 @@ def test_the_command_runs_a_span_to_its_end(runs: SpanRuns) -> None:
 def test_a_missing_span_is_named(spans: Path) -> None:
     message = r"contains no span-7; its spans are 1, 2, 3, 4\."
     with pytest.raises(DataError, match=message):
-        dataset_source.prepare_span(spans, "span-{SPAN}", 7)
+        span_folders.prepare(spans, "span-{SPAN}", 7)

