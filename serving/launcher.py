@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
@@ -19,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from serving import child_process
+from serving import addresses, child_process
 from serving.errors import ServerStartError
 
 DOCKER_IMAGE: Final = "tensorflow/serving:2.19.1"
@@ -89,13 +88,10 @@ def running(
       ServerStartError: the port is in use, the server is not available, or it does not support a
         flag. The check of the port prevents a client from asking another program.
     """
-    any_free = free_port(host)
     if port is None:
-        port = any_free
-    elif not _is_free(host, port):
-        raise ServerStartError(
-            f"{host}:{port} is in use by another program; choose another --port."
-        )
+        port = addresses.free_port(host)
+    else:
+        addresses.check_free(host, port)
     kind = kind or available()
     container = f"mnist-tfx-{uuid.uuid4().hex[:12]}"
     command = _command(kind, name, base_path.resolve(), host, port, flags, container)
@@ -124,34 +120,6 @@ def available() -> ServerKind:
     if shutil.which(ServerKind.DOCKER) and _docker("image", "inspect", DOCKER_IMAGE):
         return ServerKind.DOCKER
     return ServerKind.EMBEDDED
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that no program uses at this moment.
-
-    Raises:
-      ServerStartError: the host is not an address of this machine.
-    """
-    with socket.socket() as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError as error:
-            raise ServerStartError(
-                f"--host {host} is not an address of this machine ({error.strerror})."
-            ) from error
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: connections that have just been closed do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
 
 
 def _command(

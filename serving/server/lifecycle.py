@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import ipaddress
 import logging
-import socket
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from serving import addresses
 from serving.errors import InvalidRequestError, PreconditionError, ServerStartError, ServingError
 from serving.server import config_files, connection_limits, metrics
 from serving.server.flags import Flags
@@ -75,8 +73,8 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     )
     server, healthy = grpc_server.create(handler, limits.grpc, flags.grpc_channel_arguments)
     credentials = grpc_server.credentials(flags.ssl_config_file)
-    _check_free(flags.host, flags.port, "--port")
-    _check_free(flags.host, flags.rest_api_port, "--rest_api_port")
+    addresses.check_free(flags.host, flags.port, "--port")
+    addresses.check_free(flags.host, flags.rest_api_port, "--rest_api_port")
     loop = asyncio.get_running_loop()
     looks_once = flags.file_system_poll_wait_seconds == 0
     settled = asyncio.Event()
@@ -169,35 +167,9 @@ def reload_policy(flags: Flags) -> ReloadPolicy:
         is_mutual = bool(
             flags.ssl_config_file and config_files.ssl_config(flags.ssl_config_file).client_verify
         )
-        is_allowed = is_mutual or _is_loopback(flags.host)
+        is_allowed = is_mutual or addresses.is_loopback(flags.host)
     roots = flags.reload_config_roots
     return ReloadPolicy(is_allowed, roots or tuple(m.base_path.parent for m in _configured(flags)))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return all(ipaddress.ip_address(address[4][0]).is_loopback for address in _addresses(host))
-    except (OSError, ValueError):
-        return False
-
-
-def _check_free(host: str, port: int, flag: str) -> None:
-    """Raises ServerStartError if the address is not available, before models are loaded."""
-    try:
-        family, kind, _, _, address = _addresses(host, port)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        reason = "another program uses it" if error.errno == errno.EADDRINUSE else error
-        raise ServerStartError(
-            f"cannot listen on {host}:{port}: {reason}; choose another {flag}."
-        ) from error
-
-
-def _addresses(host: str, port: int | None = None) -> list[Any]:
-    """The addresses of a host; IPv6 may be in brackets, as gRPC requires it."""
-    return socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
 
 
 def _configured(flags: Flags) -> list[ServedModel]:

@@ -44,19 +44,20 @@ _OFF: Final = ("", "0", "false")
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Adds all of them to a parser; the result's `warnings` has a sentence for each ignored one."""
     parser.set_defaults(warnings=())
-    group = parser.add_argument_group("flags of TF Serving without effect")
-    for name, reason in IGNORED.items():
-        group.add_argument(
-            f"--{name}", action=_Ignored, nargs="?", default=argparse.SUPPRESS, help=reason
-        )
-    group = parser.add_argument_group("flags of TF Serving that are rejected")
-    for name, cure in REJECTED.items():
-        group.add_argument(
-            f"--{name}", action=_Rejected, nargs="?", default=argparse.SUPPRESS, help=cure
-        )
+    for title, flags in (
+        ("flags of TF Serving without effect", IGNORED),
+        ("flags of TF Serving that are rejected", REJECTED),
+    ):
+        group = parser.add_argument_group(title)
+        for name, reason in flags.items():
+            group.add_argument(
+                f"--{name}", action=_Action, nargs="?", default=argparse.SUPPRESS, help=reason
+            )
 
 
-class _Ignored(argparse.Action):
+class _Action(argparse.Action):
+    """Handles one flag; it has no value in the result."""
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -64,17 +65,8 @@ class _Ignored(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        warning = f"{option_string} is ignored: {IGNORED[self.dest]}"
-        namespace.warnings = (*namespace.warnings, warning)
-
-
-class _Rejected(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        if values is None or str(values).lower() not in _OFF:
+        if self.dest in IGNORED:
+            warning = f"{option_string} is ignored: {IGNORED[self.dest]}"
+            namespace.warnings = (*namespace.warnings, warning)
+        elif values is None or str(values).lower() not in _OFF:
             parser.error(f"{option_string} is not supported: {REJECTED[self.dest]}")

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import child_process, launcher
+from serving import addresses, child_process
 from serving.client import predictions
 
 TIMEOUT_S = 120
@@ -61,7 +61,7 @@ def started(
     environment: Mapping[str, str] = {},
 ) -> Iterator[Server]:
     """A server with these flags and free ports; it may not be ready yet."""
-    port, rest_port = launcher.free_port(), launcher.free_port()
+    port, rest_port = addresses.free_port(), addresses.free_port()
     command = [*([binary] if binary else command)]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import launcher
+from serving import addresses, launcher
 from serving.errors import ServerStartError
 
 
@@ -21,7 +21,7 @@ def test_tensorflow_model_server_is_preferred(
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{binary.parent}{os.pathsep}{os.environ['PATH']}")
     log = tmp_path / "log.txt"
-    port = launcher.free_port()
+    port = addresses.free_port()
     with launcher.running("mnist", tmp_path / "models", log, port=port) as server:
         server.process.wait(timeout=120)
         assert server.kind == "tensorflow_model_server"

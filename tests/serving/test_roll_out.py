@@ -385,7 +385,7 @@ def test_a_port_in_use_is_reported_in_one_sentence(rolling: Server, tmp_path: Pa
         command = [sys.executable, "-m", "serving.server", f"--model_base_path={tmp_path}", *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
-        assert "another program uses it; choose another --" in done.stderr.splitlines()[-1]
+        assert "is in use by another program; choose another --" in done.stderr.splitlines()[-1]
 
 
 def test_it_listens_on_loopback_only(rolling: Server) -> None:

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(model: LoadedModel, folder: Path, repetitions: int = 1) -> None:
-    """Runs all warm-up requests of a version, if it has any; each as often as told.
+    """Runs all warm-up requests of a version, if it has any; each `repetitions` times.
 
     Raises:
       ModelLoadError: the file is damaged, contains too many records, or a request fails.

@@ -12,7 +12,7 @@ import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from components.images.idx_format import ImagesAndLabels
-from serving import launcher
+from serving import addresses, launcher
 from serving.client import AsyncClient, Client, Prediction
 from serving.errors import (
     InvalidRequestError,
@@ -44,7 +44,7 @@ def test_an_unknown_model_is_named(server_address: str) -> None:
 
 
 def test_no_server_is_reported_within_the_deadline() -> None:
-    port = launcher.free_port()
+    port = addresses.free_port()
     start_s = time.monotonic()
     with (
         Client(f"127.0.0.1:{port}", "mnist", timeout_s=1.0) as client,
@@ -92,7 +92,7 @@ def test_only_unavailable_is_retried(code: grpc.StatusCode, tries_again: bool) -
 
 def test_the_client_waits_for_a_server_that_starts_late(model_folder: Path, tmp_path: Path) -> None:
     """The client starts first; its call is answered after the server starts."""
-    port = launcher.free_port()
+    port = addresses.free_port()
     answers = []
 
     def ask() -> None:
@@ -144,7 +144,7 @@ async def _ask_nobody(port: int) -> None:
 
 
 def test_no_server_is_reported_at_once() -> None:
-    port = launcher.free_port()
+    port = addresses.free_port()
     start_s = time.monotonic()
     with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port} within 1 s"):
         asyncio.run(_ask_nobody(port))
