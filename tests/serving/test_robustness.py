@@ -265,10 +265,14 @@ def test_more_examples_than_the_limit_are_rejected(target: Server) -> None:
     )
 
 
+def _connected(server: Server) -> socket.socket:
+    host, _, port = server.rest.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
+
+
 def _exchange(server: Server, content: bytes) -> bytes:
     """Sends bytes to the REST port, and reads until the server closes the connection."""
-    host, _, port = server.rest.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
+    with _connected(server) as connection:
         connection.sendall(content)
         received = b""
         while chunk := connection.recv(4096):
@@ -322,6 +326,26 @@ def test_cancelled_calls_do_not_hold_up_others(target: Server) -> None:
     }
     with Client(target.address, "mnist", timeout_s=TIMEOUT_S) as client:
         assert client.predict(ZEROS).version == 3
+
+
+def test_a_rest_client_that_disconnects_stops_its_request(
+    tmp_path: Path, exported_model: Path
+) -> None:
+    """The 5,000 images would take seconds; the metrics count the request as cancelled."""
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    monitoring = tmp_path / "monitoring.pbtxt"
+    monitoring.write_text("prometheus_config { enable: true }")
+    flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
+    with started(tmp_path, *flags, f"--monitoring_config_file={monitoring}") as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        images = np.zeros((5000, 28, 28), np.uint8).tolist()
+        body = json.dumps({"signature_name": "predict_images", "inputs": images}).encode()
+        head = f"POST /v1/models/mnist:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+        with _connected(server) as connection:
+            connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        counted = 'request_count{model_name="mnist",status="CANCELLED"} 1'
+        wait_for(lambda: counted in server.get("/monitoring/prometheus/metrics").text, server)
+        assert server.post("/v1/models/mnist:predict", {"inputs": []}).status_code == 400
 
 
 def test_a_passed_deadline_is_reported(target: Server) -> None:

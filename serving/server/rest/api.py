@@ -13,14 +13,14 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
 
 import grpc
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import (
@@ -39,6 +39,8 @@ from serving.server.metrics import REST, Metrics
 from serving.server.request_handler import RequestHandler, failure
 from serving.server.rest import documents, json_values
 
+_Answer = TypeVar("_Answer")
+
 _MODELS: Final = "/v1/models"
 _VERSION: Final = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _MODEL: Final = rf"/v1/models/(?P<model>[^/:]+){_VERSION}"
@@ -55,6 +57,7 @@ _HTTP_STATUS: Final = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+_CLIENT_CLOSED_REQUEST: Final = 499  # nginx's number
 
 
 class _TooLargeError(Exception):
@@ -112,6 +115,8 @@ class _Api:
                 return _json(200, await self._dispatch(request))
         except TimeoutError:
             return _error(504, f"the request timed out after {self._timeout_s:g} s")
+        except ClientDisconnect:
+            return _error(_CLIENT_CLOSED_REQUEST, "the client disconnected")  # nobody reads it
         except _TooLargeError:
             return _error(413, f"the body has more than {MAX_MESSAGE_BYTES} bytes")
         except Exception as error:
@@ -129,7 +134,8 @@ class _Api:
                 "regress": self._regress,
             }[api]
             answer = method(_spec(asked), body)
-            return await self._handler.measured(answer, asked["model"], api.capitalize(), REST)
+            answer = self._handler.measured(answer, asked["model"], api.capitalize(), REST)
+            return await _while_connected(request, answer)
         if request.method == "GET" and path.lower().rstrip("/") == _MODELS:
             return {"models": [self._model(name) for name in self._handler.models.names]}
         if request.method == "GET" and (asked := _LOOK.fullmatch(path)):
@@ -169,6 +175,29 @@ class _Api:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         documents.fill_examples(request, body)
         return documents.regress_answer(await self._handler.regress(request))
+
+
+async def _while_connected(request: Request, answer: Awaitable[_Answer]) -> _Answer:
+    """Waits for an answer; cancels it if the client disconnects.
+
+    Raises:
+      ClientDisconnect: the client disconnected.
+    """
+    answering = asyncio.ensure_future(answer)
+    disconnected = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait((answering, disconnected), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        answering.cancel()
+        disconnected.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _spec(asked: re.Match[str]) -> model_pb2.ModelSpec:
