@@ -6,7 +6,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check format coverage setup lock bench-serving bench-evaluator image test-image clean
+.PHONY: run test check format coverage setup lock bench-serving bench-evaluator chaos image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -52,6 +52,10 @@ bench-serving: setup
 # The Evaluator on clean images, on all corruptions, and with a champion; about six minutes.
 bench-evaluator: setup
 	@$(BIN)/python tests/benchmarks/evaluator.py
+
+# Kills runs at random moments in every component, and checks what is left; about an hour.
+chaos: setup
+	@$(BIN)/python tests/chaos/kill_runs.py $(ARGS)
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:

@@ -102,9 +102,10 @@ class AcceptedSpansStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
             and fileio.exists(data.examples.uri)
         ]
         reference = Accepted(current, statistics, is_new_normal=False)
-        if earlier and not (own and own[-1].is_new_normal):
+        comparable = [data for data in earlier if fileio.exists(data.statistics.uri)]
+        if comparable and not (own and own[-1].is_new_normal):
             reference = max(
-                earlier, key=lambda data: (example_split.span(data.examples), data.statistics.id)
+                comparable, key=lambda data: (example_split.span(data.examples), data.statistics.id)
             )
         return {
             WINDOW: [*_last_spans(earlier, current, self._train_spans - 1), current],

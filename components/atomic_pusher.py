@@ -3,11 +3,13 @@
 TFX's Pusher copies file by file into the version folder that a model server polls. The server can
 find half a model there, and retries a failed version only after a minute. This component copies
 into a folder beside it, whose name model servers ignore, flushes it to disk, and renames it,
-which a POSIX file system does in one step.
+which a POSIX file system does in one step. If the served version has the same files, because the
+process was killed after the rename or because the model was evaluated again, the component adopts
+it and copies nothing.
 
 A bucket has no rename. There `saved_model.pb`, without which a model server does not load a
 version, is written last: half a model is never served, but a server that looks too early tries
-again only after a minute.
+again only after a minute. A version in a bucket is not adopted.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import os
 import posixpath
 import shutil
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, json_utils, path_utils, proto_utils
 
-from components.names.artifact_properties import BLESSING_ID, MODEL_ID
+from components.names.artifact_properties import ADOPTED, BLESSING_ID, MODEL_ID, PUSHED_DIGEST
 from serving import version_folders
 
 KEEP_VERSIONS = "keep_versions"  # the key in custom_config; without it all versions are kept
@@ -62,17 +63,23 @@ class Executor(executor.Executor):  # type: ignore[misc]
         proto_utils.json_to_proto(exec_properties[specs.PUSH_DESTINATION_KEY], destination)
         model = self.GetModelPath(input_dict)
         io_utils.copy_dir(model, pushed_model.uri)
-        version = push(model, destination.filesystem.base_directory)
+        base_directory = destination.filesystem.base_directory
+        adopted = served_copy(model, base_directory)
+        version = adopted or push(model, base_directory)
         config = json_utils.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
         if config.get(KEEP_VERSIONS):
-            prune(destination.filesystem.base_directory, config[KEEP_VERSIONS])
+            prune(base_directory, config[KEEP_VERSIONS])
         self._MarkPushed(
             pushed_model, pushed_destination=version, pushed_version=posixpath.basename(version)
         )
+        pushed_model.set_int_custom_property(ADOPTED, int(adopted is not None))
+        if "://" not in base_directory:
+            digest = version_folders.digest(Path(version))
+            pushed_model.set_string_custom_property(PUSHED_DIGEST, digest)
         for key, name in ((specs.MODEL_KEY, MODEL_ID), (specs.MODEL_BLESSING_KEY, BLESSING_ID)):
             source = artifact_utils.get_single_instance(input_dict[key])
             pushed_model.set_int_custom_property(name, source.id)
-        logging.info("Pushed %s.", version)
+        logging.info("%s %s.", "Adopted" if adopted else "Pushed", version)
 
     def GetModelPath(self, input_dict: dict[str, list[Artifact]]) -> str:
         """The folder of the model to push."""
@@ -112,6 +119,19 @@ def push(model: str, base_directory: str) -> str:
     return str(_push_to_disk(model, Path(base_directory)))
 
 
+def served_copy(model: str, base_directory: str) -> str | None:
+    """The folder of the newest version if it has the same files as the model; else None.
+
+    None also if the model or the versions are in a bucket.
+    """
+    if "://" in model or "://" in base_directory:
+        return None
+    _, newest = max(version_folders.find(Path(base_directory)).items(), default=(0, None))
+    if newest is None or version_folders.digest(newest) != version_folders.digest(Path(model)):
+        return None
+    return str(newest)
+
+
 def versions(base_directory: str) -> list[int]:
     """The versions in a serving folder, a path or the URI of a bucket, oldest first."""
     if "://" not in base_directory:
@@ -143,7 +163,7 @@ def prune(base_directory: str, keep: int) -> None:
 def _push_to_disk(model: str, base_directory: Path) -> Path:
     base_directory.mkdir(parents=True, exist_ok=True)
     # Model servers ignore names that are not numbers.
-    staging = base_directory / f".staging-{uuid.uuid4().hex}"
+    staging = version_folders.new_staging_folder(base_directory)
     try:
         io_utils.copy_dir(model, str(staging))
         _flush(staging)

@@ -9,7 +9,10 @@ roll-back that is the version that is served again.
 
 from __future__ import annotations
 
+import posixpath
+
 import ml_metadata as mlmd
+from absl import logging
 from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.dsl.io import fileio
@@ -17,6 +20,7 @@ from tfx.types import Channel
 from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+from tfx.utils import io_utils, path_utils
 
 from components.names import artifact_properties as properties
 from components.names.node_ids import NodeId
@@ -51,9 +55,10 @@ def latest_blessed_model(candidate: BaseChannel) -> resolver.Resolver:
 class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
     """Chooses the newest pushed model that is not the candidate; nothing if there is none.
 
-    A version whose folder is gone was rolled back or removed. The channels are MODEL (all models
-    of the pipeline), PUSHED_MODEL (all results of AtomicPusher) and CANDIDATE (the model of this
-    run).
+    A version whose folder is gone was rolled back or removed. A model whose own folder is gone is
+    restored from the pushed version, which has the same files and a warm-up file. The channels are
+    MODEL (all models of the pipeline), PUSHED_MODEL (all results of AtomicPusher) and CANDIDATE
+    (the model of this run).
     """
 
     def resolve_artifacts(
@@ -74,6 +79,22 @@ class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
             model_id = push.get_int_custom_property(properties.MODEL_ID)
             if model_id not in models or model_id in candidates:
                 continue
-            if fileio.exists(push.get_string_custom_property(properties.PUSHED_DESTINATION)):
+            destination = push.get_string_custom_property(properties.PUSHED_DESTINATION)
+            if fileio.exists(destination):
+                _restore(models[model_id].uri, destination)
                 return {MODEL: [models[model_id]], PUSHED_MODEL: [push], CANDIDATE: []}
         return {MODEL: [], PUSHED_MODEL: [], CANDIDATE: []}
+
+
+def _restore(model: str, version: str) -> None:
+    """Copies a pushed version into the folder of a Model whose SavedModel is gone."""
+    saved_model = path_utils.serving_model_path(model)
+    if fileio.exists(saved_model):
+        return
+    logging.warning("%s is gone; it is restored from %s.", saved_model, version)
+    complete = f"{model.rstrip('/')}.restoring"
+    if fileio.exists(complete):
+        fileio.rmtree(complete)
+    io_utils.copy_dir(version, complete)
+    fileio.makedirs(posixpath.dirname(saved_model))
+    fileio.rename(complete, saved_model)

@@ -7,6 +7,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -15,6 +16,8 @@ from typing import Final
 
 _WITHDRAWN: Final = ".withdrawn-"
 _REMOVING: Final = ".removing-"
+_STAGING: Final = ".staging-"
+_DAMAGED: Final = ".damaged-"
 _LARGEST: Final = 2**63 - 1  # the protocol's type is int64
 _MAX_DIGITS: Final = len(str(_LARGEST))
 
@@ -82,6 +85,43 @@ def prune(base_path: Path, keep: int) -> list[int]:
         every[version].rename(removing)
         shutil.rmtree(removing, ignore_errors=True)
     return sorted(old)
+
+
+def new_staging_folder(base_path: Path) -> Path:
+    """The path of a folder, not created yet, to prepare a version in."""
+    return base_path / f"{_STAGING}{uuid.uuid4().hex}"
+
+
+def set_aside(base_path: Path, version: int) -> Path:
+    """Renames a damaged version, so that no server reads it; returns its new folder."""
+    return find(base_path)[version].rename(base_path / f"{_DAMAGED}{version}-{uuid.uuid4().hex}")
+
+
+def find_left_over(base_path: Path) -> list[Path]:
+    """The folders that a killed push or prune left; or that one is using now."""
+    return [*base_path.glob(f"{_STAGING}*"), *base_path.glob(f"{_REMOVING}*")]
+
+
+def sweep(base_path: Path) -> list[Path]:
+    """Removes what a killed push or prune left; no other process may be changing the folder.
+
+    Returns:
+      The removed folders.
+    """
+    left = find_left_over(base_path)
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return left
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of a folder: of the names and the contents of all files in it."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
 
 
 def flush(folder: Path) -> None:

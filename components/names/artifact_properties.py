@@ -35,3 +35,5 @@ PUSHED: Final = "pushed"  # 1 or 0
 PUSHED_DESTINATION: Final = "pushed_destination"  # the version's folder
 PUSHED_VERSION: Final = "pushed_version"  # the version's number, as text
 BLESSING_ID: Final = "blessing_id"  # int: the id of the ModelBlessing that allowed the push
+PUSHED_DIGEST: Final = "pushed_digest"  # "sha256:...", of the files of the version; not in a bucket
+ADOPTED: Final = "adopted"  # 1: the served version already had these files, so nothing was copied

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli import kubeflow_commands, review_commands
+from pipeline.cli import kubeflow_commands, maintenance_commands, review_commands
 from pipeline.cli.options import (
     ConfigOption,
     DataOption,
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(kubeflow_commands.app)
 app.add_typer(review_commands.app)
+app.add_typer(maintenance_commands.app)
 console = Console()
 
 _CONNECT_TIMEOUT_S = 2.0

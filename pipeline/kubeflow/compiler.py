@@ -21,7 +21,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 
 from components.idx_example_gen import IdxExampleGen
 from pipeline.graph import dag
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import node, node_slice, views
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig, MysqlStoreConfig
@@ -59,7 +59,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
             artifacts=storage.artifacts,
             serving=storage.serving(config.name),
         ),
-        beam_args=[BEAM_RUNNER],
+        beam_args=[*BEAM_OPTIONS],
     )
     ir = tfx_compiler.Compiler().compile(pipeline)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}

@@ -14,7 +14,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from components import accepted_spans, champion_resolver
 from pipeline.graph import dag
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.pipeline_config import PipelineConfig
@@ -57,7 +57,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> str:
             artifacts=storage.artifacts,
             serving=storage.serving(config.name),
         ),
-        beam_args=[BEAM_RUNNER],
+        beam_args=[*BEAM_OPTIONS],
         find_champion=champion_resolver.latest_blessed_model,
         find_spans=accepted_spans.current_only,
     )

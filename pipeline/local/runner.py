@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.runs import events, verdict
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings.pipeline_config import PipelineConfig
@@ -26,6 +26,7 @@ from serving import child_process
 
 LOG: Final = "log.txt"
 WORKER: Final = "pipeline.local.worker"
+_LONGEST_LINE: Final = 1000  # bytes of the log's last line that are shown
 
 
 class Job(BaseModel):
@@ -66,13 +67,15 @@ def run(
       The record of the run, also of one that failed; the workspace keeps it.
 
     Raises:
+      PipelineError: the workspace cannot be used, or its metadata is damaged.
       WorkspaceBusyError: another run is using the workspace.
     """
     start_s = time.monotonic()
     nodes: dict[str, events.NodeChanged] = {}
     outcome: events.Outcome | None = None
     not_answered: events.NotAnswered | None = None
-    with workspace.exclusively() as lock_fd:
+    with workspace.exclusively() as lock_fd, workspace.temporary_folder() as temporary:
+        workspace.check_metadata()
         log = workspace.run_folder(run_id) / LOG
         started = RunRecord(run_id=run_id, pipeline=config.name)
         workspace.save(started)
@@ -86,7 +89,10 @@ def run(
             until=until,
             events_fd=write_fd,
         )
-        with os.fdopen(read_fd, encoding="utf-8") as stream, _running(job, log, lock_fd) as process:
+        with (
+            os.fdopen(read_fd, encoding="utf-8") as stream,
+            _running(job, log, lock_fd, temporary) as process,
+        ):
             for line in stream:
                 event = events.parse(line)
                 if isinstance(event, events.NodeChanged):
@@ -98,7 +104,12 @@ def run(
                 on_event(event)
             return_code = process.wait()
         exit_code, message = verdict.of_local_run(
-            list(nodes.values()), outcome, not_answered, return_code, is_partial=until is not None
+            list(nodes.values()),
+            outcome,
+            not_answered,
+            return_code,
+            is_partial=until is not None,
+            last_line=_last_line(log),
         )
         record = RunRecord(
             run_id=run_id,
@@ -113,8 +124,16 @@ def run(
     return record
 
 
+def _last_line(log: Path) -> str:
+    """The last line of text in a log; empty if there is none."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LONGEST_LINE))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 @contextlib.contextmanager
-def _running(job: Job, log: Path, lock_fd: int) -> Iterator[subprocess.Popen[str]]:
+def _running(job: Job, log: Path, lock_fd: int, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """A context with the process, which has the job, its end of the pipe, and the lock.
 
     The process ends if its standard input is closed, also because this process was killed; until
@@ -124,12 +143,13 @@ def _running(job: Job, log: Path, lock_fd: int) -> Iterator[subprocess.Popen[str
         try:
             process = stack.enter_context(
                 child_process.running(
-                    [sys.executable, "-m", WORKER, BEAM_RUNNER],
+                    [sys.executable, "-m", WORKER, *BEAM_OPTIONS],
                     leads_group=True,  # a component may have started a model server
                     stdin=subprocess.PIPE,
                     stdout=stack.enter_context(log.open("wb")),
                     stderr=subprocess.STDOUT,
                     pass_fds=[job.events_fd, lock_fd],
+                    env={**os.environ, "TMPDIR": str(temporary)},
                     text=True,
                 )
             )

@@ -27,10 +27,11 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
 
     Raises:
       DataError: the IDX files are not available.
+      PipelineError: `root` cannot be used.
       WorkspaceBusyError: another run is using `root`.
     """
     workspace = Workspace(root)
-    workspace.check_not_in_use()
+    workspace.check_usable()
     data = prepare_data(config.data, data_dir, console)
     run_id = runner.new_run_id()
     folder = workspace.run_folder(run_id)
@@ -134,7 +135,9 @@ def serve(
         version = ""
         if not any(flag.startswith("--ssl_config_file") for flag in flags):
             with Client(server.address, name) as client:
-                number = client.wait_until_ready(timeout_s=READY_TIMEOUT_S, check=server.check)
+                number = client.wait_until_ready(
+                    timeout_s=READY_TIMEOUT_S, check=server.check, fail_fast=True
+                )
             version = f" version {number}"
         rest = next((f.partition("=")[2] for f in flags if f.startswith("--rest_api_port=")), "")
         rest_url = f", http://{host}:{rest}/v1/models/{name}" if rest else ""

@@ -29,12 +29,12 @@ from tfx.utils import path_utils
 
 from components import run_report
 from components.evaluation import results
-from components.names.artifact_properties import PUSHED_DESTINATION
+from components.names.artifact_properties import ADOPTED, PUSHED_DESTINATION
 from components.names.node_ids import NodeId
 from pipeline.graph import dag
 from pipeline.local import sample_requests
 from pipeline.local.runner import Job
-from pipeline.runs import cache_exceptions, events, executions, node_failure
+from pipeline.runs import cache_exceptions, events, executions, node_failure, record_files, recovery
 from pipeline.runs.workspace import Workspace
 from serving.client import Client
 from serving.errors import ServingError
@@ -64,13 +64,24 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 node=node,
                 state="failed",
                 seconds=time.monotonic() - start_s,
-                message=failure.message,
+                message=failure.message + ("" if failure.rejections else self._damaged_inputs()),
                 rejections=failure.rejections,
             )
             events.emit(_log, failed)
             raise
         seconds = time.monotonic() - start_s
         events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
+
+    def _damaged_inputs(self) -> str:
+        """The damaged files among the inputs: a library's error does not name the file."""
+        with metadata.Metadata(self._mlmd_connection_config) as handle:
+            given = executions.inputs(handle, self._pipeline_node) or {}
+        folders = {Path(artifact.uri) for artifacts in given.values() for artifact in artifacts}
+        damaged = [file for folder in folders for file in record_files.find_damaged(folder)]
+        if not damaged:
+            return ""
+        files = ", ".join(str(file.path) for file in damaged)
+        return f" ({files} is damaged; run `mnist-tfx doctor --repair`, and the pipeline again)"
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
@@ -90,6 +101,8 @@ def main() -> None:
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
     workspace = Workspace(job.root)
     connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
+    with metadata.Metadata(connection) as handle:
+        recovery.recover(handle, workspace)
     pipeline = dag.create_pipeline(
         job.config,
         dag.Folders(
@@ -158,7 +171,7 @@ def _send_samples(
     )
     try:
         with Client(server, job.config.name) as client:
-            client.wait_until_ready(version, SERVER_START_TIMEOUT_S)
+            client.wait_until_ready(version, SERVER_START_TIMEOUT_S, fail_fast=True)
             for sample in samples:
                 for answer in sample_requests.send(client, sample):
                     events.emit(_log, answer)
@@ -181,6 +194,7 @@ def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> e
         digit_accuracy=evaluation.digit_accuracy,
         rejections=executions.rejections(handle, pusher),
         pushed=destination if executions.is_pushed(pushed) else None,
+        is_new_version=not pushed.get_int_custom_property(ADOPTED),
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,
         report=posixpath.join(report.uri, run_report.FILE),

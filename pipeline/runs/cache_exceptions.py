@@ -23,6 +23,7 @@ from components.names.node_ids import NodeId
 from pipeline.runs import executions
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import RejectedError
+from serving import version_folders
 
 
 def apply(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
@@ -57,11 +58,11 @@ def _options(serving_folder: str) -> str:
 
 
 def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> None:
-    """Switches the cache off unless the served version is this model with this blessing.
+    """Switches the cache off unless the served version is this model with this blessing, undamaged.
 
-    The serving folder may have been emptied, or another model may have been pushed since. The
-    model of this run is the one to serve; except if it was rolled back, since pushing it again
-    would silently undo that.
+    The serving folder may have been emptied or damaged, or another model may have been pushed
+    since. The model of this run is the one to serve; except if it was rolled back, since pushing it
+    again would silently undo that.
     """
     given = executions.inputs(handle, pusher)
     if given is None:  # the launcher reports it
@@ -76,12 +77,13 @@ def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) ->
     parameter = pusher.parameters.parameters[specs.PUSH_DESTINATION_KEY]
     proto_utils.json_to_proto(parameter.field_value.string_value, destination)
     folder = destination.filesystem.base_directory
-    newest = max(atomic_pusher.versions(folder), default=0)
-    if _origin(handle, posixpath.join(folder, str(newest))) == (model.id, blessing.id):
+    newest = posixpath.join(folder, str(max(atomic_pusher.versions(folder), default=0)))
+    digest = _pushes(handle, newest).get((model.id, blessing.id))
+    if digest is not None and _is_undamaged(newest, digest):
         return
     for version in atomic_pusher.withdrawn(folder):
-        origin = _origin(handle, posixpath.join(folder, str(version)))
-        if origin and origin[0] == model.id:
+        pushes = _pushes(handle, posixpath.join(folder, str(version)))
+        if any(pushed_model == model.id for pushed_model, _ in pushes):
             raise RejectedError(
                 "the model is not pushed again",
                 [
@@ -92,11 +94,21 @@ def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) ->
     pusher.execution_options.caching_options.enable_cache = False
 
 
-def _origin(handle: metadata.Metadata, version_folder: str) -> tuple[int, int] | None:
-    """The ids of the model and of the blessing that the version in a folder was made from."""
-    for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME):
-        recorded = pushed.custom_properties
-        if recorded[properties.PUSHED_DESTINATION].string_value == version_folder:
-            model_id = recorded[properties.MODEL_ID].int_value
-            return int(model_id), int(recorded[properties.BLESSING_ID].int_value)
-    return None
+def _pushes(handle: metadata.Metadata, version_folder: str) -> dict[tuple[int, int], str]:
+    """The pushes that led to the version in a folder: model and blessing by id, and the digest.
+
+    There are several if later pushes adopted the version.
+    """
+    return {
+        (
+            int(pushed.custom_properties[properties.MODEL_ID].int_value),
+            int(pushed.custom_properties[properties.BLESSING_ID].int_value),
+        ): str(pushed.custom_properties[properties.PUSHED_DIGEST].string_value)
+        for pushed in handle.store.get_artifacts_by_type(PushedModel.TYPE_NAME)
+        if pushed.custom_properties[properties.PUSHED_DESTINATION].string_value == version_folder
+    }
+
+
+def _is_undamaged(version_folder: str, digest: str) -> bool:
+    """Whether the files are those that were pushed; unknown in a bucket and for older pushes."""
+    return not digest or version_folders.digest(Path(version_folder)) == digest

@@ -94,6 +94,9 @@ class Outcome(_Event):
     """The folder of the pushed version, of this run or of the run that it repeats; None if the
     model was rejected."""
 
+    is_new_version: bool = True
+    """False if the served version had the model's files already."""
+
     artifacts: str
     """The folder of all components' artifacts."""
 

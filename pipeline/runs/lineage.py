@@ -18,6 +18,7 @@ from ml_metadata.proto import metadata_store_pb2
 from pydantic import BaseModel, ConfigDict
 
 from components.names import artifact_properties as properties
+from pipeline.runs.workspace import Workspace
 
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
 
@@ -113,6 +114,15 @@ def describe(node: ArtifactNode | ExecutionNode | FileNode) -> str:
     return f"{node.type} {node.id}"
 
 
+def open_store(workspace: Workspace, *, is_read_only: bool) -> mlmd.MetadataStore:
+    """Connects to the metadata of local runs."""
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(workspace.metadata)
+    if is_read_only:
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    return mlmd.MetadataStore(config)
+
+
 class Lineage:
     """The artifacts and executions in a store.
 
@@ -124,19 +134,30 @@ class Lineage:
         self._store = store
 
     @classmethod
-    def of_file(cls, sqlite: Path) -> Lineage:
-        """Opens a local run's SQLite file, read-only."""
-        config = metadata_store_pb2.ConnectionConfig()
-        config.sqlite.filename_uri = str(sqlite)
-        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-        return cls(mlmd.MetadataStore(config))
+    def of_workspace(cls, workspace: Workspace) -> Lineage | None:
+        """Opens the metadata of local runs, read-only; None if there is none.
 
-    def artifacts(self, type_name: str) -> list[metadata_store_pb2.Artifact]:
-        """All artifacts of a type; none if the store does not know the type."""
+        Raises:
+          PipelineError: it is damaged.
+        """
+        if not workspace.metadata.exists():
+            return None
+        workspace.check_metadata()
+        return cls(open_store(workspace, is_read_only=True))
+
+    def artifacts(self, type_name: str | None = None) -> list[metadata_store_pb2.Artifact]:
+        """All artifacts, or those of a type; none if the store does not know the type."""
+        if type_name is None:
+            return list(self._store.get_artifacts())
         try:
             return list(self._store.get_artifacts_by_type(type_name))
         except mlmd_errors.NotFoundError:
             return []
+
+    def of_run(self, run_id: str) -> list[metadata_store_pb2.Artifact]:
+        """The artifacts that a run read or wrote, also if they came from the cache."""
+        context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
+        return list(self._store.get_artifacts_by_context(context.id)) if context else []
 
     def made_by(
         self, pipeline: str, component: str, type_name: str

@@ -32,12 +32,12 @@ def find(workspace: Workspace, name: str, what: str) -> Graph:
     Raises:
       PipelineError: neither exists.
     """
-    if not workspace.metadata.exists():
+    lineage = Lineage.of_workspace(workspace)
+    if lineage is None:
         raise PipelineError(
             f"{workspace.root} contains no run; start one with `mnist-tfx run`, or choose another "
             "folder with --root."
         )
-    lineage = Lineage.of_file(workspace.metadata)
     places = {str(workspace.serving(name) / what), str(Path(what).resolve())}
     for push in lineage.artifacts("PushedModel"):
         if push.custom_properties[PUSHED_DESTINATION].string_value in places:

@@ -10,6 +10,13 @@ from components.anomaly_gate import AnomaliesFoundError
 from pipeline.settings.errors import RejectedError
 
 _LONGEST: Final = 1000  # characters of a message
+# Messages of Python, C++ and TensorFlow when an allocation fails, also that of a thread's stack.
+_NO_MEMORY: Final = (
+    "can't start new thread",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "OOM when",
+)
 
 
 class NodeFailure(NamedTuple):
@@ -38,4 +45,6 @@ def one_line(error: Exception) -> str:
     text = text.partition(" [while running")[0]
     if isinstance(error, mlmd_errors.StatusError):
         text = f"metadata store: {text}"
-    return text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
+    text = text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
+    is_out_of_memory = isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY)
+    return f"{text} (probably too little memory)" if is_out_of_memory else text

@@ -7,6 +7,7 @@ their results from the records of the runs.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from ml_metadata.proto import metadata_store_pb2
@@ -54,7 +55,7 @@ def releases(workspace: Workspace, name: str) -> list[Release]:
         for record in reversed(workspace.records())
         if record.outcome and record.outcome.pushed
     }
-    lineage = Lineage.of_file(workspace.metadata) if workspace.metadata.exists() else None
+    lineage = Lineage.of_workspace(workspace)
     origins = _Origins(lineage) if lineage else None
     found = []
     for version in sorted({**served, **withdrawn}, reverse=True):
@@ -70,7 +71,9 @@ def releases(workspace: Workspace, name: str) -> list[Release]:
 
 
 def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int | None, int]:
-    """Serves another version, without training; by default the one before the served version.
+    """Serves another version, without training.
+
+    By default the newest version before the served one that is another model: with other files.
 
     Returns:
       The version that was served before, if any, and the version that is served now.
@@ -84,14 +87,14 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
         served = list(version_folders.find(folder))
         before = served[-1] if served else None
         if version is None:
-            if len(served) < 2:
+            version = _before(folder)
+            if version is None:
                 raise PipelineError(
-                    f"{folder} contains no version before {before}; `mnist-tfx models"
+                    f"{folder} contains no other model before version {before}; `mnist-tfx models"
                     f"{workspace.options(name)}` lists all."
                     if served
                     else f"{folder} contains no served version."
                 )
-            version = served[-2]
         try:
             version_folders.serve(folder, version)
         except KeyError:
@@ -103,14 +106,22 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
     return before, version
 
 
+def _before(folder: Path) -> int | None:
+    """The newest version before the served one with other files than it."""
+    newest_first = list(version_folders.find(folder).items())[::-1]
+    digests = ((version, version_folders.digest(path)) for version, path in newest_first)
+    _, served = next(digests, (0, ""))
+    return next((version for version, found in digests if found != served), None)
+
+
 class _Origins:
     """The origins of pushed versions, from ML Metadata."""
 
     def __init__(self, lineage: Lineage):
         self._lineage = lineage
-        self._pushes = {
+        self._pushes = {  # of several pushes that led to a version, the first copied it
             push.custom_properties[properties.PUSHED_DESTINATION].string_value: push
-            for push in lineage.artifacts("PushedModel")
+            for push in reversed(lineage.artifacts("PushedModel"))
         }
 
     def of(self, place: str) -> dict[str, Any]:

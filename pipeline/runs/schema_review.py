@@ -62,7 +62,7 @@ def review(config: PipelineConfig, workspace: Workspace) -> Review:
     Raises:
       PipelineError: there are no statistics of a run of this pipeline.
     """
-    lineage = Lineage.of_file(workspace.metadata) if workspace.metadata.exists() else None
+    lineage = Lineage.of_workspace(workspace)
     found = (
         lineage.made_by(config.name, NodeId.STATISTICS_GEN, "ExampleStatistics") if lineage else []
     )

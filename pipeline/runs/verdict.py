@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
@@ -45,6 +46,7 @@ def of_local_run(
     not_answered: events.NotAnswered | None,
     return_code: int,
     is_partial: bool,
+    last_line: str = "",
 ) -> Verdict:
     """The verdict on a local run.
 
@@ -54,6 +56,7 @@ def of_local_run(
       not_answered: the reason, if the pushed model was not served.
       return_code: the return code of the pipeline's process; negative for a signal.
       is_partial: whether the run was to stop before its end.
+      last_line: the last line of the log.
     """
     failed = of_failed_nodes([node for node in nodes if node.state == "failed"])
     if failed:
@@ -68,7 +71,10 @@ def of_local_run(
             if return_code < 0
             else f"ended with exit code {return_code}"
         )
-        return Verdict(ExitCode.FAILED, f"the pipeline's process {how}{where}")
+        if return_code == -signal.SIGKILL:
+            how += " (the system kills processes when memory runs out)"
+        reason = f"; the last line of its log: {last_line}" if last_line else ""
+        return Verdict(ExitCode.FAILED, f"the pipeline's process {how}{where}{reason}")
     if outcome.pushed is None:
         reasons = "; ".join(outcome.rejections) or "it was not blessed"
         return Verdict(ExitCode.REJECTED, f"the model was not pushed: {reasons}")

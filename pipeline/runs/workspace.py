@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import shlex
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +21,8 @@ from pipeline.runs.events import NodeChanged, Outcome
 from pipeline.settings import defaults
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 from serving import version_folders
+
+_LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
 
 
 class RunRecord(BaseModel):
@@ -43,7 +50,9 @@ class RunRecord(BaseModel):
         """
         if self.exit_code == ExitCode.OK:
             pushes = [node for node in self.nodes if node.node == NodeId.ATOMIC_PUSHER]
-            return "pushed" if any(node.state == "done" for node in pushes) else "cached"
+            is_new = self.outcome is None or self.outcome.is_new_version
+            is_pushed = is_new and any(node.state == "done" for node in pushes)
+            return "pushed" if is_pushed else "cached"
         if self.exit_code in (None, ExitCode.INTERRUPTED):
             return "interrupted"
         return "rejected" if self.exit_code == ExitCode.REJECTED else "failed"
@@ -53,7 +62,8 @@ class RunRecord(BaseModel):
 class Workspace:
     """The folder: metadata, artifacts, pushed models, and a folder for each run.
 
-    metadata.sqlite, artifacts/COMPONENT/..., serving_model/NAME/VERSION/, runs/RUN/.
+    metadata.sqlite, artifacts/COMPONENT/..., serving_model/NAME/VERSION/, runs/RUN/, and tmp/ while
+    a run is using it.
     """
 
     root: Path
@@ -71,6 +81,10 @@ class Workspace:
     def serving(self, name: str) -> Path:
         """The folder that a model server polls for the model of this pipeline."""
         return self.root / "serving_model" / name
+
+    def serving_folders(self) -> list[Path]:
+        """The folders of all models."""
+        return [path for path in self.root.glob("serving_model/*") if path.is_dir()]
 
     def served_versions(self, name: str) -> list[int]:
         """The pushed versions of a model, oldest first."""
@@ -100,7 +114,14 @@ class Workspace:
 
     def records(self) -> list[RunRecord]:
         """The records of all runs, oldest first; a damaged one counts as failed."""
-        return [_read(path) for path in sorted(self.root.glob("runs/*/run.json"))]
+        return [_read(path) or _damaged(path) for path in self._record_files()]
+
+    def damaged_records(self) -> list[Path]:
+        """The files of records that cannot be read."""
+        return [path for path in self._record_files() if _read(path) is None]
+
+    def _record_files(self) -> list[Path]:
+        return sorted(self.root.glob("runs/*/run.json"))
 
     @property
     def is_in_use(self) -> bool:
@@ -114,10 +135,52 @@ class Workspace:
                 return True
         return False
 
-    def check_not_in_use(self) -> None:
-        """Raises WorkspaceBusyError if a run is using the workspace now."""
+    def check_usable(self) -> None:
+        """Checks that a run can use the workspace.
+
+        Raises:
+          PipelineError: its path is too long.
+          WorkspaceBusyError: another run is using it now.
+        """
+        self._check_path()
         if self.is_in_use:
             raise self._busy()
+
+    def check_metadata(self) -> None:
+        """Checks the file of ML Metadata, if there is one.
+
+        Raises:
+          PipelineError: it is damaged, or cannot be read.
+        """
+        if not self.metadata.exists():
+            return
+        try:
+            # Not read-only: SQLite first undoes the transaction of a killed process.
+            uri = f"{self.metadata.as_uri()}?mode=rw"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            raise PipelineError(f"cannot read {self.metadata}: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            reason = " ".join(found.split())
+            raise PipelineError(
+                f"{self.metadata} is damaged ({reason}); the pushed models are not. "
+                f"Run `mnist-tfx doctor --repair{self.options()}`, which sets it aside with the "
+                "artifacts; the next run starts without them."
+            )
+
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A context with an empty folder for the run that holds the lock; removed at the end."""
+        folder = self.root / "tmp"
+        shutil.rmtree(folder, ignore_errors=True)  # a killed run left it
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def exclusively(self) -> Iterator[int]:
@@ -129,8 +192,10 @@ class Workspace:
           The file descriptor of the lock. A process that inherits it holds the lock, too.
 
         Raises:
+          PipelineError: the path of the workspace is too long.
           WorkspaceBusyError: another run is using the workspace.
         """
+        self._check_path()
         self.root.mkdir(parents=True, exist_ok=True)
         with self._lock.open("w") as lock:
             try:
@@ -138,6 +203,14 @@ class Workspace:
             except BlockingIOError as error:
                 raise self._busy() from error
             yield lock.fileno()
+
+    def _check_path(self) -> None:
+        length = len(os.fsencode(self.root))
+        if length > _LONGEST_ROOT:
+            raise PipelineError(
+                f"the path of the workspace has {length} bytes, and at most {_LONGEST_ROOT} are "
+                f"supported; choose a shorter one with --root ({str(self.root)[:60]}...)."
+            )
 
     @property
     def _lock(self) -> Path:
@@ -156,10 +229,15 @@ class Workspace:
         return "".join(f" {shlex.quote(word)}" for word in chosen)
 
 
-def _read(path: Path) -> RunRecord:
+def _read(path: Path) -> RunRecord | None:
+    """The record in a file; None if it is damaged."""
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except ValidationError:
-        message = f"{path} is damaged; the log beside it shows what happened"
-        run_id = path.parent.name
-        return RunRecord(run_id=run_id, pipeline="-", exit_code=ExitCode.FAILED, message=message)
+        return None
+
+
+def _damaged(path: Path) -> RunRecord:
+    message = f"{path} is damaged; the log beside it shows what happened"
+    run_id = path.parent.name
+    return RunRecord(run_id=run_id, pipeline="-", exit_code=ExitCode.FAILED, message=message)

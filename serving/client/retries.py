@@ -82,7 +82,8 @@ class Readiness:
       model: the model's name.
       version: the version to wait for; None for any.
       timeout_s: the maximum time to wait.
-      fail_fast: whether to stop waiting when a version fails to load, although a server retries.
+      fail_fast: whether to stop waiting when the version, or every version if none is given, has
+        failed to load, although a server retries.
     """
 
     CALL_TIMEOUT_S: Final = 1.0
@@ -116,9 +117,10 @@ class Readiness:
         available = [status.version for status in statuses if status.state == protocol.AVAILABLE]
         if available and self._version in (None, *available):
             return int(max(available))
-        messages = (status.status.error_message for status in statuses)
+        awaited = [status for status in statuses if self._version in (None, status.version)]
+        messages = [status.status.error_message for status in awaited]
         failed = "; ".join(message for message in messages if message)
-        if failed and self._fail_fast:
+        if self._fail_fast and messages and all(messages):
             raise ServerUnavailableError(f"{self._title} failed to load: {failed}")
         self._check(failed or "it is still loading")
         return None

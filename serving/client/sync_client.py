@@ -82,8 +82,8 @@ class Client:
           version: the version to wait for; None for any.
           timeout_s: the maximum time to wait.
           check: called between two looks; it may raise to give up early.
-          fail_fast: whether to stop waiting when a version fails to load, although a server
-            retries.
+          fail_fast: whether to stop waiting when the version, or every version if none is given,
+            has failed to load, although a server retries.
 
         Raises:
           ServerUnavailableError: it was not ready in time; states what the server reported.

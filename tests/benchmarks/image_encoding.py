@@ -26,7 +26,7 @@ from rich.table import Table
 from components import idx_example_gen
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.local import dataset_source
 from trainer import features
 
@@ -86,7 +86,7 @@ def main(folder: Path) -> None:
                 for example in examples(pair):
                     writer.write(example.SerializeToString())
             written_s = time.perf_counter()
-            options = PipelineOptions([BEAM_RUNNER])
+            options = PipelineOptions([*BEAM_OPTIONS])
             tfdv.generate_statistics_from_tfrecord(path, pipeline_options=options)
             analysed_s = time.perf_counter()
             for batch in tf.data.TFRecordDataset(path, "GZIP").batch(256):

@@ -19,6 +19,7 @@ def _resolve(
     train_spans: int,
     gone: tuple[int, ...] = (),
     new_normal: tuple[int, ...] = (),
+    without_statistics: tuple[int, ...] = (),
 ) -> tuple[list[int], int]:
     """The ids of the window and of the reference; the last span is this run's."""
     examples: list[Artifact] = []
@@ -29,8 +30,11 @@ def _resolve(
         found, about = Examples(), ExampleStatistics()
         found.id, about.id = artifact_id, artifact_id + 100
         found.uri = str(folder / str(artifact_id))
+        about.uri = str(folder / f"statistics-{artifact_id}")
         if artifact_id not in gone:
             Path(found.uri).mkdir()
+        if artifact_id not in without_statistics:
+            Path(about.uri).mkdir()
         found.set_int_custom_property("span", span)
         examples.append(found)
         statistics.append(about)
@@ -108,3 +112,8 @@ def test_an_accepted_change_is_not_compared_with_earlier_spans(tmp_path: Path) -
         (tmp_path / name).mkdir()
         found = _resolve(tmp_path / name, spans, 1, new_normal=new_normal)
         assert found == ([2], reference)
+
+
+def test_deleted_statistics_are_not_compared_with(tmp_path: Path) -> None:
+    spans = [(1, 1, True), (2, 2, True), (3, 3, False)]
+    assert _resolve(tmp_path, spans, 3, without_statistics=(2,)) == ([1, 2, 3], 1)

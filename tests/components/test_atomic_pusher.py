@@ -1,13 +1,18 @@
 """The push is complete or absent, and its version is always the newest for a server."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from tfx.dsl.io import fileio
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
 
 from components import atomic_pusher
+from components.names import artifact_properties as properties
 from serving import version_folders
 
 
@@ -111,3 +116,46 @@ def test_old_versions_are_removed(tmp_path: Path, model: Path) -> None:
     atomic_pusher.prune(str(serving), 2)
     assert sorted(path.name for path in serving.iterdir()) == pushed[2:]
     assert _content(serving / pushed[3]) == _content(model)
+
+
+def test_a_push_that_was_killed_after_the_rename_is_adopted(tmp_path: Path, model: Path) -> None:
+    serving = tmp_path / "serving"
+    killed = _push(model, serving)
+    pushed = _execute(tmp_path, model, serving)
+    assert [path.name for path in serving.iterdir()] == [killed.name]
+    assert pushed.get_int_custom_property(properties.PUSHED) == 1
+    assert pushed.get_int_custom_property(properties.ADOPTED) == 1
+    assert pushed.get_string_custom_property(properties.PUSHED_DESTINATION) == str(killed)
+    assert pushed.get_string_custom_property(properties.PUSHED_VERSION) == killed.name
+    digest = pushed.get_string_custom_property(properties.PUSHED_DIGEST)
+    assert digest == version_folders.digest(model)
+
+
+def test_another_model_is_not_adopted(tmp_path: Path, model: Path) -> None:
+    serving = tmp_path / "serving"
+    served = _push(model, serving)
+    (model / "variables" / "variables.data").write_bytes(b"others")
+    pushed = _execute(tmp_path, model, serving)
+    assert pushed.get_int_custom_property(properties.ADOPTED) == 0
+    new = Path(pushed.get_string_custom_property(properties.PUSHED_DESTINATION))
+    assert int(new.name) > int(served.name)
+    assert _content(new) == _content(model)
+
+
+def _execute(tmp_path: Path, saved_model: Path, serving: Path) -> standard_artifacts.PushedModel:
+    """Runs the executor on a blessed model."""
+    model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    model.uri, model.id = str(tmp_path / "artifact"), 3
+    shutil.copytree(saved_model, tmp_path / "artifact" / "Format-Serving")
+    blessing.set_int_custom_property("blessed", 1)
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    destination = pusher_pb2.PushDestination()
+    destination.filesystem.base_directory = str(serving)
+    executor = atomic_pusher.Executor()
+    executor.Do(
+        {"model": [model], "model_blessing": [blessing]},
+        {"pushed_model": [pushed]},
+        {"push_destination": json_format.MessageToJson(destination)},
+    )
+    return pushed

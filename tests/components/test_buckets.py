@@ -21,7 +21,7 @@ from components.images.idx_format import ImagesAndLabels
 from components.names.splits import SPLITS
 from components.validation import anomalies as recorded_anomalies
 from components.validation.anomalies import Check
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from trainer import features
 
 
@@ -39,7 +39,7 @@ def test_idx_files_are_read(data: str, test_digits: ImagesAndLabels) -> None:
         example = tf.train.Example.FromString(record)
         return int(example.features.feature[features.LABEL].int64_list.value[0])
 
-    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
         read = pipeline | idx_example_gen.ReadIdxPair(data, "t10k-*", [Part("test")])
         labels = read["test"] | beam.Map(label)
         assert_that(labels, equal_to(test_digits.labels.tolist()))
@@ -87,7 +87,7 @@ def test_a_validator_without_a_result_is_a_rejection() -> None:
 
 def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(digits, tmp_path / "run[1]")
-    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
         parts = [Part("train")]
         read = pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*", parts)
         count = read["train"] | beam.combiners.Count.Globally()

@@ -11,9 +11,10 @@ from components.names import artifact_properties as properties
 from serving import version_folders
 
 
-def _model(model_id: int) -> Artifact:
+def _model(folder: Path, model_id: int) -> Artifact:
     artifact = Model()
     artifact.id = model_id
+    artifact.uri = str(folder / f"model-{model_id}")
     return artifact
 
 
@@ -29,13 +30,13 @@ def _push(folder: Path, version: int, model_id: int, pushed: bool = True) -> Art
     return artifact
 
 
-def _champion(pushes: list[Artifact], candidate: int) -> int | None:
+def _champion(folder: Path, pushes: list[Artifact], candidate: int) -> int | None:
     resolved = ChampionStrategy().resolve_artifacts(
         None,
         {
-            MODEL: [_model(model_id) for model_id in (1, 2, 3)],
+            MODEL: [_model(folder, model_id) for model_id in (1, 2, 3)],
             PUSHED_MODEL: pushes,
-            CANDIDATE: [_model(candidate)],
+            CANDIDATE: [_model(folder, candidate)],
         },
     )
     assert len(resolved[PUSHED_MODEL]) == len(resolved[MODEL])
@@ -58,13 +59,27 @@ def _champion(pushes: list[Artifact], candidate: int) -> int | None:
 def test_the_champion_of_these_pushes(
     tmp_path: Path, pushes: list[tuple[int, int, bool]], candidate: int, champion: int | None
 ) -> None:
-    assert _champion([_push(tmp_path, *push) for push in pushes], candidate) == champion
+    assert _champion(tmp_path, [_push(tmp_path, *push) for push in pushes], candidate) == champion
 
 
 def test_after_a_roll_back_the_champion_is_the_served_model(tmp_path: Path) -> None:
     pushes = [_push(tmp_path, 11, 1), _push(tmp_path, 12, 2)]
-    assert _champion(pushes, candidate=3) == 2
+    assert _champion(tmp_path, pushes, candidate=3) == 2
     version_folders.serve(tmp_path, 11)
-    assert _champion(pushes, candidate=3) == 1
+    assert _champion(tmp_path, pushes, candidate=3) == 1
     version_folders.serve(tmp_path, 12)
-    assert _champion(pushes, candidate=3) == 2
+    assert _champion(tmp_path, pushes, candidate=3) == 2
+
+
+def test_a_champion_whose_files_are_gone_is_restored(tmp_path: Path) -> None:
+    push = _push(tmp_path, 11, 1)
+    (tmp_path / "11" / "variables").mkdir()
+    (tmp_path / "11" / "variables" / "weights").write_bytes(b"weights")
+    (tmp_path / "model-1.restoring").mkdir()  # a process was killed meanwhile
+    assert _champion(tmp_path, [push], candidate=2) == 1
+    assert (tmp_path / "model-1" / "Format-Serving" / "variables" / "weights").exists()
+    assert not (tmp_path / "model-1.restoring").exists()
+    (tmp_path / "11" / "variables" / "weights").write_bytes(b"others")
+    assert _champion(tmp_path, [push], candidate=2) == 1
+    restored = tmp_path / "model-1" / "Format-Serving" / "variables" / "weights"
+    assert restored.read_bytes() == b"weights", "what is there is left as it is"

@@ -22,7 +22,7 @@ from components.anomaly_gate import AnomaliesFoundError
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from pipeline.graph import dag
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.settings import pipeline_config
 
 Pixels = NDArray[np.uint8]
@@ -33,7 +33,7 @@ def _validate(folder: Path, digits_config: Path, scratch: Path, *overrides: str)
     connection = metadata.sqlite_metadata_connection_config(str(scratch / "metadata.sqlite"))
     places = dag.Folders(str(folder), str(scratch / "artifacts"), str(scratch / "serving"))
     pipeline = dag.create_pipeline(
-        pipeline_config.load(digits_config, overrides), places, [BEAM_RUNNER], connection
+        pipeline_config.load(digits_config, overrides), places, [*BEAM_OPTIONS], connection
     )
     ir = compiler.Compiler().compile(pipeline)
     up_to_the_gate = pipeline_pb2.PartialRun(to_nodes=["AnomalyGate"])
@@ -116,7 +116,7 @@ CASES: dict[str, tuple[str, Change, str, bool]] = {
 @pytest.fixture(autouse=True)
 def _beam_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """BeamDagRunner reads the options of its own job from the command line."""
-    monkeypatch.setattr(sys, "argv", [sys.argv[0], BEAM_RUNNER])
+    monkeypatch.setattr(sys, "argv", [sys.argv[0], *BEAM_OPTIONS])
 
 
 def _change(folder: Path, digits: Path, changes: dict[str, Change]) -> Path:

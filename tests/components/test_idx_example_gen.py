@@ -18,7 +18,7 @@ from tfx.types import standard_component_specs as specs
 from components import idx_example_gen
 from components.idx_example_gen import Part
 from components.images import idx_format
-from pipeline.graph.beam import BEAM_RUNNER
+from pipeline.graph.beam import BEAM_OPTIONS
 from trainer import features
 
 
@@ -46,7 +46,7 @@ def test_train_and_eval_share_a_pair_without_overlap(digits: Path) -> None:
         example = tf.train.Example.FromString(record)
         return int(example.features.feature[features.INDEX].int64_list.value[0])
 
-    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
         parts = [Part("train", 0.0, 0.75), Part("eval", 0.75, 1.0)]
         read = pipeline | idx_example_gen.ReadIdxPair(str(digits), "train-*", parts)
         for name, expected in (("train", range(450)), ("eval", range(450, 600))):
@@ -65,7 +65,7 @@ def test_a_damaged_file_ends_the_beam_job_with_the_reason(tmp_path: Path, digits
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(idx_format.serialize(np.zeros(5, np.uint8)))
     with (
         pytest.raises(Exception, match="600 images, but .* contains 5 labels"),
-        beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline,
+        beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline,
     ):
         pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*", [Part("train")])
 
@@ -125,7 +125,7 @@ def test_a_span_is_read_in_its_newest_version(
         example = tf.train.Example.FromString(record)
         return int(example.features.feature[features.INDEX].int64_list.value[0])
 
-    with beam.Pipeline(argv=[BEAM_RUNNER]) as pipeline:
+    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
         pattern = f"{folder}/t10k-*"
         read = pipeline | idx_example_gen.ReadIdxPair(str(spans), pattern, [Part("test")])
         assert_that(read["test"] | beam.Map(index), equal_to(range(300)))

@@ -89,7 +89,9 @@ class SpanRuns:
 
     @property
     def lineage(self) -> Lineage:
-        return Lineage.of_file(self.workspace.metadata)
+        lineage = Lineage.of_workspace(self.workspace)
+        assert lineage is not None
+        return lineage
 
 
 def _states(record: RunRecord) -> dict[str, str]:

@@ -64,3 +64,32 @@ def test_the_newest_are_kept_and_what_is_served_stays(base: Path) -> None:
     assert _served(base) == [2]
     assert list(version_folders.find_withdrawn(base)) == [4]
     assert {path.name for path in base.iterdir()} == {"2", ".withdrawn-4", ".staging-5"}
+
+
+def test_what_a_killed_process_left_is_removed(base: Path) -> None:
+    (base / ".removing-7" / "variables").mkdir(parents=True)
+    version_folders.serve(base, 3)
+    assert set(version_folders.sweep(base)) == {base / ".staging-5", base / ".removing-7"}
+    assert {path.name for path in base.iterdir()} == {"1", "2", "3", ".withdrawn-4"}
+
+
+def test_a_version_that_is_set_aside_is_not_served(base: Path) -> None:
+    new = version_folders.set_aside(base, 4)
+    assert _served(base) == [1, 2, 3]
+    assert (new / "saved_model.pb").exists()
+    assert version_folders.sweep(base) == [base / ".staging-5"]
+
+
+def test_the_digest_covers_names_and_contents(tmp_path: Path) -> None:
+    digests = set()
+    for number, files in enumerate(({"a": b"1"}, {"a": b"2"}, {"b": b"1"}, {"a": b"1", "b": b""})):
+        for copy in ("first", "second"):
+            folder = tmp_path / f"{copy}-{number}" / "variables"
+            folder.mkdir(parents=True)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+        found = version_folders.digest(tmp_path / f"first-{number}")
+        assert found == version_folders.digest(tmp_path / f"second-{number}")
+        assert len(found) == len("sha256:") + 64
+        digests.add(found)
+    assert len(digests) == 4

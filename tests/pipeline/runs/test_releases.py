@@ -12,7 +12,9 @@ from pipeline.settings.errors import PipelineError, WorkspaceBusyError
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     for version in (11, 12, 13):
-        (tmp_path / "serving_model" / "mnist" / str(version)).mkdir(parents=True)
+        folder = tmp_path / "serving_model" / "mnist" / str(version)
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(f"model {version}")
     return Workspace(tmp_path)
 
 
@@ -39,7 +41,7 @@ def test_an_impossible_roll_back_is_rejected(workspace: Workspace, tmp_path: Pat
     with pytest.raises(PipelineError, match="contains no version 5; the versions are 11, 12, 13"):
         releases.roll_back(workspace, "mnist", 5)
     releases.roll_back(workspace, "mnist", 11)
-    with pytest.raises(PipelineError, match="contains no version before 11"):
+    with pytest.raises(PipelineError, match="contains no other model before version 11"):
         releases.roll_back(workspace, "mnist", None)
     with pytest.raises(PipelineError, match="contains no served version"):
         releases.roll_back(workspace, "other", None)
@@ -49,3 +51,9 @@ def test_a_run_locks_the_workspace(workspace: Workspace) -> None:
     with workspace.exclusively(), pytest.raises(WorkspaceBusyError):
         releases.roll_back(workspace, "mnist", None)
     assert _states(workspace)[13] == "served"
+
+
+def test_a_roll_back_passes_over_a_version_of_the_same_model(workspace: Workspace) -> None:
+    (workspace.serving("mnist") / "12" / "saved_model.pb").write_text("model 13")
+    assert releases.roll_back(workspace, "mnist", None) == (13, 11)
+    assert _states(workspace) == {13: "withdrawn", 12: "withdrawn", 11: "served"}

@@ -76,7 +76,7 @@ PUSHED = _outcome("/serving/1")
         ([FAILED], None, None, 1, False, (ExitCode.FAILED, "Trainer failed: a bug")),
         ([FAILED, REJECTED], None, None, 1, False, (ExitCode.REJECTED, "AnomalyGate rejected: 1 ")),
         ([REJECTED], None, None, 1, True, (ExitCode.REJECTED, "AnomalyGate rejected: 1 anomaly")),
-        ([RUNNING], None, None, -9, False, (ExitCode.FAILED, "killed by signal 9 while Trainer")),
+        ([RUNNING], None, None, -9, False, (ExitCode.FAILED, "memory runs out) while Trainer")),
         ([], None, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
         ([], PUSHED, None, 1, False, (ExitCode.FAILED, "process ended with exit code 1")),
         (
@@ -109,3 +109,19 @@ def test_the_verdict_on_a_local_run(
     assert found.exit_code == expected[0]
     assert expected[1] in found.message
     assert bool(found.message) == (found.exit_code != ExitCode.OK)
+
+
+@pytest.mark.parametrize(
+    ("return_code", "how"),
+    [
+        (1, "ended with exit code 1"),
+        (-9, "was killed by signal 9 (the system kills processes when memory runs out)"),
+        (-15, "was killed by signal 15"),
+    ],
+)
+def test_the_message_contains_the_last_line_of_the_log(return_code: int, how: str) -> None:
+    found = verdict.of_local_run([RUNNING], None, None, return_code, False, "RuntimeError: x")
+    assert found.message == (
+        f"the pipeline's process {how} while Trainer was running; the last line of its log: "
+        "RuntimeError: x"
+    )

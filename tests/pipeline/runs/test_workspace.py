@@ -1,5 +1,6 @@
 """The workspace: one run at a time, and the record of each."""
 
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def test_a_lock_is_held_by_each_process_that_inherits_it(tmp_path: Path) -> None
         process.stdout.readline()
     assert workspace.is_in_use
     with pytest.raises(WorkspaceBusyError):
-        workspace.check_not_in_use()
+        workspace.check_usable()
     process.communicate(b"end\n", timeout=60)
-    workspace.check_not_in_use()
+    workspace.check_usable()
 
 
 def test_a_damaged_record_is_listed_as_failed(tmp_path: Path) -> None:
@@ -140,3 +141,35 @@ def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PipelineError, match=r"cannot create .*file/runs/1 \(Not a directory\)"):
         Workspace(tmp_path / "file").run_folder("1")
+
+
+def test_a_path_that_sqlite_cannot_open_is_rejected(tmp_path: Path) -> None:
+    longest = tmp_path / ("ä" * 100) / ("x" * 100)
+    longest /= "y" * (479 - len(bytes(longest)))
+    with Workspace(longest).exclusively():
+        sqlite3.connect(Workspace(longest).metadata).execute("CREATE TABLE t (c)").close()
+    too_long = Workspace(Path(f"{longest}y"))
+    for use in (too_long.check_usable, too_long.exclusively().__enter__):
+        with pytest.raises(PipelineError, match="has 481 bytes, and at most 480 are supported"):
+            use()
+    assert not too_long.root.exists()
+
+
+def test_damaged_metadata_is_one_sentence(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "a #?% folder")
+    workspace.check_metadata()
+    with workspace.exclusively():
+        workspace.metadata.touch()
+        workspace.check_metadata()
+        workspace.metadata.write_bytes(b"no database" * 100)
+    with pytest.raises(PipelineError, match=r"is damaged \(file is not a database\); the pushed "):
+        workspace.check_metadata()
+
+
+def test_the_temporary_folder_is_empty_and_is_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (tmp_path / "tmp" / "of a killed run").mkdir(parents=True)
+    with workspace.temporary_folder() as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "file").touch()
+    assert not folder.exists()

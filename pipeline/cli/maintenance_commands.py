@@ -1,0 +1,86 @@
+"""The commands that maintain a workspace: doctor, prune."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.cli.options import RootOption
+from pipeline.settings import defaults
+from pipeline.settings.errors import ExitCode, PipelineError
+from pipeline.view import native_output
+
+app = typer.Typer()
+console = Console()
+
+
+@app.command()
+def doctor(
+    root: RootOption = defaults.ROOT,
+    is_repairing: Annotated[
+        bool, typer.Option("--repair", help="Do the repairs that lose nothing of value.")
+    ] = False,
+) -> None:
+    """Check this machine and a workspace: its records, metadata, artifacts and pushed versions.
+
+    The exit code is 1 if something is wrong and was not repaired.
+    """
+    from pipeline.runs.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    left = 0
+    with contextlib.ExitStack() as stack:
+        if workspace.root.exists():
+            stack.enter_context(workspace.exclusively())
+        stack.enter_context(native_output.muted())
+        from pipeline.runs import doctor
+
+        for finding in doctor.examine(workspace):
+            if is_repairing and finding.mend is not None:
+                finding.mend()
+                action = "repaired"
+            else:
+                left += 1
+                action = "to do" if finding.mend is None else "with --repair"
+            text = f"{finding.problem}\n  {action}: {finding.advice}"
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
+    if left:
+        raise typer.Exit(ExitCode.FAILED)
+    console.print(f"Nothing is wrong with {workspace.root}.", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="The number of runs to keep.")],
+    root: RootOption = defaults.ROOT,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing; print what would be removed.")
+    ] = False,
+) -> None:
+    """Remove old runs, and the artifacts that nothing refers to any longer.
+
+    The pushed versions, their runs and their lineage are kept.
+    """
+    from pipeline.runs import pruning
+    from pipeline.runs.workspace import Workspace
+
+    workspace = Workspace(root.resolve())
+    if not workspace.root.exists():
+        raise PipelineError(f"{workspace.root} does not exist; choose another folder with --root.")
+    with workspace.exclusively():
+        planned = pruning.plan(workspace, keep)
+        megabytes = planned.size_bytes / 1e6
+        if is_dry_run:
+            for folder in (*planned.runs, *planned.folders):
+                print(folder)
+        else:
+            pruning.prune(workspace, planned)
+    console.print(
+        f"{'would remove' if is_dry_run else 'removed'} {len(planned.runs)} runs and "
+        f"{len(planned.artifacts)} artifacts, {megabytes:.1f} MB",
+        highlight=False,
+        soft_wrap=True,
+    )
