@@ -17,8 +17,8 @@ from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 from serving import version_folders
 
-_MIN_FREE_DISK_GIB: Final = 2.0
-_MIN_MEMORY_GIB: Final = 3.0
+_MIN_FREE_DISK_GIB: Final = 1.0
+_MIN_MEMORY_GIB: Final = 4.0
 _MIN_OPEN_FILES: Final = 256
 _GIB: Final = 2**30
 
@@ -60,26 +60,19 @@ def _machine(root: Path) -> Iterator[Finding]:
         )
     if not os.access(place, os.W_OK):
         yield Finding(f"{place} is not writable.", "choose another folder with --root")
-    memory_gib = _available_memory_gib()
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
     if memory_gib < _MIN_MEMORY_GIB:
         yield Finding(
-            f"{memory_gib:.1f} GiB of memory are available, and {_MIN_MEMORY_GIB:g} GiB are "
+            f"this machine has {memory_gib:.1f} GiB of memory; {_MIN_MEMORY_GIB:g} GiB are "
             "recommended.",
-            "end other programs",
+            "use a machine with more memory",
         )
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < _MIN_OPEN_FILES:
         yield Finding(
-            f"a process may open {files} files, and {_MIN_OPEN_FILES} are recommended.",
+            f"a process may open {files} files; {_MIN_OPEN_FILES} are recommended.",
             f"run `ulimit -n {_MIN_OPEN_FILES}` in this shell",
         )
-
-
-def _available_memory_gib() -> float:
-    """The memory that Linux can give to programs without swapping."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    (kib,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    return int(kib) / 2**20
 
 
 def _records(workspace: Workspace) -> Iterator[Finding]:
