@@ -21,7 +21,7 @@ console = Console()
 def doctor(
     root: RootOption = defaults.ROOT,
     is_repairing: Annotated[
-        bool, typer.Option("--repair", help="Do the repairs that lose nothing of value.")
+        bool, typer.Option("--repair", help="Repair what is safe to repair.")
     ] = False,
 ) -> None:
     """Check this machine and a workspace: its records, metadata, artifacts and pushed versions.
@@ -39,17 +39,17 @@ def doctor(
         from pipeline.runs import doctor
 
         for finding in doctor.examine(workspace):
-            if is_repairing and finding.mend is not None:
-                finding.mend()
+            if is_repairing and finding.repair is not None:
+                finding.repair()
                 action = "repaired"
             else:
                 left += 1
-                action = "to do" if finding.mend is None else "with --repair"
+                action = "to do" if finding.repair is None else "with --repair"
             text = f"{finding.problem}\n  {action}: {finding.advice}"
             console.print(text, highlight=False, soft_wrap=True, markup=False)
     if left:
         raise typer.Exit(ExitCode.FAILED)
-    console.print(f"Nothing is wrong with {workspace.root}.", highlight=False, soft_wrap=True)
+    console.print(f"No problem was found in {workspace.root}.", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -35,6 +35,7 @@ from pipeline.graph import dag
 from pipeline.local import sample_requests
 from pipeline.local.runner import Job
 from pipeline.runs import cache_exceptions, events, executions, node_failure, record_files, recovery
+from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
 from serving.client import Client
 from serving.errors import ServingError
@@ -73,9 +74,13 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
 
     def _damaged_inputs(self) -> str:
-        """The damaged files among the inputs: a library's error does not name the file."""
-        with metadata.Metadata(self._mlmd_connection_config) as handle:
-            given = executions.inputs(handle, self._pipeline_node) or {}
+        """Names the damaged files among the inputs, which a library's error does not name."""
+        try:
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                given = executions.inputs(handle, self._pipeline_node) or {}
+        except Exception:  # the node may have failed for the same reason, which is reported
+            logging.exception("The inputs of %s cannot be resolved.", self._node_id)
+            return ""
         folders = {Path(artifact.uri) for artifacts in given.values() for artifact in artifacts}
         damaged = [file for folder in folders for file in record_files.find_damaged(folder)]
         if not damaged:
@@ -101,8 +106,7 @@ def main() -> None:
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
     workspace = Workspace(job.root)
     connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
-    with metadata.Metadata(connection) as handle:
-        recovery.recover(handle, workspace)
+    recovery.recover(open_store(workspace, is_read_only=False), workspace)
     pipeline = dag.create_pipeline(
         job.config,
         dag.Folders(

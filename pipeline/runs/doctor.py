@@ -1,4 +1,4 @@
-"""Finds what is wrong with this machine and a workspace, and mends what is safe to mend."""
+"""Finds problems of this machine and of a workspace, with a repair if a safe one exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from components.names import artifact_properties as properties
-from pipeline.runs.lineage import Lineage
+from pipeline.runs import recovery
+from pipeline.runs.lineage import Lineage, open_store
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 from serving import version_folders
@@ -32,14 +33,14 @@ class Finding(NamedTuple):
     advice: str
     """What the repair does; without a repair, what the user can do."""
 
-    mend: Callable[[], object] | None = None
-    """Does the repair; None if the user must act."""
+    repair: Callable[[], object] | None = None
+    """None if the user must act."""
 
 
 def examine(workspace: Workspace) -> Iterator[Finding]:
     """Checks the machine, then the workspace. The caller holds the lock of an existing workspace.
 
-    A finding may be mended before the next one is requested.
+    A finding can be repaired before the next one is requested.
     """
     yield from _machine(workspace.root)
     if workspace.root.exists():
@@ -99,23 +100,12 @@ def _metadata(workspace: Workspace) -> Iterator[Finding]:
         return
     if not workspace.metadata.exists():
         return
-    from tfx.orchestration import metadata
-
-    from pipeline.runs import recovery
-
-    connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
-    with metadata.Metadata(connection) as handle:
-        count = len(recovery.never_ended(handle))
-    if count:
-
-        def recover() -> None:
-            with metadata.Metadata(connection) as handle:
-                recovery.recover(handle, workspace)
-
+    store = open_store(workspace, is_read_only=False)
+    if count := len(recovery.never_ended(store)):
         yield Finding(
             f"{count} executions never ended, because their run was killed.",
             "mark them as failed and remove their folders, as the next run does",
-            recover,
+            lambda: recovery.recover(store, workspace),
         )
 
 

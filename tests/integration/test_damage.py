@@ -47,7 +47,7 @@ def test_a_damaged_input_of_a_component_is_named(finished: LocalRuns) -> None:
 def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     healthy = _doctor(finished)
     assert (healthy.returncode, healthy.stderr) == (0, "")
-    assert healthy.stdout == f"Nothing is wrong with {finished.root}.\n"
+    assert healthy.stdout == f"No problem was found in {finished.root}.\n"
     path, version = _training_data(finished), _version_folder(finished)
     record = next(finished.root.glob("runs/*/run.json"))
     _flip(path)
