@@ -155,9 +155,8 @@ def _version(pushed: Path) -> str:
 
 def print_table(console: Console, table: Table) -> None:
     """Prints a table in its full width: a shortened run or version is of no use."""
-    unlimited = console.options.update(max_width=_WIDEST)
-    width = console.measure(table, options=unlimited).maximum
-    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
+    # `print` never exceeds the width of its console.
+    Console(file=console.file, width=_WIDEST, force_terminal=console.is_terminal).print(table)
 
 
 def releases_table(found: Sequence[Release]) -> Table:

@@ -119,7 +119,8 @@ def test_a_table_is_never_cut(tmp_path: Path) -> None:
         pushed = OUTCOME.model_copy(update={"pushed": str(tmp_path / version)})
         runs.append(runs[0].model_copy(update={"outcome": pushed}))
     runs.append(runs[1].model_copy())
-    console, stream = _console()
+    stream = io.StringIO()
+    console = Console(file=stream, width=40)
     print_table(console, runs_table(runs, is_in_use=True))
     rows = [line.split() for line in stream.getvalue().splitlines() if "2026" in line]
     assert [row[0] for row in rows] == [record.run_id for record in runs]
