@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+AUDIT := .venv/audit/bin
 UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check format coverage setup lock bench-serving bench-evaluator chaos image test-image clean
+.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -21,6 +22,18 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Dependencies that are undeclared or unused, licences, a list of all packages (CycloneDX), and known
+# vulnerabilities, from OSV's database; AUDIT_ARGS="--osv-url URL" asks another one.
+audit: setup
+	@$(PYTHON) bootstrap/install.py audit
+	PYTHONPATH=$$($(BIN)/python -c "import site; print(*site.getsitepackages())") $(AUDIT)/deptry .
+	$(AUDIT)/pip-licenses --python $(BIN)/python >/dev/null
+	@mkdir -p build
+	$(AUDIT)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file build/sbom.cdx.json $(BIN)/python
+	$(AUDIT)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict \
+	  --vulnerability-service osv --progress-spinner off $(AUDIT_ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -44,6 +57,8 @@ lock: setup
 	  --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-header --output-file bootstrap/audit.lock bootstrap/audit.in
 
 # Compares the embedded model server with calling the model in process; about five minutes.
 bench-serving: setup
@@ -61,6 +76,7 @@ chaos: setup
 image:
 	@docker info >/dev/null 2>&1 || { echo "Docker is not running; start it."; exit 1; }
 	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 
 # Runs the compiled pipeline in real containers of that image, with KFP's own local runner.

@@ -1,15 +1,17 @@
 """Creates `.venv`, the environment of every other command of this project.
 
-    python3 bootstrap/install.py
+    python3 bootstrap/install.py [audit | image]
 
 It uses the standard library only, because nothing is installed yet. There are two
 stages, interpreter and packages; a complete stage writes a stamp with a digest of its
 inputs. The next call finishes an interrupted one, and a call with nothing to do takes
-about 50 ms.
+about 50 ms. A third stage can be named: `audit` installs the programs of `make audit`
+into `.venv/audit`; `image` removes the packages that only development needs.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import importlib.util
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
+AUDIT_LOCK = ROOT / "bootstrap" / "audit.lock"
 LOG = ROOT / ".venv.log"
 
 # Replaces the package of that name; its docstring gives the reason.
@@ -50,14 +53,15 @@ class SetupError(Exception):
     """One sentence for the user: the problem, the requirement, the solution."""
 
 
-def main() -> int:
-    """Updates the environment; returns the exit code."""
+def main(optional_stage: str = "") -> int:
+    """Updates the environment, with a stage of `OPTIONAL_STAGES` or none; returns the exit code."""
     try:
         check_machine()
         with _Exclusively():
             for stage, build, inputs in (
                 ("interpreter", make_interpreter, _inputs_of_interpreter()),
                 ("packages", install_packages, _inputs_of_packages()),
+                *(stage for stage in OPTIONAL_STAGES if stage[0] == optional_stage),
             ):
                 stamp = ENVIRONMENT / f"{stage}.stamp"
                 fingerprint = _fingerprint(inputs)
@@ -154,6 +158,43 @@ def install_packages() -> None:
     )
     for command in commands:
         _run([uv, "pip", *command], failure=failure, environment=settings)
+
+
+def install_audit_programs() -> None:
+    """Creates `.venv/audit` from its lock: apart, so that they change no package of the project."""
+    uv, folder = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / "audit"
+    _run([uv, "venv", "--quiet", "--no-config", "--clear", "--python", sys.executable, folder])
+    _run(
+        [
+            *(uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes"),
+            *("--python", folder / "bin" / "python", AUDIT_LOCK),
+        ],
+        failure="cannot install the programs of the audit from the Python package registry",
+        environment=_uv_settings(),
+    )
+
+
+def remove_development_packages() -> None:
+    """Leaves what the extra `pipeline` needs."""
+    uv = ENVIRONMENT / "tools" / "bin" / "uv"
+    common: list[str | Path] = ["--quiet", "--no-config", "--python", ENVIRONMENT / "bin" / "python"]
+    needed = _run(
+        [
+            *(uv, "pip", "compile", *common, "--extra", "pipeline", "--constraint", LOCK),
+            *("--no-header", "--no-annotate", ROOT / "pyproject.toml"),
+        ],
+        failure="cannot list the packages of the extra `pipeline`",
+        environment=_uv_settings(),
+    )
+    installed = _run([uv, "pip", "freeze", *common, "--exclude-editable"])
+    names = [set(re.findall(r"^([\w.-]+)", found, re.MULTILINE)) for found in (installed, needed)]
+    _run([uv, "pip", "uninstall", *common, *sorted(names[0] - names[1])])
+
+
+OPTIONAL_STAGES = (
+    ("audit", install_audit_programs, [AUDIT_LOCK]),
+    ("image", remove_development_packages, [LOCK]),
+)
 
 
 def _inputs_of_interpreter() -> list[Path]:
@@ -270,4 +311,8 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    arguments = argparse.ArgumentParser(description="Creates the environment, .venv.")
+    arguments.add_argument(
+        "stage", nargs="?", default="", choices=[name for name, *_ in OPTIONAL_STAGES]
+    )
+    sys.exit(main(arguments.parse_args().stage))

@@ -172,7 +172,10 @@ def _docker(*arguments: str) -> bool:
     """Whether a Docker command succeeded; False if the engine does not answer."""
     try:
         done = subprocess.run(
-            ["docker", *arguments], capture_output=True, check=False, timeout=_DOCKER_TIMEOUT_S
+            ["docker", *arguments],  # noqa: S607 - the one on the user's PATH
+            capture_output=True,
+            check=False,
+            timeout=_DOCKER_TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -133,14 +133,16 @@ class Connection:
             )
             if value
         }
-        request = urllib.request.Request(f"{host.rstrip('/')}/k8s/pod/logs?{query}", None, headers)
+        # http or https: both sources of `host` are checked.
+        address = f"{host.rstrip('/')}/k8s/pod/logs?{query}"
+        request = urllib.request.Request(address, None, headers)  # noqa: S310
         context = None
         try:
             if host.startswith("https"):
                 context = ssl.create_default_context(cafile=server.ca_cert or None)
                 if not server.verify_tls:
                     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            with urllib.request.urlopen(
+            with urllib.request.urlopen(  # noqa: S310
                 request, timeout=ANSWER_TIMEOUT_S, context=context
             ) as answer:
                 content: bytes = answer.read()

@@ -53,7 +53,7 @@ METADATA_HOST: Final = "METADATA_HOST"
 METADATA_PORT: Final = "METADATA_PORT"
 METADATA_DATABASE: Final = "METADATA_DATABASE"
 METADATA_USERNAME: Final = "METADATA_USERNAME"
-METADATA_PASSWORD: Final = "METADATA_PASSWORD"
+METADATA_PASSWORD: Final = "METADATA_PASSWORD"  # noqa: S105 - a variable's name
 
 ConnectionConfig: TypeAlias = (
     metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig

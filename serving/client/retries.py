@@ -59,7 +59,8 @@ class Tries:
         """
         if error.code() != grpc.StatusCode.UNAVAILABLE or self.left_s < _LAST_TRY_S:
             raise self._error(error) from error
-        pause_s = min(self._pause_s * random.uniform(0.5, 1.0), self.left_s / 2)
+        spread = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        pause_s = min(self._pause_s * spread, self.left_s / 2)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s
 

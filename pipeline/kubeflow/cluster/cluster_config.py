@@ -68,7 +68,7 @@ class ServerConfig(Section):
     kube_context: str = ""
     """The context in the kubeconfig; empty for the current one."""
 
-    token_env: EnvironmentVariable = "KFP_TOKEN"
+    token_env: EnvironmentVariable = "KFP_TOKEN"  # noqa: S105 - its name
     """The name of the environment variable with a bearer token, if the API requires one."""
 
     cookies_env: EnvironmentVariable = "KFP_COOKIES"
