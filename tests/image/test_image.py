@@ -5,6 +5,7 @@ user other than root, no capabilities, the volume, and Debian's Python.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,26 @@ def test_the_content_of_the_image(image: str) -> None:
     cached = _inside(image, "python", "-c", find)
     assert _inside(image, "ls", cached) == cached, "byte code is compiled"
     assert "mnist-tfx" in _inside(image, "mnist-tfx", "--help")
+    listed = json.loads(_inside(image, "cat", "/app/sbom.cdx.json"))["components"]
+    assert {part["name"].lower().replace("_", "-") for part in listed} == set(versions) - {
+        "mnist-tfx"
+    }
+
+
+def test_the_image_contains_no_tools_for_an_intruder(image: str) -> None:
+    programs = "apt apt-get dpkg cc gcc clang make curl wget git uv pytest ruff playwright"
+    assert not _inside(image, "sh", "-c", f"command -v {programs} || true")
+    find = "find / -xdev -type f -perm /6000 2>/dev/null || true"
+    assert not _inside(image, "sh", "-c", find), "programs that change the user"
+    writable = "find / -xdev ! -type l '(' -user 1000 -o -perm -0002 ! -perm -1000 ')'"
+    assert not _inside(image, "sh", "-c", f"{writable} 2>/dev/null || true")
+
+
+def test_no_layer_contains_the_registry_settings(image: str) -> None:
+    assert not _inside(image, "sh", "-c", "ls /etc/pip.conf /app/.netrc 2>/dev/null || true")
+    steps = docker.from_env().images.get(image).history()
+    assert len(steps) > 5
+    assert not [step for step in steps if re.search("(?i)password|token|://", step["CreatedBy"])]
 
 
 def test_the_pipeline_runs_in_it(

@@ -100,6 +100,32 @@ def test_no_pod_has_more_than_it_needs() -> None:
             assert "memory" in container["resources"]["limits"]
 
 
+def test_nobody_connects_to_a_pod_except_where_a_policy_says_so() -> None:
+    policies = {
+        found["metadata"]["name"]: found["spec"]
+        for found in _objects()
+        if found["kind"] == "NetworkPolicy"
+    }
+    selected = {name: policy["podSelector"]["matchLabels"] for name, policy in policies.items()}
+    labels = {
+        found["metadata"]["name"]: found["spec"]["template"]["metadata"]["labels"]
+        for found in _objects()
+        if found["kind"] in ("Deployment", "StatefulSet", "Job")
+    } | {"a task": cluster_config.load().labels}
+    for pod, own in labels.items():
+        applied = [name for name, wanted in selected.items() if wanted.items() <= own.items()]
+        assert len(applied) == 1, pod
+    tasks, database = policies["mnist-tfx-tasks"], policies["mnist-tfx-mysql"]
+    assert tasks["policyTypes"] == ["Ingress"]
+    assert "ingress" not in tasks
+    assert database["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in database
+    (rule,) = database["ingress"]
+    assert rule["ports"] == [{"port": "mysql"}]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels["a task"].items()
+
+
 def test_the_account_may_read_two_objects_and_report_results() -> None:
     rules = {
         tuple(rule["resources"]): (rule["verbs"], rule.get("resourceNames"))

@@ -21,8 +21,12 @@ ZEROS = np.zeros((1, 28, 28), np.uint8)
 
 
 def _objects() -> dict[str, dict[str, Any]]:
-    text = (DEPLOY / "kubernetes" / "model-server.yaml").read_text()
-    return {found["kind"]: found for found in yaml.safe_load_all(text)}
+    files = ("model-server.yaml", "network-policy.yaml")
+    return {
+        found["kind"]: found
+        for name in files
+        for found in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())
+    }
 
 
 def _container() -> dict[str, Any]:
@@ -41,7 +45,7 @@ def test_every_manifest_is_valid_for_kubernetes(manifest: dict[str, Any]) -> Non
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
-@pytest.mark.parametrize("folder", ["kubernetes", "canary"])
+@pytest.mark.parametrize("folder", ["kubernetes", "canary", "rest"])
 def test_kustomize_builds_them(folder: str) -> None:
     command = ["kubectl", "kustomize", str(DEPLOY / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -50,9 +54,14 @@ def test_kustomize_builds_them(folder: str) -> None:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     (config,) = (m for m in built if m["kind"] == "ConfigMap")
     assert config["metadata"]["name"] == "mnist-tfx-model-server"
-    source = DEPLOY / ("kubernetes/config" if folder == "kubernetes" else folder)
+    source = DEPLOY / ("canary" if folder == "canary" else "kubernetes/config")
     assert config["data"]["models.config"] == (source / "models.config").read_text()
     assert set(config["data"]) == {"models.config", "monitoring.config", "batching.config"}
+    (service,) = (m for m in built if m["kind"] == "Service")
+    (policy,) = (m for m in built if m["kind"] == "NetworkPolicy")
+    ports = ["grpc", "rest"] if folder == "rest" else ["grpc"]
+    assert [port["name"] for port in service["spec"]["ports"]] == ports
+    assert [port["port"] for port in policy["spec"]["ingress"][0]["ports"]] == ports
 
 
 def test_the_pods_have_no_more_than_they_need() -> None:
@@ -68,6 +77,24 @@ def test_the_pods_have_no_more_than_they_need() -> None:
     assert all(mount["readOnly"] for mount in container["volumeMounts"])
     assert {"cpu", "memory"} == set(container["resources"]["limits"])
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_rest_is_for_prometheus_only() -> None:
+    policy = _objects()["NetworkPolicy"]["spec"]
+    pod = _objects()["Deployment"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
+    clients, prometheus = policy["ingress"]
+    assert clients == {"from": [{"podSelector": {}}], "ports": [{"port": "grpc"}]}
+    (peer,) = prometheus["from"]
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+    assert prometheus["ports"] == [{"port": "rest"}]
+    ports = {port["name"]: port["containerPort"] for port in _container()["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501}
+    assert _compose()["model-server"]["ports"] == ["127.0.0.1:8500:8500"]
+    asked_for = yaml.safe_load((DEPLOY / "compose.rest.yaml").read_text())["services"]
+    assert asked_for == {"model-server": {"ports": ["127.0.0.1:8501:8501"]}}
 
 
 def test_metrics_are_served_where_prometheus_is_told() -> None:
