@@ -104,7 +104,7 @@ def test_an_unreachable_registry_is_one_sentence_and_the_next_call_resumes(
 ) -> None:
     hashed = "six==1.17.0 --hash=sha256:" + "0" * 64
     (place / "tools.lock").write_text(hashed)
-    monkeypatch.setenv("PIP_INDEX_URL", NOBODY)
+    monkeypatch.setenv("PIP_INDEX_URL", NOBODY.replace("://", "://user:password@"))
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setattr(private_glibc, "is_needed", lambda: False)
     monkeypatch.setattr(sys, "executable", BASE_PYTHON)
@@ -112,6 +112,7 @@ def test_an_unreachable_registry_is_one_sentence_and_the_next_call_resumes(
     output = _output(capsys)
     assert "cannot download the installer (uv) from the Python package registry" in output
     assert ".venv.log" in output
+    assert "user:password" not in output + (place / ".venv.log").read_text()
     assert not (place / ".venv" / "interpreter.stamp").exists()
 
 

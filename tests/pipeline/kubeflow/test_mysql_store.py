@@ -1,5 +1,6 @@
 """ML Metadata in a real database, as on a cluster: two tasks at the same time on an empty one."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -102,6 +103,18 @@ def test_tasks_side_by_side_on_an_empty_database(
             assert task.state == "SUCCEEDED", task.log[-3000:]
             assert task.log.strip().endswith(f" {state}")
             assert PASSWORD not in task.log
+    dump = subprocess.run(
+        ["mariadb-dump", "--user=mnist_tfx", f"--socket={tmp_path / 'socket'}", "mlmd"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYSQL_PWD": PASSWORD},
+    ).stdout
+    assert "CuratedSchema" in dump, "the executions are in it"
+    assert PASSWORD not in dump
+    for file in (*volume.rglob("*"), *(tmp_path / "pods").rglob("*")):
+        assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
+    assert PASSWORD not in pipeline
     tasks.pop("idxexamplegen")
     tasks["curatedschema"].pop("retryPolicy")
     specification["root"]["dag"]["tasks"] = {"curatedschema": tasks["curatedschema"]}

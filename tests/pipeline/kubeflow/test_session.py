@@ -10,6 +10,7 @@ import pytest
 from doubles import kfp_api
 from doubles.kfp_api import KfpApi
 from rich.console import Console
+from werkzeug import Request, Response
 
 from pipeline.cli import entry_point, kubeflow_commands, main
 from pipeline.kubeflow import session
@@ -66,6 +67,28 @@ def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpA
     )
     assert "✓ IdxExampleGen done 7.0 s\n✓ CuratedSchema done 7.0 s\n" in done.stdout
     assert done.stdout.endswith("\nthe run succeeded.\n")
+
+
+def test_the_token_is_in_no_output_and_no_request_body(
+    server: tuple[KfpApi, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, run = server
+    api.token = "not-so-secret"
+    monkeypatch.setenv("KFP_TOKEN", api.token)
+    bodies = []
+    answer = api.answer
+
+    def recorded(request: Request) -> Response:
+        bodies.append(request.get_data())
+        return answer(request)
+
+    with kfp_api.serving(recorded) as url:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", url)
+        done = run("submit", "--wait")
+    assert done.returncode == 0
+    assert any(b"pipelineInfo" in body for body in bodies), "the compiled pipeline"
+    assert api.token not in done.stdout + done.stderr
+    assert not [body for body in bodies if api.token.encode() in body]
 
 
 def test_a_gate_that_rejected_ends_with_exit_code_3_and_its_reason(
