@@ -176,8 +176,8 @@ def install_audit_programs() -> None:
 
 def remove_development_packages() -> None:
     """Leaves what the extra `pipeline` needs."""
-    uv = ENVIRONMENT / "tools" / "bin" / "uv"
-    common: list[str | Path] = ["--quiet", "--no-config", "--python", ENVIRONMENT / "bin" / "python"]
+    uv, python = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / "bin" / "python"
+    common: list[str | Path] = ["--quiet", "--no-config", "--python", python]
     needed = _run(
         [
             *(uv, "pip", "compile", *common, "--extra", "pipeline", "--constraint", LOCK),
