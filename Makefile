@@ -7,7 +7,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos image test-image clean
+.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos fuzz image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -55,10 +55,10 @@ lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --extra dev --no-emit-package pyfarmhash \
 	  --output-file requirements.lock pyproject.toml
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-header --output-file bootstrap/tools.lock bootstrap/tools.in
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-header --output-file bootstrap/audit.lock bootstrap/audit.in
+	for name in audit fuzz tools; do \
+	  $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-header --output-file bootstrap/$$name.lock bootstrap/$$name.in || exit; \
+	done
 
 # Compares the embedded model server with calling the model in process; about five minutes.
 bench-serving: setup
@@ -71,6 +71,12 @@ bench-evaluator: setup
 # Kills runs at random moments in every component, and checks what is left; about an hour.
 chaos: setup
 	@$(BIN)/python tests/chaos/kill_runs.py $(ARGS)
+
+# Changed input for every parser of untrusted bytes: 60 s for each; ARGS="--seconds 300 picture".
+fuzz: setup
+	@$(PYTHON) bootstrap/install.py fuzz
+	@PYTHONPATH=tests:$$(.venv/fuzz/bin/python -c "import site; print(*site.getsitepackages())") \
+	  $(BIN)/python -m fuzz $(ARGS)
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:

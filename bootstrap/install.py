@@ -1,18 +1,20 @@
 """Creates `.venv`, the environment of every other command of this project.
 
-    python3 bootstrap/install.py [audit | image]
+    python3 bootstrap/install.py [audit | fuzz | image]
 
 It uses the standard library only, because nothing is installed yet. There are two
 stages, interpreter and packages; a complete stage writes a stamp with a digest of its
 inputs. The next call finishes an interrupted one, and a call with nothing to do takes
-about 50 ms. A third stage can be named: `audit` installs the programs of `make audit`
-into `.venv/audit`; `image` removes the packages that only development needs.
+about 50 ms. A third stage can be named: `audit` and `fuzz` install what `make audit` and
+`make fuzz` need into `.venv/audit` and `.venv/fuzz`; `image` removes the packages that
+only development needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -34,6 +36,7 @@ ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
 AUDIT_LOCK = ROOT / "bootstrap" / "audit.lock"
+FUZZ_LOCK = ROOT / "bootstrap" / "fuzz.lock"
 LOG = ROOT / ".venv.log"
 
 # Replaces the package of that name; its docstring gives the reason.
@@ -160,16 +163,16 @@ def install_packages() -> None:
         _run([uv, "pip", *command], failure=failure, environment=settings)
 
 
-def install_audit_programs() -> None:
-    """Creates `.venv/audit` from its lock: apart, so that they change no package of the project."""
-    uv, folder = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / "audit"
+def install_apart(lock: Path) -> None:
+    """Creates an environment of the name of its lock: it changes no package of the project."""
+    uv, folder = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / lock.stem
     _run([uv, "venv", "--quiet", "--no-config", "--clear", "--python", sys.executable, folder])
     _run(
         [
             *(uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes"),
-            *("--python", folder / "bin" / "python", AUDIT_LOCK),
+            *("--python", folder / "bin" / "python", lock),
         ],
-        failure="cannot install the programs of the audit from the Python package registry",
+        failure=f"cannot install the packages of {lock.name} from the Python package registry",
         environment=_uv_settings(),
     )
 
@@ -192,7 +195,8 @@ def remove_development_packages() -> None:
 
 
 OPTIONAL_STAGES = (
-    ("audit", install_audit_programs, [AUDIT_LOCK]),
+    ("audit", functools.partial(install_apart, AUDIT_LOCK), [AUDIT_LOCK]),
+    ("fuzz", functools.partial(install_apart, FUZZ_LOCK), [FUZZ_LOCK]),
     ("image", remove_development_packages, [LOCK]),
 )
 

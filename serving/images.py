@@ -7,17 +7,19 @@ centred accordingly; one of 28x28 is only converted to grey, and inverted if it 
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from serving.errors import InvalidRequestError
 from trainer import features
 
+MAX_PIXELS: Final = 50_000_000  # more than most cameras have; 0.5 GB of memory
 DIGIT_SIZE_PX: Final = 20  # the box that MNIST's digits fit, within the 28x28 image
 _INK_THRESHOLD: Final = 0.2  # as a fraction of the brightest pixel
 
@@ -50,6 +52,10 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
         if path.suffix == ".npy":
             return _read_array(path, polarity)
         with Image.open(path) as picture:
+            if math.prod(picture.size) > MAX_PIXELS:  # known before the pixels are unpacked
+                raise ValueError(
+                    f"it has {math.prod(picture.size)} pixels; the maximum is {MAX_PIXELS}"
+                )
             upright = ImageOps.exif_transpose(picture)
             if upright.has_transparency_data:  # the paper shows through
                 rgba = upright.convert("RGBA")
@@ -57,14 +63,9 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
             return normalize(np.asarray(upright.convert("L")), polarity)[np.newaxis]
     except FileNotFoundError as error:
         raise InvalidRequestError(f"the file {path} does not exist.") from error
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        EOFError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except InvalidRequestError:
+        raise
+    except Exception as error:  # Pillow and NumPy raise many kinds for a damaged file
         raise InvalidRequestError(
             f"{path} is neither a picture nor a .npy array: {error}."
         ) from error
@@ -107,7 +108,8 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
 
 
 def _read_array(path: Path, polarity: Polarity) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    # As a map, so that a header with a huge shape allocates no memory.
+    array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     size = (features.HEIGHT_PX, features.WIDTH_PX)
     if array.ndim not in (2, 3) or array.shape[-2:] != size:
         raise InvalidRequestError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_UNPACKED_BYTES = 2**31  # 2.7 million images of 28x28; MNIST has 60,000
+_BLOCK_BYTES = 2**20
 
 
 class IdxFormatError(ValueError):
@@ -106,13 +109,27 @@ def parse_pair(
 def parse_file(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
     """Parses a file of unsigned bytes, raw or gzip-compressed; see `parse`."""
     if content.startswith(GZIP_MAGIC):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise IdxFormatError(
-                f"{name} is not a complete gzip file ({error}); download it again."
-            ) from error
+        content = _unpack(content, name)
     return parse(content, dimensions, name)
+
+
+def _unpack(content: bytes, name: str) -> bytes:
+    unpacked = io.BytesIO()
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            # In blocks: a small gzip file can unpack to any size.
+            while block := file.read(_BLOCK_BYTES):
+                unpacked.write(block)
+                if unpacked.tell() > MAX_UNPACKED_BYTES:
+                    raise IdxFormatError(
+                        f"{name} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB. Unpack it "
+                        "yourself if it is right."
+                    )
+    except (EOFError, OSError, zlib.error) as error:
+        raise IdxFormatError(
+            f"{name} is not a complete gzip file ({error}); download it again."
+        ) from error
+    return unpacked.getvalue()
 
 
 def parse(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
@@ -150,7 +167,13 @@ def parse(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
             f"{name} {cause}: it has {len(content)} bytes; expected {expected_size} for the shape "
             f"{'x'.join(map(str, shape))} in its header."
         )
-    return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
+    except ValueError as error:  # such as 4294967295 x 0 x 4294967295
+        raise IdxFormatError(
+            f"{name} has the shape {'x'.join(map(str, shape))} in its header, which no array can "
+            "have; download it again."
+        ) from error
 
 
 def serialize(values: NDArray[np.uint8]) -> bytes:

@@ -99,6 +99,8 @@ class ValidationConfig(Section):
             text_format.Parse(text, schema_pb2.Schema())
         except text_format.ParseError as error:
             raise ValueError(f"expected a schema in text format: line:column {error}") from error
+        except RecursionError as error:
+            raise ValueError("expected a schema in text format: nested too deeply") from error
         return text
 
     @field_validator("class_balance")
@@ -254,7 +256,7 @@ def _read_schema(values: dict[str, Any], config_file: Path, source: str) -> None
         )
     for folder in (config_file.parent, SCHEMAS):
         if (folder / name).is_file():
-            section["schema"] = (folder / name).read_text(encoding="utf-8")
+            section["schema"] = toml_settings.read_text(folder / name)
             return
     known = ", ".join(sorted(path.name for path in SCHEMAS.glob("*.pbtxt")))
     raise ConfigError(

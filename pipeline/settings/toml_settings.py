@@ -114,9 +114,21 @@ def parse_override(
         raise ConfigError(f"{option}{override}: expected KEY=VALUE, such as {example}.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     return key.strip(), value
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file.
+
+    Raises:
+      ConfigError: it cannot be read, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}.") from error
 
 
 def _load(
@@ -127,9 +139,11 @@ def _load(
     extending: tuple[Path, ...],
 ) -> Values:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tree = tomllib.loads(read_text(path))
+    except ValueError as error:  # also of a number with more than 4300 digits
         raise ConfigError(f"{path} is not a TOML file: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: its values are nested too deeply.") from error
     extended = tree.pop(EXTENDS, None)
     prepare(tree, path, str(path))
     values = Values({})

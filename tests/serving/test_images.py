@@ -116,3 +116,20 @@ def test_exif_orientation_is_applied(tmp_path: Path, test_digits: ImagesAndLabel
     path = tmp_path / "d.png"
     Image.fromarray(np.rot90(digit)).save(path, exif=exif)
     np.testing.assert_array_equal(images.read(path), [digit])
+
+
+def test_a_picture_bomb_is_rejected_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (8000, 7000)).save(path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InvalidRequestError, match="it has 56000000 pixels; the maximum is 5000"):
+        images.read(path)
+
+
+def test_an_array_with_a_huge_shape_in_its_header_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "huge.npy"
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 28, 28)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(InvalidRequestError, match="huge.npy is neither a picture nor a .npy"):
+        images.read(path)

@@ -110,6 +110,8 @@ def _model(entry: model_server_config_pb2.ModelConfig) -> ServedModel:
             f"model {entry.name} is at {entry.base_path}; only folders of this machine are "
             "supported. Mount the bucket."
         )
+    if "\0" in entry.base_path:
+        raise InvalidRequestError(f"The path of model {entry.name} contains a NUL character.")
     base_path = Path(entry.base_path)
     if not base_path.is_absolute():
         raise InvalidRequestError(

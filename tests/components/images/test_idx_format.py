@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,15 @@ def test_a_missing_file_is_named_and_raw_is_taken_before_gzip(tmp_path: Path) ->
     (tmp_path / "train-labels-idx1-ubyte.gz").touch()
     images, labels = idx_format.find_pair(tmp_path, "train-*")
     assert (images.name, labels.name) == ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz")
+
+
+def test_a_gzip_bomb_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx_format, "MAX_UNPACKED_BYTES", 2**20)
+    bomb = gzip.compress(bytes(200 * 2**20), compresslevel=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IdxFormatError, match="bomb unpacks to more than 1 MiB"):
+            idx_format.parse_file(bomb, 3, "bomb")
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
