@@ -56,7 +56,7 @@ class SetupError(Exception):
     """One sentence for the user: the problem, the requirement, the solution."""
 
 
-def main(optional_stage: str = "") -> int:
+def main(optional_stage: str | None = None) -> int:
     """Updates the environment, with a stage of `OPTIONAL_STAGES` or none; returns the exit code."""
     try:
         check_machine()
@@ -316,7 +316,5 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="Creates the environment, .venv.")
-    arguments.add_argument(
-        "stage", nargs="?", default="", choices=[name for name, *_ in OPTIONAL_STAGES]
-    )
+    arguments.add_argument("stage", nargs="?", choices=[name for name, *_ in OPTIONAL_STAGES])
     sys.exit(main(arguments.parse_args().stage))

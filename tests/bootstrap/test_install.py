@@ -1,11 +1,14 @@
 """The set-up: which machines it rejects, its messages, and stages that it does not repeat."""
 
+import functools
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +143,30 @@ def test_an_interrupted_setup_resumes_at_its_stage(
     (place / "requirements.lock").write_text("# something new")
     assert install.main() == 0
     assert calls[3:] == ["packages"]
+
+
+def test_an_optional_stage_runs_only_if_it_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(install, "make_interpreter", (place / ".venv").mkdir)
+    monkeypatch.setattr(install, "install_packages", lambda: None)
+    stages: list[tuple[str, Any, list[Path]]] = [
+        (name, functools.partial(calls.append, name), []) for name in ("audit", "fuzz")
+    ]
+    monkeypatch.setattr(install, "OPTIONAL_STAGES", stages)
+    assert install.main() == 0
+    assert calls == []
+    assert [install.main("audit"), install.main("audit")] == [0, 0]
+    assert calls == ["audit"]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["everything"], 2)])
+def test_other_arguments_install_nothing(arguments: list[str], code: int) -> None:
+    command = [sys.executable, install.__file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert all(name in done.stdout + done.stderr for name in ("audit", "fuzz", "image"))
 
 
 def test_pips_registry_and_certificate_are_handed_to_uv(monkeypatch: pytest.MonkeyPatch) -> None:
