@@ -148,7 +148,7 @@ def test_an_interrupted_setup_resumes_at_its_stage(
 def test_an_optional_stage_runs_only_if_it_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    calls: list[str] = []
     monkeypatch.setattr(install, "make_interpreter", (place / ".venv").mkdir)
     monkeypatch.setattr(install, "install_packages", lambda: None)
     stages: list[tuple[str, Any, list[Path]]] = [
