@@ -192,12 +192,19 @@ class Workspace:
           The file descriptor of the lock. A process that inherits it holds the lock, too.
 
         Raises:
-          PipelineError: the path of the workspace is too long.
+          PipelineError: the path of the workspace is too long, or it cannot be written.
           WorkspaceBusyError: another run is using the workspace.
         """
         self._check_path()
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = self._lock.open("w")
+        except OSError as error:
+            raise PipelineError(
+                f"cannot write to {self.root} ({error.strerror}); choose another folder with "
+                "--root."
+            ) from error
+        with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -173,3 +173,11 @@ def test_the_temporary_folder_is_empty_and_is_removed(tmp_path: Path) -> None:
         assert list(folder.iterdir()) == []
         (folder / "file").touch()
     assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "root"
+    message = rf"cannot write to {root} \(Not a directory\); choose another folder with --root"
+    with pytest.raises(PipelineError, match=message), Workspace(root).exclusively():
+        pass
