@@ -7,7 +7,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos fuzz image test-image clean
+.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos fuzz soak image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -71,6 +71,10 @@ bench-evaluator: setup
 # Kills runs at random moments in every component, and checks what is left; about an hour.
 chaos: setup
 	@$(BIN)/python tests/chaos/kill_runs.py $(ARGS)
+
+# A workspace and a server that live long: 120 runs, prunes and load; about an hour.
+soak: setup
+	@$(BIN)/python tests/soak/long_life.py $(ARGS)
 
 # Changed input for every parser of untrusted bytes: 60 s for each; ARGS="--seconds 300 picture".
 fuzz: setup

@@ -1,9 +1,9 @@
 """A workspace and a model server that live long: spans arrive, runs push, clients send requests.
 
-    python tests/soak/long_life.py [--runs 100] [--prune-every 50]
+    python tests/soak/long_life.py [--rounds 60] [--prune-every 30]
 
 Each round adds a span of data, runs the pipeline on it, and runs it once more without a change,
-which only reads the cache. `mnist-tfx prune` removes old runs every 50 rounds. Meanwhile one model
+which only reads the cache. `mnist-tfx prune` removes old runs every 30 rounds. Meanwhile one model
 server serves the pushed versions, and two clients send requests. At the end: no request failed; the
 server's memory, threads and files did not grow; and each prune brought the workspace back to the
 same size.
@@ -46,9 +46,20 @@ KEPT_RUNS: Final = 5
 OVERRIDES: Final = (
     "data.train_spans=2",
     "trainer.epochs=3",
-    "evaluation.max_accuracy_drop=0.5",  # a small model of few images: its accuracy varies
-    "evaluation.max_digit_accuracy_drop=1.0",
     "serving.keep_versions=5",
+    # Splits of a few hundred images differ by chance, and so do models of them.
+    "validation.max_share_change=0.2",
+    "validation.max_skew=0.6",
+    "validation.max_drift=0.6",
+    "validation.min_label_agreement=0.3",
+    "robustness.images=20",
+    "robustness.min_accuracy={}",
+    "evaluation.min_accuracy=0.2",
+    "evaluation.min_digit_accuracy='report'",
+    "evaluation.max_loss=5.0",
+    "evaluation.max_calibration_error=1.0",
+    "evaluation.max_accuracy_drop='report'",
+    "evaluation.max_digit_accuracy_drop='report'",
 )
 WARM_UP_ROUNDS: Final = 10
 """The server's memory grows in its first rounds, while TensorFlow's allocator fills its pools."""
@@ -113,8 +124,8 @@ class Load:
 def main() -> int:
     """Runs the rounds, writes what was measured, and checks it; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--prune-every", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--prune-every", type=int, default=30)
     arguments = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     rounds: list[Round] = []
@@ -122,7 +133,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="soak-") as scratch,
         (OUTPUT / "rounds.jsonl").open("w", encoding="utf-8") as lines,
     ):
-        for measured in _rounds(Path(scratch), arguments.runs, arguments.prune_every):
+        for measured in _rounds(Path(scratch), arguments.rounds, arguments.prune_every):
             rounds.append(measured)
             lines.write(json.dumps(asdict(measured)) + "\n")
             lines.flush()
@@ -132,7 +143,7 @@ def main() -> int:
     for promise in broken:
         print(f"broken: {promise}")
     print(
-        f"{arguments.runs} runs, {rounds[-1].requests} requests, {rounds[-1].failures} failed; "
+        f"{arguments.rounds} rounds, {rounds[-1].requests} requests, {rounds[-1].failures} failed; "
         f"the results are in {OUTPUT}"
     )
     return 1 if broken else 0
@@ -183,13 +194,15 @@ def _rounds(folder: Path, count: int, prune_every: int) -> Iterator[Round]:
 
 
 def _write_span(folder: Path, train: ImagesAndLabels, test: ImagesAndLabels, seed: int) -> None:
-    """The sample in another order: other files of the same quality."""
+    """A part of the sample, chosen at random, and a bit darker: no image occurs in two spans."""
     folder.mkdir(parents=True)
-    order = np.random.default_rng(seed).permutation(len(train.images))
-    shuffled = ImagesAndLabels(train.images[order], train.labels[order])
-    for prefix, pair in (("train", shuffled), ("t10k", test)):
-        for kind, values in (("images-idx3", pair.images), ("labels-idx1", pair.labels)):
-            (folder / f"{prefix}-{kind}-ubyte").write_bytes(idx_format.serialize(values))
+    generator = np.random.default_rng(seed)
+    for prefix, pair, count in (("train", train, 300), ("t10k", test, 100)):
+        chosen = generator.permutation(len(pair.images))[:count]
+        darker = generator.integers(0, 30, pair.images.shape, np.uint8)
+        images = np.where(pair.images > darker, pair.images - darker, 0)
+        for kind, values in (("images-idx3", images), ("labels-idx1", pair.labels)):
+            (folder / f"{prefix}-{kind}-ubyte").write_bytes(idx_format.serialize(values[chosen]))
 
 
 def _run(workspace: Workspace, spans: Path) -> float:
@@ -266,7 +279,7 @@ def _plot(rounds: list[Round], path: Path) -> None:
                 axes.axvline(found.number, linestyle=":", color="gray")
         axes.set_title(title, loc="left")
         axes.set_ylim(bottom=0)
-    axes.set_xlabel("runs with new data; dotted: prune")
+    axes.set_xlabel("rounds; dotted: prune")
     figure.savefig(path)
 
 
