@@ -72,7 +72,7 @@ bench-evaluator: setup
 chaos: setup
 	@$(BIN)/python tests/chaos/kill_runs.py $(ARGS)
 
-# A workspace and a server that live long: 120 runs, prunes and load; about an hour.
+# A workspace and a server that live long: 100 runs, prunes and load; about an hour.
 soak: setup
 	@$(BIN)/python tests/soak/long_life.py $(ARGS)
 

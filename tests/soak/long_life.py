@@ -1,9 +1,9 @@
 """A workspace and a model server that live long: spans arrive, runs push, clients send requests.
 
-    python tests/soak/long_life.py [--rounds 60] [--prune-every 30]
+    python tests/soak/long_life.py [--rounds 50] [--prune-every 25]
 
 Each round adds a span of data, runs the pipeline on it, and runs it once more without a change,
-which only reads the cache. `mnist-tfx prune` removes old runs every 30 rounds. Meanwhile one model
+which only reads the cache. `mnist-tfx prune` removes old runs every 25 rounds. Meanwhile one model
 server serves the pushed versions, and two clients send requests. At the end: no request failed; the
 server's memory, threads and files did not grow; and each prune brought the workspace back to the
 same size.
@@ -124,8 +124,8 @@ class Load:
 def main() -> int:
     """Runs the rounds, writes what was measured, and checks it; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--prune-every", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--prune-every", type=int, default=25)
     arguments = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     rounds: list[Round] = []
