@@ -219,9 +219,10 @@ def _find(file: str | Path, shipped_in: Path) -> Path:
     path = Path(file)
     if path.is_file():
         return path
-    in_package = shipped_in / path.with_suffix(".toml").name
-    if path.name == str(path) and in_package.is_file():
-        return in_package
+    if path.name and path.name == str(path):
+        in_package = shipped_in / path.with_suffix(".toml").name
+        if in_package.is_file():
+            return in_package
     shipped = ", ".join(sorted(path.name for path in shipped_in.glob("*.toml")))
     raise ConfigError(
         f"the configuration {file} does not exist; give the path of a TOML file, or one of "
