@@ -255,7 +255,7 @@ def _read_schema(values: dict[str, Any], config_file: Path, source: str) -> None
             "such as mnist.pbtxt."
         )
     for folder in (config_file.parent, SCHEMAS):
-        if (folder / name).is_file():
+        if toml_settings.is_file(folder / name):
             section["schema"] = toml_settings.read_text(folder / name)
             return
     known = ", ".join(sorted(path.name for path in SCHEMAS.glob("*.pbtxt")))

@@ -119,6 +119,14 @@ def parse_override(
     return key.strip(), value
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file exists; False for a name that no file can have, such as one too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_text(path: Path) -> str:
     """The content of a text file.
 
@@ -151,7 +159,7 @@ def _load(
         if not isinstance(extended, str):
             raise ConfigError(f"{path}: {EXTENDS} is {extended!r}; expected the name of a file.")
         beside = path.parent / extended
-        base = _find(beside if beside.is_file() else extended, shipped_in)
+        base = _find(beside if is_file(beside) else extended, shipped_in)
         chain = (*extending, path.resolve())
         if base.resolve() in chain:
             raise ConfigError(f"{path}: {EXTENDS} is {extended!r}, which extends this file.")
@@ -217,11 +225,11 @@ def _place(mistake: mistakes.Mistake, values: Values, path: Path) -> str:
 
 def _find(file: str | Path, shipped_in: Path) -> Path:
     path = Path(file)
-    if path.is_file():
+    if is_file(path):
         return path
     if path.name and path.name == str(path):
         in_package = shipped_in / path.with_suffix(".toml").name
-        if in_package.is_file():
+        if is_file(in_package):
             return in_package
     shipped = ", ".join(sorted(path.name for path in shipped_in.glob("*.toml")))
     raise ConfigError(
