@@ -22,6 +22,12 @@ from pipeline.settings import defaults
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 from serving import version_folders
 
+FORMAT: Final = 1
+"""The format of a workspace: its layout, run.json, and the properties in ML Metadata.
+
+A release reads the formats up to its own. Raise it with a change that an older release would read
+wrongly."""
+
 _LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
 
 
@@ -62,8 +68,8 @@ class RunRecord(BaseModel):
 class Workspace:
     """The folder: metadata, artifacts, pushed models, and a folder for each run.
 
-    metadata.sqlite, artifacts/COMPONENT/..., serving_model/NAME/VERSION/, runs/RUN/, and tmp/ while
-    a run is using it.
+    format, metadata.sqlite, artifacts/COMPONENT/..., serving_model/NAME/VERSION/, runs/RUN/, and
+    tmp/ while a run is using it.
     """
 
     root: Path
@@ -108,12 +114,15 @@ class Workspace:
     def save(self, record: RunRecord) -> None:
         """Writes the record of a run, complete or not at all."""
         path = self.run_folder(record.run_id) / "run.json"
-        complete = path.with_suffix(".tmp")
-        complete.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        complete.replace(path)
+        _write(path, record.model_dump_json(indent=1) + "\n")
 
     def records(self) -> list[RunRecord]:
-        """The records of all runs, oldest first; a damaged one counts as failed."""
+        """The records of all runs, oldest first; a damaged one counts as failed.
+
+        Raises:
+          PipelineError: a newer release wrote the workspace.
+        """
+        self._check_format()
         return [_read(path) or _damaged(path) for path in self._record_files()]
 
     def damaged_records(self) -> list[Path]:
@@ -139,10 +148,11 @@ class Workspace:
         """Checks that a run can use the workspace.
 
         Raises:
-          PipelineError: its path is too long.
+          PipelineError: its path is too long, or a newer release wrote it.
           WorkspaceBusyError: another run is using it now.
         """
         self._check_path()
+        self._check_format()
         if self.is_in_use:
             raise self._busy()
 
@@ -150,8 +160,9 @@ class Workspace:
         """Checks the file of ML Metadata, if there is one.
 
         Raises:
-          PipelineError: it is damaged, or cannot be read.
+          PipelineError: it is damaged, or cannot be read, or a newer release wrote it.
         """
+        self._check_format()
         if not self.metadata.exists():
             return
         try:
@@ -192,7 +203,8 @@ class Workspace:
           The file descriptor of the lock. A process that inherits it holds the lock, too.
 
         Raises:
-          PipelineError: the path of the workspace is too long, or it cannot be written.
+          PipelineError: the path of the workspace is too long, it cannot be written, or a newer
+            release wrote it.
           WorkspaceBusyError: another run is using the workspace.
         """
         self._check_path()
@@ -209,6 +221,9 @@ class Workspace:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise self._busy() from error
+            self._check_format()
+            if not self._format.exists():
+                _write(self._format, f"{FORMAT}\n")
             yield lock.fileno()
 
     def _check_path(self) -> None:
@@ -218,6 +233,20 @@ class Workspace:
                 f"the path of the workspace has {length} bytes, and at most {_LONGEST_ROOT} are "
                 f"supported; choose a shorter one with --root ({str(self.root)[:60]}...)."
             )
+
+    def _check_format(self) -> None:
+        if not self._format.exists():  # a new workspace, or one of the first release
+            return
+        found = self._format.read_text(encoding="utf-8", errors="replace").strip()
+        if not (found.isdecimal() and int(found) <= FORMAT):
+            raise PipelineError(
+                f"{self._format} contains {found[:20]!r}; this release of mnist-tfx reads formats "
+                f"up to {FORMAT}. Install a newer one, or choose another folder with --root."
+            )
+
+    @property
+    def _format(self) -> Path:
+        return self.root / "format"
 
     @property
     def _lock(self) -> Path:
@@ -234,6 +263,13 @@ class Workspace:
         chosen = [] if self.root == defaults.ROOT.resolve() else ["--root", str(self.root)]
         chosen += [] if name in (None, defaults.NAME) else ["--name", str(name)]
         return "".join(f" {shlex.quote(word)}" for word in chosen)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file, complete or not at all."""
+    complete = path.with_suffix(".tmp")
+    complete.write_text(text, encoding="utf-8")
+    complete.replace(path)
 
 
 def _read(path: Path) -> RunRecord | None:
