@@ -80,7 +80,7 @@ def _evaluate(
     config: PipelineConfig, workspace: Workspace, data: Path, console: Console
 ) -> events.Evaluated:
     evaluated: list[events.Evaluated] = []
-    run_id = runner.new_run_id()
+    run_id = runner.new_run_id(workspace)
     with RunView(console) as view:
 
         def on_event(event: events.Event) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from serving import child_process
 
 LOG: Final = "log.txt"
 WORKER: Final = "pipeline.local.worker"
+_RUN_ID: Final = "%Y%m%d-%H%M%S-%f"
 _LONGEST_LINE: Final = 1000  # bytes of the log's last line that are shown
 
 
@@ -163,6 +164,11 @@ def _running(job: Job, log: Path, lock_fd: int, temporary: Path) -> Iterator[sub
             yield process
 
 
-def new_run_id() -> str:
-    """A name that sorts by time."""
-    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+def new_run_id(workspace: Workspace) -> str:
+    """The time as a name that sorts after all earlier runs, also if the clock was set back."""
+    moment = datetime.now(UTC)
+    for folder in workspace.root.glob("runs/*"):
+        with contextlib.suppress(ValueError):  # a folder that the user made
+            earlier = datetime.strptime(folder.name, _RUN_ID).replace(tzinfo=UTC)
+            moment = max(moment, earlier + timedelta(microseconds=1))
+    return moment.strftime(_RUN_ID)

@@ -33,7 +33,7 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     workspace = Workspace(root)
     workspace.check_usable()
     data = prepare_data(config.data, data_dir, console)
-    run_id = runner.new_run_id()
+    run_id = runner.new_run_id(workspace)
     folder = workspace.run_folder(run_id)
     files = span_folders.folder_of_files(config.data, data)
     console.print(f"data  {files}\nlog   {folder / runner.LOG}\n", highlight=False, soft_wrap=True)

@@ -73,7 +73,8 @@ def _run(
         if isinstance(event, events.NodeChanged) and event.state == "done":
             took[event.node] = event.seconds
 
-    record = runner.run(settings, workspace, data, runner.new_run_id(), on_event, until=until)
+    run_id = runner.new_run_id(workspace)
+    record = runner.run(settings, workspace, data, run_id, on_event, until=until)
     if record.exit_code:
         raise SystemExit(f"{record.message}")
     return settings, took

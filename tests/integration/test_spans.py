@@ -84,7 +84,7 @@ class SpanRuns:
                 cost = Path(event.model_run) / training_cost.FILE
                 self.trained_on = TrainingCost.from_json(cost.read_text()).images
 
-        run_id = runner.new_run_id()
+        run_id = runner.new_run_id(self.workspace)
         return runner.run(config, self.workspace, folder, run_id, on_event, until=until.value)
 
     @property
