@@ -80,10 +80,10 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
     settled = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(scheduler.stop)
-        await grpc_server.set_health(healthy, False)
+        await healthy.set(False)
 
         def on_change(is_ready: bool) -> None:
-            asyncio.run_coroutine_threadsafe(grpc_server.set_health(healthy, is_ready), loop)
+            asyncio.run_coroutine_threadsafe(healthy.set(is_ready), loop)
             if models.is_settled or looks_once:
                 loop.call_soon_threadsafe(settled.set)
 
@@ -102,7 +102,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
             grpc_server.listen(server, f"unix:{path}", None)
         await server.start()
         stack.push_async_callback(server.stop, GRACE_S)
-        stack.push_async_callback(healthy.enter_graceful_shutdown)
+        stack.push_async_callback(healthy.stop)
         rest_address = None
         if flags.rest_api_port:
             rest_address = f"{in_url}:{flags.rest_api_port}"

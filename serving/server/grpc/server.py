@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from serving.errors import ServerStartError
 from serving.limits import MAX_MESSAGE_BYTES
 from serving.server import config_files
 from serving.server.grpc import service_descriptors, services
+from serving.server.grpc.health import Health
 from serving.server.grpc.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.server.request_handler import RequestHandler
 
@@ -21,7 +22,7 @@ def create(
     handler: RequestHandler,
     max_connections: int,
     channel_arguments: Sequence[tuple[str, int | str]] = (),
-) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+) -> tuple[grpc.aio.Server, Health]:
     """A server with TF Serving's services, health and reflection; it does not listen yet.
 
     Args:
@@ -39,8 +40,8 @@ def create(
             *channel_arguments,
         ],
     )
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    healthy = Health((PREDICTION_SERVICE, MODEL_SERVICE))
+    healthy.add_to(server)
     server.add_generic_rpc_handlers(services.create(handler))
     names = (PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, service_descriptors.pool())
@@ -65,13 +66,6 @@ def listen(
             f"cannot listen on {address}: another program uses it; choose another --port."
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"
-
-
-async def set_health(healthy: health.aio.HealthServicer, is_ready: bool) -> None:
-    """Sets the health of the server and of both services."""
-    Status = health_pb2.HealthCheckResponse
-    for service in (health.OVERALL_HEALTH, PREDICTION_SERVICE, MODEL_SERVICE):
-        await healthy.set(service, Status.SERVING if is_ready else Status.NOT_SERVING)
 
 
 def credentials(file: Path | None) -> grpc.ServerCredentials | None:

@@ -6,13 +6,15 @@ only if it is on PATH.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from doubles.model_server import TIMEOUT_S, Server, digits_answer
-from google.protobuf import wrappers_pb2
+from google.protobuf import empty_pb2, wrappers_pb2
+from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import (
@@ -424,6 +426,23 @@ def test_health_is_serving(server: Server) -> None:
     for service in services:
         response = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
         assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_lists_all_services(server: Server) -> None:
+    if server.is_tf_serving:
+        pytest.skip("TF Serving 2.19 has no Health/List")
+    content = server.channel.unary_unary("/grpc.health.v1.Health/List")(b"", timeout=TIMEOUT_S)
+
+    def fields(message: bytes) -> list[tuple[int, Any]]:
+        """Decoded without a declaration of the message."""
+        unknown = UnknownFieldSet(empty_pb2.Empty.FromString(message))
+        return [(field.field_number, field.data) for field in unknown]
+
+    entries = [dict(fields(entry)) for number, entry in fields(content) if number == 1]
+    serving = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
+    assert {entry[1].decode(): entry[2] for entry in entries} == dict.fromkeys(
+        ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"], serving
+    )
 
 
 def test_reflection_names_the_services(server: Server) -> None:
