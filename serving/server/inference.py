@@ -117,9 +117,9 @@ def regress(
 def multi_inference(
     model: LoadedModel, request: inference_pb2.MultiInferenceRequest
 ) -> list[Call[inference_pb2.InferenceResult]]:
-    """Several signatures with the same input tensor, on the same examples; a call for each."""
+    """Several signatures on the same examples; a call for each."""
     calls: list[Call[inference_pb2.InferenceResult]] = []
-    seen: dict[str, str] = {}  # the input tensor of each signature
+    seen: set[str] = set()
     for task in request.tasks:
         if task.model_spec.name != request.tasks[0].model_spec.name:
             raise InvalidRequestError(
@@ -133,9 +133,7 @@ def multi_inference(
         if task.method_name not in (_CLASSIFY, _REGRESS):
             raise NotSupportedError(f"Unsupported signature method_name: {task.method_name}")
         calls.append(_on_examples(model, task.model_spec, request.input, task.method_name))
-        seen[key] = calls[-1].signature.definition.inputs[_INPUTS].name
-    if len(set(seen.values())) > 1:
-        raise InvalidRequestError("Input tensor must be the same for all Signatures.")
+        seen.add(key)
     return calls
 
 

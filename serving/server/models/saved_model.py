@@ -68,7 +68,7 @@ class Signature:
         self.definition = definition
         self._options = options
         self._inputs = {
-            alias: (tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape))
+            alias: (tf.as_dtype(info.dtype), _shape(info))
             for alias, info in definition.inputs.items()
         }
         self._outputs = tuple(definition.outputs)
@@ -198,9 +198,14 @@ def load(folder: Path, version: int, options: ModelOptions | None = None) -> Loa
         ) from error
 
 
+def _shape(info: meta_graph_pb2.TensorInfo) -> tf.TensorShape:
+    """The declared shape; a signature that was made by hand may declare none."""
+    return tf.TensorShape(info.tensor_shape if info.HasField("tensor_shape") else None)
+
+
 def _has_batch(info: meta_graph_pb2.TensorInfo) -> bool:
     """Whether the first dimension of a tensor may have any size."""
-    shape = tf.TensorShape(info.tensor_shape)
+    shape = _shape(info)
     return bool(shape.rank) and shape[0] is None
 
 

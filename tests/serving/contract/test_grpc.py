@@ -241,6 +241,15 @@ def test_multi_inference_answers_its_tasks(server: Server) -> None:
     assert result.model_spec.version.value == 1
 
 
+def test_multi_inference_runs_signatures_with_inputs_of_their_own(server: Server) -> None:
+    """As all signatures of TensorFlow 2 have."""
+    tasks = _multi(("toy", "regress", REGRESS), ("toy", "length", REGRESS))
+    results = server.prediction.MultiInference(tasks, timeout=TIMEOUT_S).results
+    values = [[one.value for one in found.regression_result.regressions] for found in results]
+    assert values == [[2.0], [2.0]]
+    assert [found.model_spec.signature_name for found in results] == ["regress", "length"]
+
+
 @pytest.mark.parametrize(
     ("request_", "code", "message"),
     [

@@ -1,12 +1,14 @@
 """One version: its answers, and that it is freed completely."""
 
 import gc
+import shutil
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from doubles.model_server import digits_answer
+from tensorflow.core.protobuf import saved_model_pb2
 
 from components.images.idx_format import ImagesAndLabels
 from serving.errors import InvalidRequestError
@@ -45,4 +47,22 @@ def test_an_error_of_the_model_is_one_line(exported_model: Path) -> None:
     with pytest.raises(InvalidRequestError, match="Feature: image .* is required") as raised:
         signature.run({features.EXAMPLES: np.array([b""], object)})
     assert "\n" not in str(raised.value)
+    model.close()
+
+
+def test_an_input_without_a_declared_shape_accepts_every_shape(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(toy_model, tmp_path / "toy")
+    file = folder / "saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for tensor in content.meta_graphs[0].signature_def["serving_default"].inputs.values():
+        tensor.ClearField("tensor_shape")
+    file.write_bytes(content.SerializeToString())
+    model = saved_model.load(folder, 1)
+    signature = model.signatures["serving_default"]
+    inputs = {"a": np.float32([1, 2]), "b": np.float32([3, 4])}
+    signature.check(inputs)
+    assert signature.run(inputs)["total"].tolist() == [4, 6]
+    assert not signature.is_sliceable
     model.close()
