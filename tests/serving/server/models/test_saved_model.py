@@ -61,7 +61,7 @@ def test_an_input_without_a_declared_shape_accepts_every_shape(
     file.write_bytes(content.SerializeToString())
     model = saved_model.load(folder, 1)
     signature = model.signatures["serving_default"]
-    inputs = {"a": np.float32([1, 2]), "b": np.float32([3, 4])}
+    inputs = {"a": np.array([1, 2], np.float32), "b": np.array([3, 4], np.float32)}
     signature.check(inputs)
     assert signature.run(inputs)["total"].tolist() == [4, 6]
     assert not signature.is_sliceable
