@@ -61,10 +61,12 @@ def plan(workspace: Workspace, keep: int) -> Plan:
     artifacts = [a for a in lineage.artifacts() if a.state != metadata_store_pb2.Artifact.DELETED]
     kept = {artifact.id for run in kept_runs for artifact in lineage.of_run(run)}
     kept |= _lineage_of(lineage, artifacts, versions) | _newest_accepted(artifacts)
-    places = {artifact.uri for artifact in artifacts if artifact.id in kept}
+    places = [Path(artifact.uri) for artifact in artifacts if artifact.id in kept]
+    # The artifacts of an output with several are in folders within the execution's.
+    used = {place for path in places for place in (path, *path.parents)}
     return Plan(
         runs,
-        [path for path in workspace.artifacts.glob("*/*/*") if str(path) not in places],
+        [path for path in workspace.artifacts.glob("*/*/*") if path not in used],
         [artifact.id for artifact in artifacts if artifact.id not in kept],
     )
 

@@ -13,7 +13,7 @@ from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
 from pipeline.local import runner, span_folders
-from pipeline.runs import events
+from pipeline.runs import events, pruning
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import RunRecord, Workspace
 from pipeline.settings import pipeline_config
@@ -176,3 +176,16 @@ def test_a_missing_span_is_named(spans: Path) -> None:
     message = r"contains no span-7; its spans are 1, 2, 3, 4\."
     with pytest.raises(DataError, match=message):
         span_folders.prepare(spans, "span-{SPAN}", 7)
+
+
+def test_prune_keeps_all_artifacts_of_the_window(
+    two_spans: tuple[SpanRuns, list[RunRecord], Snapshot],
+) -> None:
+    """Transform's output for two spans is two artifacts in one folder of its execution."""
+    runs, _, snapshot = two_spans
+    snapshot.restore()
+    planned = pruning.plan(runs.workspace, keep=1)
+    kept = [Path(a.uri) for a in runs.lineage.artifacts() if a.id not in planned.artifacts]
+    assert sum(path.parents[1].name == "transformed_examples" for path in kept) == 2
+    assert all(path.exists() for path in kept)
+    assert not [path for path in kept if set(planned.folders) & {path, *path.parents}]
