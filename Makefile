@@ -79,7 +79,7 @@ soak: setup
 # Changed input for every parser of untrusted bytes: 60 s for each; ARGS="--seconds 300 picture".
 fuzz: setup
 	@$(PYTHON) bootstrap/install.py fuzz
-	@TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=tests:$$(.venv/fuzz/bin/python -c "import site; print(*site.getsitepackages())") \
+	@PYTHONPATH=tests:$$(.venv/fuzz/bin/python -c "import site; print(*site.getsitepackages())") \
 	  $(BIN)/python -m fuzz $(ARGS)
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.

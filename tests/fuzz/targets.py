@@ -1,7 +1,8 @@
 """What is fuzzed: each target reads untrusted bytes, and raises only its documented errors.
 
 A target is a function of bytes. It returns for good input and for a documented error; anything else
-that it raises, a crash or a hang is a finding.
+that it raises, a crash or a hang is a finding. What imports TensorFlow is imported in the functions:
+the process that starts the others does not need it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from components.images import idx_format
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
-from serving import images, version_folders, warm_up_file
+from serving import images, version_folders
 from serving.errors import InvalidRequestError, ModelLoadError, ServerStartError, ServingError
 
 SAMPLES = Path(__file__).parents[1] / "data" / "digits"
@@ -345,6 +346,7 @@ def _server_configs() -> Iterator[bytes]:
 
 def warm_up(data: bytes) -> None:
     """The warm-up file of a model."""
+    from serving import warm_up_file
     from serving.server.models import warm_up as warming
 
     folder = _scratch() / "warm"
@@ -364,6 +366,8 @@ def _toy() -> Any:
 
 def _warm_up_files() -> Iterator[bytes]:
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    from serving import warm_up_file
 
     seeds = list(_grpc_requests())
     for seed in seeds[:2]:
