@@ -1,8 +1,8 @@
 """What is fuzzed: each target reads untrusted bytes, and raises only its documented errors.
 
 A target is a function of bytes. It returns for good input and for a documented error; anything else
-that it raises, a crash or a hang is a finding. What imports TensorFlow is imported in the functions:
-the process that starts the others does not need it.
+that it raises, a crash or a hang is a finding. What needs TensorFlow is imported in the functions,
+because the process that starts the others does not need it.
 """
 
 from __future__ import annotations
