@@ -31,9 +31,9 @@ def doctor(
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
-    left = 0
+    left = repaired = 0
     with contextlib.ExitStack() as stack:
-        if workspace.root.exists():
+        if workspace.exists:
             stack.enter_context(workspace.exclusively())
         stack.enter_context(native_output.muted())
         from pipeline.runs import doctor
@@ -41,6 +41,7 @@ def doctor(
         for finding in doctor.examine(workspace):
             if is_repairing and finding.repair is not None:
                 finding.repair()
+                repaired += 1
                 action = "repaired"
             else:
                 left += 1
@@ -49,7 +50,13 @@ def doctor(
             console.print(text, highlight=False, soft_wrap=True, markup=False)
     if left:
         raise typer.Exit(ExitCode.FAILED)
-    console.print(f"No problem was found in {workspace.root}.", highlight=False, soft_wrap=True)
+    if not workspace.exists:
+        text = f"No problem was found on this machine; {workspace.root} is no workspace yet."
+    elif repaired:
+        text = f"Every problem in {workspace.root} is repaired."
+    else:
+        text = f"No problem was found in {workspace.root}."
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -68,8 +75,8 @@ def prune(
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
-    if not workspace.root.exists():
-        raise PipelineError(f"{workspace.root} does not exist; choose another folder with --root.")
+    if not workspace.exists:
+        raise PipelineError(f"{workspace.root} is no workspace; choose another folder with --root.")
     with workspace.exclusively():
         planned = pruning.plan(workspace, keep)
         megabytes = planned.size_bytes / 1e6
@@ -80,7 +87,8 @@ def prune(
             pruning.prune(workspace, planned)
     console.print(
         f"{'would remove' if is_dry_run else 'removed'} {len(planned.runs)} runs and "
-        f"{len(planned.artifacts)} artifacts, {megabytes:.1f} MB",
+        f"{len(planned.artifacts)} artifacts, {megabytes:.1f} MB; kept {planned.kept} runs, "
+        f"{planned.pushed} of them because their version is still there",
         highlight=False,
         soft_wrap=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import resource
 import shutil
@@ -43,7 +44,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     A finding can be repaired before the next one is requested.
     """
     yield from _machine(workspace.root)
-    if workspace.root.exists():
+    if workspace.exists:
         yield from _records(workspace)
         yield from _metadata(workspace)
         yield from _artifacts(workspace)
@@ -98,8 +99,12 @@ def _metadata(workspace: Workspace) -> Iterator[Finding]:
             lambda: _set_aside(workspace, aside),
         )
         return
-    if not workspace.metadata.exists():
+    if not workspace.has_metadata:
         return
+    try:
+        Lineage(open_store(workspace, is_read_only=True)).check_place(workspace)
+    except PipelineError as error:
+        yield Finding(str(error), "move the folder back")
     store = open_store(workspace, is_read_only=False)
     if count := len(recovery.never_ended(store)):
         yield Finding(
@@ -119,6 +124,13 @@ def _set_aside(workspace: Workspace, aside: Path) -> None:
 def _artifacts(workspace: Workspace) -> Iterator[Finding]:
     from pipeline.runs import record_files
 
+    for folder, split in _empty_splits(workspace):
+        component = folder.relative_to(workspace.artifacts).parts[0]
+        yield Finding(
+            f"{folder} has no records in the split {split}.",
+            f"remove the folder; the next run that needs it runs {component} again",
+            lambda folder=folder: shutil.rmtree(folder, ignore_errors=True),  # type: ignore[misc]
+        )
     damaged = record_files.find_damaged(workspace.artifacts)
     # artifacts/COMPONENT/OUTPUT/EXECUTION/...
     grouped = itertools.groupby(
@@ -135,6 +147,22 @@ def _artifacts(workspace: Workspace) -> Iterator[Finding]:
             f"remove {folder}; the next run that needs it runs {component} again",
             lambda folder=folder: shutil.rmtree(folder),  # type: ignore[misc]
         )
+
+
+def _empty_splits(workspace: Workspace) -> Iterator[tuple[Path, str]]:
+    """The splits of examples whose files were deleted; a missing folder is made again by a run."""
+    try:
+        lineage = Lineage.of_workspace(workspace)
+    except PipelineError:
+        return
+    for examples in lineage.artifacts("Examples") if lineage else []:
+        folder = Path(examples.uri)
+        if not folder.is_relative_to(workspace.artifacts) or not folder.is_dir():
+            continue
+        for split in json.loads(examples.properties["split_names"].string_value or "[]"):
+            files = folder.glob(f"Split-{split}/*")
+            if not any(path.stat().st_size for path in files):
+                yield folder, split
 
 
 def _serving(workspace: Workspace) -> Iterator[Finding]:

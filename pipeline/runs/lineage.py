@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from components.names import artifact_properties as properties
 from pipeline.runs.workspace import Workspace
+from pipeline.settings.errors import PipelineError
 
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
 
@@ -140,7 +141,7 @@ class Lineage:
         Raises:
           PipelineError: it is damaged.
         """
-        if not workspace.metadata.exists():
+        if not workspace.has_metadata:
             return None
         workspace.check_metadata()
         return cls(open_store(workspace, is_read_only=True))
@@ -153,6 +154,23 @@ class Lineage:
             return list(self._store.get_artifacts_by_type(type_name))
         except mlmd_errors.NotFoundError:
             return []
+
+    def check_place(self, workspace: Workspace) -> None:
+        """Checks that the artifacts are in a workspace: it may have been moved or copied.
+
+        Raises:
+          PipelineError: all artifacts are somewhere else.
+        """
+        places = [artifact.uri for artifact in self.artifacts()]
+        if places and not any(Path(uri).is_relative_to(workspace.artifacts) for uri in places):
+            raise PipelineError(
+                f"{workspace.root} was moved or copied: its metadata names artifacts such as "
+                f"{places[-1]}. Move it back to use it; a run here starts without them."
+            )
+
+    def runs(self) -> list[str]:
+        """The ids of all runs, also of those without a record."""
+        return [context.name for context in self._store.get_contexts_by_type("pipeline_run")]
 
     def of_run(self, run_id: str) -> list[metadata_store_pb2.Artifact]:
         """The artifacts that a run read or wrote, also if they came from the cache."""

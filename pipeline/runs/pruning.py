@@ -7,10 +7,12 @@ later data is compared with. ML Metadata keeps its records, and marks removed ar
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ml_metadata.proto import metadata_store_pb2
 
@@ -18,6 +20,8 @@ from components.names import artifact_properties as properties
 from pipeline.runs.lineage import ArtifactNode, Lineage, open_store
 from pipeline.runs.workspace import Workspace
 from serving import version_folders
+
+_EXECUTION_DEPTH: Final = 3  # COMPONENT/OUTPUT/EXECUTION
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,13 @@ class Plan:
     """Folders of runs."""
 
     folders: list[Path]
-    """Folders of artifacts, and of components' finished executions."""
+    """Folders of artifacts."""
+
+    kept: int
+    """The number of runs that are kept."""
+
+    pushed: int
+    """How many of these are kept only because a version that they pushed still exists."""
 
     artifacts: list[int]
     """The ids of the artifacts to mark as deleted."""
@@ -52,23 +62,28 @@ def plan(workspace: Workspace, keep: int) -> Plan:
     """
     records = workspace.records()
     versions = _version_places(workspace)
-    kept_runs = {record.run_id for record in records[-keep:]}
-    kept_runs |= {r.run_id for r in records if r.outcome and r.outcome.pushed in versions}
+    newest = {record.run_id for record in records[-keep:]}
+    pushed = {r.run_id for r in records if r.outcome and r.outcome.pushed in versions} - newest
+    kept_runs = newest | pushed
+    counts = len(kept_runs), len(pushed)
     runs = [workspace.run_folder(r.run_id) for r in records if r.run_id not in kept_runs]
     lineage = Lineage.of_workspace(workspace)
     if lineage is None:
-        return Plan(runs, [], [])
-    artifacts = [a for a in lineage.artifacts() if a.state != metadata_store_pb2.Artifact.DELETED]
+        return Plan(runs, [], *counts, [])
+    lineage.check_place(workspace)
+    known = lineage.artifacts()
+    artifacts = [a for a in known if a.state != metadata_store_pb2.Artifact.DELETED]
+    pushes = _pushes(artifacts, versions)
     kept = {artifact.id for run in kept_runs for artifact in lineage.of_run(run)}
-    kept |= _lineage_of(lineage, artifacts, versions) | _newest_accepted(artifacts)
-    places = [Path(artifact.uri) for artifact in artifacts if artifact.id in kept]
-    # The artifacts of an output with several are in folders within the execution's.
-    used = {place for path in places for place in (path, *path.parents)}
-    return Plan(
-        runs,
-        [path for path in workspace.artifacts.glob("*/*/*") if path not in used],
-        [artifact.id for artifact in artifacts if artifact.id not in kept],
-    )
+    for run in set(lineage.runs()) - {record.run_id for record in records}:
+        found = {artifact.id for artifact in lineage.of_run(run)}
+        kept |= found if found & pushes else set()  # it pushed a version, and its record is lost
+    kept |= _lineage_of(lineage, pushes) | _newest_accepted(artifacts)
+    # Also of artifacts that are marked as deleted: a prune may have been killed.
+    folders = _execution_folders(workspace, (a for a in known if a.id not in kept))
+    folders -= _execution_folders(workspace, (a for a in artifacts if a.id in kept))
+    removed = [artifact.id for artifact in artifacts if artifact.id not in kept]
+    return Plan(runs, sorted(folders), *counts, removed)
 
 
 def prune(workspace: Workspace, planned: Plan) -> None:
@@ -86,6 +101,9 @@ def prune(workspace: Workspace, planned: Plan) -> None:
         store.put_artifacts(artifacts)
     for folder in (*planned.folders, *planned.runs):
         shutil.rmtree(folder)
+    for folder in workspace.artifacts.glob("*/.system/executor_execution/*"):
+        with contextlib.suppress(OSError):  # TFX leaves an empty one for each execution
+            folder.rmdir()
 
 
 def _version_places(workspace: Workspace) -> set[str]:
@@ -98,14 +116,34 @@ def _version_places(workspace: Workspace) -> set[str]:
     }
 
 
-def _lineage_of(
-    lineage: Lineage, artifacts: Sequence[metadata_store_pb2.Artifact], versions: set[str]
-) -> set[int]:
-    pushes = [
+def _execution_folders(
+    workspace: Workspace, artifacts: Iterable[metadata_store_pb2.Artifact]
+) -> set[Path]:
+    """The folders that exist for the outputs of executions.
+
+    An output of several artifacts has folders within that. Other files in the workspace are the
+    user's.
+    """
+    folders = set()
+    for artifact in artifacts:
+        path = Path(artifact.uri)
+        if path.is_relative_to(workspace.artifacts):
+            parts = path.relative_to(workspace.artifacts).parts[:_EXECUTION_DEPTH]
+            folder = workspace.artifacts.joinpath(*parts)
+            if len(parts) == _EXECUTION_DEPTH and folder.is_dir():
+                folders.add(folder)
+    return folders
+
+
+def _pushes(artifacts: Iterable[metadata_store_pb2.Artifact], versions: set[str]) -> set[int]:
+    return {
         artifact.id
         for artifact in artifacts
         if artifact.custom_properties[properties.PUSHED_DESTINATION].string_value in versions
-    ]
+    }
+
+
+def _lineage_of(lineage: Lineage, pushes: set[int]) -> set[int]:
     nodes = (node for push in pushes for node in lineage.ancestry(push).nodes.values())
     return {node.id for node in nodes if isinstance(node, ArtifactNode)}
 

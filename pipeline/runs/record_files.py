@@ -28,6 +28,9 @@ def find_damaged(folder: Path) -> list[DamagedFile]:
         compression = _COMPRESSIONS.get(path.suffix)
         if compression is None or not path.is_file():
             continue
+        if compression and not path.stat().st_size:
+            found.append(DamagedFile(path, "it is empty"))
+            continue
         records = tf.data.TFRecordDataset(str(path), compression_type=compression)
         try:
             records.reduce(0, lambda count, _: count + 1)

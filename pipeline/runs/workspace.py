@@ -28,6 +28,11 @@ FORMAT: Final = 1
 A release reads the formats up to its own. Raise it with a change that an older release would read
 wrongly."""
 
+# The tables of ML Metadata that hold what runs wrote.
+_TABLES: Final = {
+    *("Artifact", "ArtifactProperty", "Association", "Attribution", "Context", "ContextProperty"),
+    *("Event", "EventPath", "Execution", "ExecutionProperty", "MLMDEnv", "Type", "TypeProperty"),
+}
 _LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
 
 
@@ -78,6 +83,16 @@ class Workspace:
     def metadata(self) -> Path:
         """The SQLite file of ML Metadata."""
         return self.root / "metadata.sqlite"
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether a run has written metadata; one that was killed at once leaves an empty file."""
+        return self.metadata.exists() and self.metadata.stat().st_size > 0
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a workspace: a run has written to it."""
+        return self.metadata.exists() or (self.root / "runs").is_dir()
 
     @property
     def artifacts(self) -> Path:
@@ -163,13 +178,16 @@ class Workspace:
           PipelineError: it is damaged, or cannot be read, or a newer release wrote it.
         """
         self._check_format()
-        if not self.metadata.exists():
+        if not self.has_metadata:
             return
         try:
             # Not read-only: SQLite first undoes the transaction of a killed process.
             uri = f"{self.metadata.as_uri()}?mode=rw"
             with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+                if found == "ok" and (missing := _TABLES - tables):
+                    found = f"it has no table {min(missing)}"
         except sqlite3.OperationalError as error:
             raise PipelineError(f"cannot read {self.metadata}: {error}.") from error
         except sqlite3.DatabaseError as error:
@@ -254,8 +272,8 @@ class Workspace:
 
     def _busy(self) -> WorkspaceBusyError:
         return WorkspaceBusyError(
-            f"another run is using {self.root}; wait for it to end, or choose another folder with "
-            "--root."
+            f"another run is using {self.root}, or a command that maintains it; wait for its end, "
+            "or choose another folder with --root."
         )
 
     def options(self, name: str | None = None) -> str:

@@ -139,23 +139,30 @@ def test_a_deleted_champion_is_restored_and_prune_keeps_what_is_referred_to(
     assert finished.run("--set", "trainer.seed=3").returncode == 0
     listed = json.loads(finished.call("models", "--json").stdout)
     assert [found["champion"] for found in listed] == [finished.versions[0], None]
+    models = champion.parent
     commands = ("models --json", *(f"lineage {number} --json" for number in finished.versions))
     before = [finished.call(*command.split()).stdout for command in commands]
 
+    note = models / "README"
+    note.write_text("mine")
     planned = finished.call("prune", "--keep", "1", "--dry-run", name=None).stdout.splitlines()
     folders = [Path(line) for line in planned[:-1]]
-    models = champion.parent
     assert finished.root / "runs" / rejected in folders
     assert sum(folder.parent == models for folder in folders) == 1
     assert all(folder.exists() for folder in folders), "a dry run removes nothing"
     done = finished.call("prune", "--keep", "1", name=None)
     assert done.stdout == planned[-1].replace("would remove", "removed") + "\n", done.stderr
-    assert re.fullmatch(r"removed 1 runs and \d+ artifacts, [\d.]+ MB\n", done.stdout)
+    assert re.fullmatch(
+        r"removed 1 runs and \d+ artifacts, [\d.]+ MB; "
+        r"kept 2 runs, 1 of them because their version is still there\n",
+        done.stdout,
+    )
     assert not any(folder.exists() for folder in folders)
-    assert len(list(models.iterdir())) == 2
+    assert len(list(models.iterdir())) == 3, "two models and the note"
     assert [finished.call(*command.split()).stdout for command in commands] == before
     again = finished.call("prune", "--keep", "1", name=None)
-    assert again.stdout == "removed 0 runs and 0 artifacts, 0.0 MB\n"
+    assert again.stdout.startswith("removed 0 runs and 0 artifacts, 0.0 MB; kept 2 runs")
+    assert note.read_text() == "mine"
     assert finished.run("--set", "trainer.seed=3").returncode == 0
     assert set(finished.states.values()) == {"cached", "resolved"}
     assert _doctor(finished).returncode == 0

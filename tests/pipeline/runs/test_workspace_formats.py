@@ -1,43 +1,22 @@
 """Workspaces of every format that was released are read; one of a newer release is rejected."""
 
-import contextlib
-import sqlite3
-import tarfile
 from pathlib import Path
 
 import pytest
+from doubles import workspaces
 
 from pipeline.runs import lineage_tree, pruning, releases
 from pipeline.runs.lineage import ArtifactNode
 from pipeline.runs.workspace import FORMAT, Workspace
 from pipeline.settings.errors import PipelineError
 
-DATA = Path(__file__).parents[2] / "data"
-MADE_AT = "/srv/mnist-tfx/workspace"
 RUN = "20261125-155014-756960"
 VERSION = 1795621906
 
 
 @pytest.fixture(params=range(1, FORMAT + 1))
 def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
-    """What a run left; its absolute paths become those of the test's folder."""
-    with tarfile.open(DATA / f"workspace-format-{request.param}.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    moved = Workspace(tmp_path / "workspace")
-    for path in moved.root.glob("runs/*/run.json"):
-        path.write_text(path.read_text().replace(MADE_AT, str(moved.root)))
-    columns = {
-        "Artifact": "uri",
-        "ArtifactProperty": "string_value",
-        "ExecutionProperty": "string_value",
-    }
-    with contextlib.closing(sqlite3.connect(moved.metadata)) as connection, connection:
-        for table, column in columns.items():
-            connection.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
-                (MADE_AT, str(moved.root)),
-            )
-    return moved
+    return workspaces.of_format(tmp_path, request.param)
 
 
 def test_it_is_read(workspace: Workspace) -> None:

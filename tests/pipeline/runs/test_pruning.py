@@ -1,0 +1,68 @@
+"""What `prune` refuses, and what `doctor` says of it; test_damage.py prunes a real workspace."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from doubles import workspaces
+
+from pipeline.runs import doctor, pruning
+from pipeline.runs.lineage import Lineage
+from pipeline.runs.workspace import Workspace
+from pipeline.settings.errors import PipelineError
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return workspaces.of_format(tmp_path, 1)
+
+
+def _problems(workspace: Workspace) -> list[str]:
+    return [finding.problem for finding in doctor.examine(workspace)]
+
+
+def test_a_moved_workspace_is_not_pruned(workspace: Workspace, tmp_path: Path) -> None:
+    copy = Workspace(shutil.copytree(workspace.root, tmp_path / "copy"))
+    kept = copy.artifacts / "Trainer" / "model" / "13"
+    kept.mkdir(parents=True)
+    message = f"{copy.root} was moved or copied: its metadata names artifacts such as "
+    with pytest.raises(PipelineError, match=message):
+        pruning.plan(copy, 1)
+    assert [problem.startswith(message) for problem in _problems(copy)] == [True]
+    assert kept.exists()
+
+
+def test_another_database_is_damaged_metadata(workspace: Workspace) -> None:
+    workspace.metadata.unlink()
+    connection = sqlite3.connect(workspace.metadata)
+    connection.execute("CREATE TABLE a (b)")
+    connection.close()
+    with pytest.raises(PipelineError, match="is damaged .it has no table Artifact.;"):
+        pruning.plan(workspace, 1)
+    (problem,) = _problems(workspace)
+    assert "it has no table Artifact" in problem
+
+
+def test_an_empty_file_is_no_metadata_yet(workspace: Workspace) -> None:
+    workspace.metadata.write_bytes(b"")
+    planned = pruning.plan(workspace, 1)
+    assert (planned.folders, planned.artifacts) == ([], [])
+    assert _problems(workspace) == []
+
+
+def test_examples_whose_files_were_deleted_are_found(workspace: Workspace) -> None:
+    lineage = Lineage.of_workspace(workspace)
+    assert lineage is not None
+    (uri,) = (a.uri for a in lineage.artifacts("Examples") if "IdxExampleGen" in a.uri)
+    folder = Path(uri)
+    for split in ("train", "eval", "test"):
+        (folder / f"Split-{split}").mkdir(parents=True)
+    (folder / "Split-train" / "data.gz").write_bytes(b"x")
+    with_splits = [found for found in doctor.examine(workspace) if "no records" in found.problem]
+    assert [found.problem for found in with_splits] == [
+        f"{folder} has no records in the split {split}." for split in ("eval", "test")
+    ]
+    assert with_splits[0].repair is not None
+    with_splits[0].repair()
+    assert not folder.exists()
