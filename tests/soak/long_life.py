@@ -279,7 +279,7 @@ def _plot(rounds: list[Round], path: Path) -> None:
         axes.set_title(title, loc="left")
         axes.set_ylim(bottom=0)
     axes.set_xlabel("rounds; dotted: prune")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
