@@ -20,7 +20,8 @@ from pydantic import BaseModel
 
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.runs import events, verdict
-from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
 from pipeline.settings.pipeline_config import PipelineConfig
 from serving import child_process
 

@@ -151,10 +151,7 @@ def _artifacts(workspace: Workspace) -> Iterator[Finding]:
 
 def _empty_splits(workspace: Workspace) -> Iterator[tuple[Path, str]]:
     """The splits of examples whose files were deleted; a missing folder is made again by a run."""
-    try:
-        lineage = Lineage.of_workspace(workspace)
-    except PipelineError:
-        return
+    lineage = _lineage(workspace)
     for examples in lineage.artifacts("Examples") if lineage else []:
         folder = Path(examples.uri)
         if not folder.is_relative_to(workspace.artifacts) or not folder.is_dir():
@@ -189,11 +186,8 @@ def _serving(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _pushed_digests(workspace: Workspace) -> dict[str, str]:
-    """The digests of pushed versions, by folder; empty if the metadata is damaged."""
-    try:
-        lineage = Lineage.of_workspace(workspace)
-    except PipelineError:
-        return {}
+    """The digests of pushed versions, by folder; empty without metadata."""
+    lineage = _lineage(workspace)
     if lineage is None:
         return {}
     pushes = (push.custom_properties for push in lineage.artifacts("PushedModel"))
@@ -203,3 +197,11 @@ def _pushed_digests(workspace: Workspace) -> dict[str, str]:
         ].string_value
         for push in pushes
     }
+
+
+def _lineage(workspace: Workspace) -> Lineage | None:
+    """The metadata; None if there is none, or if it is damaged, which is a finding of its own."""
+    try:
+        return Lineage.of_workspace(workspace)
+    except PipelineError:
+        return None

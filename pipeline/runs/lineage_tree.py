@@ -8,15 +8,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from components.names.artifact_properties import PUSHED_DESTINATION
-from pipeline.runs.lineage import (
-    COMPARED,
-    PRODUCED,
-    ArtifactNode,
-    FileNode,
-    Graph,
-    Lineage,
-    describe,
-)
+from pipeline.runs.lineage import Lineage
+from pipeline.runs.lineage_graph import COMPARED, PRODUCED, ArtifactNode, FileNode, Graph, describe
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 

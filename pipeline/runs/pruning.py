@@ -17,7 +17,8 @@ from typing import Final
 from ml_metadata.proto import metadata_store_pb2
 
 from components.names import artifact_properties as properties
-from pipeline.runs.lineage import ArtifactNode, Lineage, open_store
+from pipeline.runs.lineage import Lineage, open_store
+from pipeline.runs.lineage_graph import ArtifactNode
 from pipeline.runs.workspace import Workspace
 from serving import version_folders
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from components.names import artifact_properties as properties
 from pipeline.runs.lineage import Lineage
-from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 from serving import version_folders
 

@@ -1,4 +1,4 @@
-"""The folder of local runs: its layout, the records of runs, and the lock."""
+"""The folder of local runs: its layout, its format, and the lock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from components.names.node_ids import NodeId
-from pipeline.runs.events import NodeChanged, Outcome
+from pipeline.runs import run_record
+from pipeline.runs.run_record import RunRecord
 from pipeline.settings import defaults
-from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
+from pipeline.settings.errors import PipelineError, WorkspaceBusyError
 from serving import version_folders
 
 FORMAT: Final = 1
@@ -34,39 +32,6 @@ _TABLES: Final = {
     *("Event", "EventPath", "Execution", "ExecutionProperty", "MLMDEnv", "Type", "TypeProperty"),
 }
 _LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
-
-
-class RunRecord(BaseModel):
-    """The record of a run, `run.json` in its folder."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    pipeline: str
-    seconds: float = 0
-    exit_code: int | None = None
-    """None from the start of the run to its end."""
-
-    message: str = ""
-    """Why the run did not end with a pushed model; empty if it did."""
-
-    nodes: tuple[NodeChanged, ...] = ()
-    outcome: Outcome | None = None
-
-    @property
-    def result(self) -> str:
-        """One word: pushed, cached (the push was), rejected, failed or interrupted.
-
-        A run without an end is "interrupted"; while it goes on, only the lock tells.
-        """
-        if self.exit_code == ExitCode.OK:
-            pushes = [node for node in self.nodes if node.node == NodeId.ATOMIC_PUSHER]
-            is_new = self.outcome is None or self.outcome.is_new_version
-            is_pushed = is_new and any(node.state == "done" for node in pushes)
-            return "pushed" if is_pushed else "cached"
-        if self.exit_code in (None, ExitCode.INTERRUPTED):
-            return "interrupted"
-        return "rejected" if self.exit_code == ExitCode.REJECTED else "failed"
 
 
 @dataclass(frozen=True)
@@ -138,11 +103,14 @@ class Workspace:
           PipelineError: a newer release wrote the workspace.
         """
         self._check_format()
-        return [_read(path) or _damaged(path) for path in self._record_files()]
+        return [
+            run_record.read(path) or run_record.of_damaged_file(path)
+            for path in self._record_files()
+        ]
 
     def damaged_records(self) -> list[Path]:
         """The files of records that cannot be read."""
-        return [path for path in self._record_files() if _read(path) is None]
+        return [path for path in self._record_files() if run_record.read(path) is None]
 
     def _record_files(self) -> list[Path]:
         return sorted(self.root.glob("runs/*/run.json"))
@@ -288,17 +256,3 @@ def _write(path: Path, text: str) -> None:
     complete = path.with_suffix(".tmp")
     complete.write_text(text, encoding="utf-8")
     complete.replace(path)
-
-
-def _read(path: Path) -> RunRecord | None:
-    """The record in a file; None if it is damaged."""
-    try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except ValidationError:
-        return None
-
-
-def _damaged(path: Path) -> RunRecord:
-    message = f"{path} is damaged; the log beside it shows what happened"
-    run_id = path.parent.name
-    return RunRecord(run_id=run_id, pipeline="-", exit_code=ExitCode.FAILED, message=message)

@@ -18,7 +18,7 @@ from rich.text import Text
 from components.names.node_ids import NodeId
 from pipeline.runs import events
 from pipeline.runs.releases import Release
-from pipeline.runs.workspace import RunRecord
+from pipeline.runs.run_record import RunRecord
 from serving import version_folders
 
 _STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from doubles.snapshots import Snapshot
 
-from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
 
 TIMEOUT_S = 600
 

@@ -15,7 +15,8 @@ from components.names.node_ids import NodeId
 from pipeline.local import runner, span_folders
 from pipeline.runs import events, pruning
 from pipeline.runs.lineage import Lineage
-from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import DataError
 from trainer import training_cost

@@ -8,7 +8,8 @@ import pytest
 
 from components.names.node_ids import NodeId
 from pipeline.runs.events import NodeChanged, Outcome
-from pipeline.runs.workspace import RunRecord, Workspace
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import ExitCode, PipelineError, WorkspaceBusyError
 
 

@@ -6,7 +6,7 @@ import pytest
 from doubles import workspaces
 
 from pipeline.runs import lineage_tree, pruning, releases
-from pipeline.runs.lineage import ArtifactNode
+from pipeline.runs.lineage_graph import ArtifactNode
 from pipeline.runs.workspace import FORMAT, Workspace
 from pipeline.settings.errors import PipelineError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.runs import events
-from pipeline.runs.workspace import RunRecord
+from pipeline.runs.run_record import RunRecord
 from pipeline.view.run_view import RunView, answers_table, print_table, runs_table, summary
 
 OUTCOME = events.Outcome(
