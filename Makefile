@@ -72,7 +72,7 @@ bench-evaluator: setup
 chaos: setup
 	@$(BIN)/python tests/chaos/kill_runs.py $(ARGS)
 
-# A workspace and a server that live long: 100 runs, prunes and load; about an hour.
+# About 100 runs on one workspace, with prunes and load; more than an hour.
 soak: setup
 	@$(BIN)/python tests/soak/long_life.py $(ARGS)
 
