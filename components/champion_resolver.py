@@ -10,6 +10,7 @@ roll-back that is the version that is served again.
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
 import ml_metadata as mlmd
 from absl import logging
@@ -24,6 +25,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.names import artifact_properties as properties
 from components.names.node_ids import NodeId
+from serving import version_folders
 
 MODEL, PUSHED_MODEL, CANDIDATE = "model", "pushed_model", "candidate"
 
@@ -56,7 +58,8 @@ class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
     """Chooses the newest pushed model that is not the candidate; nothing if there is none.
 
     A version whose folder is gone was rolled back or removed. A model whose own folder is gone is
-    restored from the pushed version, which has the same files and a warm-up file. The channels are
+    restored from the pushed version, which has the same files and a warm-up file; if that version
+    is damaged, an earlier one is chosen. The channels are
     MODEL (all models of the pipeline), PUSHED_MODEL (all results of AtomicPusher) and CANDIDATE
     (the model of this run).
     """
@@ -80,17 +83,21 @@ class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
             if model_id not in models or model_id in candidates:
                 continue
             destination = push.get_string_custom_property(properties.PUSHED_DESTINATION)
-            if fileio.exists(destination):
-                _restore(models[model_id].uri, destination)
+            if fileio.exists(destination) and _is_available(models[model_id].uri, push):
                 return {MODEL: [models[model_id]], PUSHED_MODEL: [push], CANDIDATE: []}
         return {MODEL: [], PUSHED_MODEL: [], CANDIDATE: []}
 
 
-def _restore(model: str, version: str) -> None:
-    """Copies a pushed version into the folder of a Model whose SavedModel is gone."""
+def _is_available(model: str, push: Artifact) -> bool:
+    """Whether a Model has its SavedModel; if not, it is restored from the pushed version."""
     saved_model = path_utils.serving_model_path(model)
     if fileio.exists(saved_model):
-        return
+        return True
+    version = push.get_string_custom_property(properties.PUSHED_DESTINATION)
+    digest = push.get_string_custom_property(properties.PUSHED_DIGEST)
+    if digest and version_folders.digest(Path(version)) != digest:
+        logging.warning("%s is gone, and %s is damaged.", saved_model, version)
+        return False
     logging.warning("%s is gone; it is restored from %s.", saved_model, version)
     complete = f"{model.rstrip('/')}.restoring"
     if fileio.exists(complete):
@@ -98,3 +105,4 @@ def _restore(model: str, version: str) -> None:
     io_utils.copy_dir(version, complete)
     fileio.makedirs(posixpath.dirname(saved_model))
     fileio.rename(complete, saved_model)
+    return True

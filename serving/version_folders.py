@@ -92,9 +92,28 @@ def new_staging_folder(base_path: Path) -> Path:
     return base_path / f"{_STAGING}{uuid.uuid4().hex}"
 
 
-def set_aside(base_path: Path, version: int) -> Path:
-    """Renames a damaged version, so that no server reads it; returns its new folder."""
-    return find(base_path)[version].rename(base_path / f"{_DAMAGED}{version}-{uuid.uuid4().hex}")
+def set_aside(folder: Path) -> Path:
+    """Renames the folder of a damaged version, so that no server reads it; returns the new one."""
+    version = folder.name.removeprefix(_WITHDRAWN)
+    return folder.rename(folder.with_name(f"{_DAMAGED}{version}-{uuid.uuid4().hex}"))
+
+
+def restore(folder: Path, copy: Path) -> None:
+    """Sets a damaged version aside, and puts a copy of `copy` in its place, in one step.
+
+    Raises:
+      OSError: the copy failed; the version is as it was.
+    """
+    staging = new_staging_folder(folder.parent)
+    shutil.copytree(copy, staging)
+    set_aside(folder)
+    staging.rename(folder)
+    flush(folder.parent)
+
+
+def find_damaged(base_path: Path) -> list[Path]:
+    """The folders that `set_aside` left."""
+    return sorted(base_path.glob(f"{_DAMAGED}*"))
 
 
 def find_left_over(base_path: Path) -> list[Path]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+# Of every artifact that a local run wrote.
+OUTPUT_FILES: Final = "output_files"  # JSON: the sha256 of each file, by its path in the folder
+
 # Of Examples. TFX's own, but for FILES.
 SPAN: Final = "span"  # int: the number of the span; 0 without spans
 FINGERPRINT: Final = "input_fingerprint"  # "sha256:...", of the content of all files

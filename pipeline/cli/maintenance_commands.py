@@ -38,7 +38,8 @@ def doctor(
         stack.enter_context(native_output.muted())
         from pipeline.runs import doctor
 
-        for finding in doctor.examine(workspace):
+        examination = doctor.Examination(workspace)
+        for finding in examination.findings():
             if is_repairing and finding.repair is not None:
                 finding.repair()
                 repaired += 1
@@ -48,6 +49,8 @@ def doctor(
                 action = "to do" if finding.repair is None else "with --repair"
             text = f"{finding.problem}\n  {action}: {finding.advice}"
             console.print(text, highlight=False, soft_wrap=True, markup=False)
+    for line in examination.summary():
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if left:
         raise typer.Exit(ExitCode.FAILED)
     if not workspace.exists:
@@ -86,9 +89,9 @@ def prune(
         else:
             pruning.prune(workspace, planned)
     console.print(
-        f"{'would remove' if is_dry_run else 'removed'} {len(planned.runs)} runs and "
-        f"{len(planned.artifacts)} artifacts, {megabytes:.1f} MB; kept {planned.kept} runs, "
-        f"{planned.pushed} of them because their version is still there",
+        f"{'to remove' if is_dry_run else 'removed'}: runs {len(planned.runs)}, artifacts "
+        f"{len(planned.artifacts)} ({megabytes:.1f} MB); kept: runs {planned.kept}, of which "
+        f"{planned.pushed} because the version that they pushed still exists",
         highlight=False,
         soft_wrap=True,
     )

@@ -45,11 +45,13 @@ def report(
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
-    found = [
-        record.outcome.report
-        for record in workspace.records()
-        if record.outcome and record.outcome.report and run_id in (None, record.run_id)
-    ]
+    records = [r for r in workspace.records() if run_id in (None, r.run_id)]
+    if run_id and not records:
+        raise PipelineError(
+            f"{workspace.root} contains no run {run_id}; `mnist-tfx status{workspace.options()}` "
+            "lists all."
+        )
+    found = [r.outcome.report for r in records if r.outcome and r.outcome.report]
     if not found:
         subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
         raise PipelineError(

@@ -10,6 +10,7 @@ the command line; those of the components' jobs are the same.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import posixpath
@@ -34,7 +35,7 @@ from components.names.node_ids import NodeId
 from pipeline.graph import dag
 from pipeline.local import sample_requests
 from pipeline.local.runner import Job
-from pipeline.runs import cache_exceptions, events, executions, node_failure, record_files, recovery
+from pipeline.runs import cache_exceptions, events, executions, node_failure, output_files, recovery
 from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
 from serving.client import Client
@@ -59,6 +60,10 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
             super()._run_node()
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 state = executions.final_state(handle, self._pipeline_node)
+                if state == "done":
+                    written = executions.outputs(handle, self._pipeline_node)
+                    artifacts = itertools.chain(*written.values())
+                    output_files.record(handle.store, [a.mlmd_artifact for a in artifacts])
         except Exception as error:
             failure = node_failure.describe(error)
             failed = events.NodeChanged(
@@ -74,19 +79,23 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
 
     def _damaged_inputs(self) -> str:
-        """Names the damaged files among the inputs, which a library's error does not name."""
+        """Names the damaged files of the inputs, which a library's error does not name."""
         try:
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 given = executions.inputs(handle, self._pipeline_node) or {}
         except Exception:  # the node may have failed for the same reason, which is reported
             logging.exception("The inputs of %s cannot be resolved.", self._node_id)
             return ""
-        folders = {Path(artifact.uri) for artifacts in given.values() for artifact in artifacts}
-        damaged = [file for folder in folders for file in record_files.find_damaged(folder)]
+        damaged = [
+            file
+            for artifacts in given.values()
+            for artifact in artifacts
+            for file in output_files.find_damaged(artifact.mlmd_artifact)
+        ]
         if not damaged:
             return ""
-        files = ", ".join(str(file.path) for file in damaged)
-        return f" ({files} is damaged; run `mnist-tfx doctor --repair`, and the pipeline again)"
+        files = ", ".join(map(str, damaged))
+        return f" ({files}; run `mnist-tfx doctor --repair`, and the pipeline again)"
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]

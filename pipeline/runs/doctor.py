@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import resource
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from components.names import artifact_properties as properties
-from pipeline.runs import recovery
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.runs import output_files, pushes, recovery
 from pipeline.runs.lineage import Lineage, open_store
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
@@ -23,6 +25,8 @@ _MIN_FREE_DISK_GIB: Final = 1.0
 _MIN_MEMORY_GIB: Final = 4.0
 _MIN_OPEN_FILES: Final = 256
 _GIB: Final = 2**30
+_SET_ASIDE: Final = "set-aside-"
+_DAMAGED_RECORD: Final = ".damaged"
 
 
 class Finding(NamedTuple):
@@ -38,17 +42,124 @@ class Finding(NamedTuple):
     """None if the user must act."""
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
+class Examination:
     """Checks the machine, then the workspace. The caller holds the lock of an existing workspace.
 
-    A finding can be repaired before the next one is requested.
+    Args:
+      workspace: the workspace; it may not exist yet.
     """
-    yield from _machine(workspace.root)
-    if workspace.exists:
-        yield from _records(workspace)
-        yield from _metadata(workspace)
-        yield from _artifacts(workspace)
-        yield from _serving(workspace)
+
+    def __init__(self, workspace: Workspace):
+        self._workspace = workspace
+        self._checked: Counter[str] = Counter()
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong. A finding can be repaired before the next one is requested."""
+        yield from _machine(self._workspace.root)
+        if self._workspace.exists:
+            yield from self._runs()
+            yield from _metadata(self._workspace)
+            yield from self._artifacts()
+            yield from self._versions()
+
+    def summary(self) -> list[str]:
+        """What was checked, and what repairs set aside; after all findings."""
+        counts = ", ".join(f"{name}: {count}" for name, count in self._checked.items())
+        aside = [
+            *self._workspace.root.glob(f"{_SET_ASIDE}*"),
+            *itertools.chain(*map(version_folders.find_damaged, self._workspace.serving_folders())),
+        ]
+        lines = [f"Checked: {counts}."] if counts else []
+        if aside:
+            listed = ", ".join(map(str, aside))
+            lines.append(f"Set aside by a repair, yours to delete: {listed}.")
+        return lines
+
+    def _runs(self) -> Iterator[Finding]:
+        damaged = self._workspace.damaged_records()
+        lineage = self._lineage()
+        started = lineage.runs() if lineage else []  # others ended before their first component
+        for folder in sorted(self._workspace.root.glob("runs/*/")):
+            self._checked["runs"] += 1
+            path = folder / "run.json"
+            new = path.with_suffix(_DAMAGED_RECORD)
+            if path in damaged:
+                yield Finding(
+                    f"the record {path} is damaged.",
+                    f"rename it to {new.name}; `status` lists the run no longer, and its log stays",
+                    partial(path.replace, new),
+                )
+            elif folder.name in started and not (path.exists() or new.exists()):
+                yield Finding(
+                    f"the record {path} is missing, so `status` does not list the run.",
+                    f"delete {folder} when you no longer need its log",
+                )
+
+    def _artifacts(self) -> Iterator[Finding]:
+        for artifact in self._live_artifacts():
+            if not output_files.is_recorded(artifact):
+                self._checked["artifacts without recorded digests"] += 1
+                continue
+            self._checked["artifacts"] += 1
+            # artifacts/COMPONENT/OUTPUT/EXECUTION/...
+            component, *place = Path(artifact.uri).relative_to(self._workspace.artifacts).parts
+            folder = self._workspace.artifacts.joinpath(component, *place[:2])
+            if damaged := output_files.find_damaged(artifact):
+                yield Finding(
+                    f"files of {component} are damaged: {'; '.join(map(str, damaged))}.",
+                    f"remove {folder}; the next run that needs it makes it again",
+                    partial(shutil.rmtree, folder, ignore_errors=True),
+                )
+
+    def _live_artifacts(self) -> Iterator[metadata_store_pb2.Artifact]:
+        """The artifacts whose folders exist in the workspace."""
+        lineage = self._lineage()
+        for artifact in lineage.artifacts() if lineage else []:
+            folder = Path(artifact.uri)
+            if folder.is_relative_to(self._workspace.artifacts) and folder.is_dir():
+                yield artifact
+
+    def _lineage(self) -> Lineage | None:
+        """The metadata; None if there is none, or if it is damaged, which is its own finding."""
+        try:
+            return Lineage.of_workspace(self._workspace)
+        except PipelineError:
+            return None
+
+    def _versions(self) -> Iterator[Finding]:
+        known = pushes.find(self._workspace)
+        for base_path in self._workspace.serving_folders():
+            if left := version_folders.find_left_over(base_path):
+                yield Finding(
+                    f"a killed process left {', '.join(map(str, left))}.",
+                    "remove it",
+                    partial(version_folders.sweep, base_path),
+                )
+            withdrawn = version_folders.find_withdrawn(base_path)
+            for version, folder in (*version_folders.find(base_path).items(), *withdrawn.items()):
+                push = known.get(str(base_path / str(version)))
+                if push is None:
+                    self._checked["versions that no run here pushed"] += 1
+                    continue
+                self._checked["versions"] += 1
+                if not push.is_in(folder):
+                    yield _changed_version(folder, push)
+
+
+def _changed_version(folder: Path, push: pushes.Push) -> Finding:
+    problem = f"the files of {folder} differ from those that were pushed."
+    if copy := push.intact_copy():
+        return Finding(
+            problem,
+            f"rename it, and replace it with the copy in {copy}",
+            partial(version_folders.restore, folder, copy),
+        )
+    return Finding(
+        problem,
+        "rename it, so that it is not served; the next run pushes its model again if it was the "
+        "newest",
+        partial(version_folders.set_aside, folder),
+    )
 
 
 def _machine(root: Path) -> Iterator[Finding]:
@@ -77,26 +188,19 @@ def _machine(root: Path) -> Iterator[Finding]:
         )
 
 
-def _records(workspace: Workspace) -> Iterator[Finding]:
-    for path in workspace.damaged_records():
-        new = path.with_suffix(".damaged")
-        yield Finding(
-            f"the record {path} is damaged.",
-            f"rename it to {new.name}; `status` lists the run no longer, and its log stays",
-            lambda path=path, new=new: path.replace(new),  # type: ignore[misc]
-        )
-
-
 def _metadata(workspace: Workspace) -> Iterator[Finding]:
     try:
-        workspace.check_metadata()
+        damage = workspace.metadata_damage()
     except PipelineError as error:
-        aside = workspace.root / f"set-aside-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        yield Finding(str(error), "make it readable and writable for this user")
+        return
+    if damage:
+        aside = workspace.root / f"{_SET_ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S}"
         yield Finding(
-            str(error),
+            f"{workspace.metadata} is damaged ({damage}); the pushed models are not.",
             f"move it and the artifacts to {aside}; the next run starts without them, and without "
             "a champion",
-            lambda: _set_aside(workspace, aside),
+            partial(_set_aside, workspace, aside),
         )
         return
     if not workspace.has_metadata:
@@ -108,9 +212,9 @@ def _metadata(workspace: Workspace) -> Iterator[Finding]:
     store = open_store(workspace, is_read_only=False)
     if count := len(recovery.never_ended(store)):
         yield Finding(
-            f"{count} executions never ended, because their run was killed.",
+            f"executions that never ended, because their run was killed: {count}.",
             "mark them as failed and remove their folders, as the next run does",
-            lambda: recovery.recover(store, workspace),
+            partial(recovery.recover, store, workspace),
         )
 
 
@@ -119,89 +223,3 @@ def _set_aside(workspace: Workspace, aside: Path) -> None:
     for path in (workspace.metadata, workspace.artifacts):
         if path.exists():
             path.rename(aside / path.name)
-
-
-def _artifacts(workspace: Workspace) -> Iterator[Finding]:
-    from pipeline.runs import record_files
-
-    for folder, split in _empty_splits(workspace):
-        component = folder.relative_to(workspace.artifacts).parts[0]
-        yield Finding(
-            f"{folder} has no records in the split {split}.",
-            f"remove the folder; the next run that needs it runs {component} again",
-            lambda folder=folder: shutil.rmtree(folder, ignore_errors=True),  # type: ignore[misc]
-        )
-    damaged = record_files.find_damaged(workspace.artifacts)
-    # artifacts/COMPONENT/OUTPUT/EXECUTION/...
-    grouped = itertools.groupby(
-        damaged,
-        lambda file: workspace.artifacts.joinpath(
-            *file.path.relative_to(workspace.artifacts).parts[:3]
-        ),
-    )
-    for folder, files in grouped:
-        listed = "; ".join(f"{file.path} ({file.reason})" for file in files)
-        component = folder.relative_to(workspace.artifacts).parts[0]
-        yield Finding(
-            f"these records are damaged: {listed}.",
-            f"remove {folder}; the next run that needs it runs {component} again",
-            lambda folder=folder: shutil.rmtree(folder),  # type: ignore[misc]
-        )
-
-
-def _empty_splits(workspace: Workspace) -> Iterator[tuple[Path, str]]:
-    """The splits of examples whose files were deleted; a missing folder is made again by a run."""
-    lineage = _lineage(workspace)
-    for examples in lineage.artifacts("Examples") if lineage else []:
-        folder = Path(examples.uri)
-        if not folder.is_relative_to(workspace.artifacts) or not folder.is_dir():
-            continue
-        for split in json.loads(examples.properties["split_names"].string_value or "[]"):
-            files = folder.glob(f"Split-{split}/*")
-            if not any(path.stat().st_size for path in files):
-                yield folder, split
-
-
-def _serving(workspace: Workspace) -> Iterator[Finding]:
-    digests = _pushed_digests(workspace)
-    for base_path in workspace.serving_folders():
-        if left := version_folders.find_left_over(base_path):
-            yield Finding(
-                f"a killed process left {', '.join(map(str, left))}.",
-                "remove it",
-                lambda base_path=base_path: version_folders.sweep(base_path),  # type: ignore[misc]
-            )
-        for version, folder in version_folders.find(base_path).items():
-            expected = digests.get(str(folder))
-            if expected and version_folders.digest(folder) != expected:
-                yield Finding(
-                    f"the files of version {version} in {base_path} differ from those that were "
-                    "pushed.",
-                    "rename it, so that it is not served; the next run pushes its model again if "
-                    "it was the newest",
-                    lambda base_path=base_path, version=version: version_folders.set_aside(  # type: ignore[misc]
-                        base_path, version
-                    ),
-                )
-
-
-def _pushed_digests(workspace: Workspace) -> dict[str, str]:
-    """The digests of pushed versions, by folder; empty without metadata."""
-    lineage = _lineage(workspace)
-    if lineage is None:
-        return {}
-    pushes = (push.custom_properties for push in lineage.artifacts("PushedModel"))
-    return {
-        push[properties.PUSHED_DESTINATION].string_value: push[
-            properties.PUSHED_DIGEST
-        ].string_value
-        for push in pushes
-    }
-
-
-def _lineage(workspace: Workspace) -> Lineage | None:
-    """The metadata; None if there is none, or if it is damaged, which is a finding of its own."""
-    try:
-        return Lineage.of_workspace(workspace)
-    except PipelineError:
-        return None

@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from pydantic import BaseModel, ConfigDict
 
 from components.names import artifact_properties as properties
+from pipeline.runs import pushes
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
@@ -80,7 +81,7 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
       The version that was served before, if any, and the version that is served now.
 
     Raises:
-      PipelineError: the version does not exist.
+      PipelineError: the version does not exist, or its files are not those that were pushed.
       WorkspaceBusyError: a run is using the workspace.
     """
     folder = workspace.serving(name)
@@ -96,6 +97,7 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
                     if served
                     else f"{folder} contains no served version."
                 )
+        _check_files(workspace, folder, version)
         try:
             version_folders.serve(folder, version)
         except KeyError:
@@ -105,6 +107,16 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
                 f"{', '.join(map(str, sorted(known))) or 'none'}."
             ) from None
     return before, version
+
+
+def _check_files(workspace: Workspace, base_path: Path, version: int) -> None:
+    folder = {**version_folders.find(base_path), **version_folders.find_withdrawn(base_path)}
+    push = pushes.find(workspace).get(str(base_path / str(version)))
+    if push and version in folder and not push.is_in(folder[version]):
+        raise PipelineError(
+            f"the files of {folder[version]} differ from those that were pushed; run `mnist-tfx "
+            f"doctor --repair{workspace.options()}`."
+        )
 
 
 def _before(folder: Path) -> int | None:

@@ -145,9 +145,22 @@ class Workspace:
         Raises:
           PipelineError: it is damaged, or cannot be read, or a newer release wrote it.
         """
+        if damage := self.metadata_damage():
+            raise PipelineError(
+                f"{self.metadata} is damaged ({damage}); the pushed models are not. "
+                f"Run `mnist-tfx doctor --repair{self.options()}`, which sets it aside with the "
+                "artifacts; the next run starts without them."
+            )
+
+    def metadata_damage(self) -> str | None:
+        """What is damaged in the file of ML Metadata; None if nothing is, or there is no file.
+
+        Raises:
+          PipelineError: it cannot be read, or a newer release wrote it.
+        """
         self._check_format()
         if not self.has_metadata:
-            return
+            return None
         try:
             # Not read-only: SQLite first undoes the transaction of a killed process.
             uri = f"{self.metadata.as_uri()}?mode=rw"
@@ -160,13 +173,7 @@ class Workspace:
             raise PipelineError(f"cannot read {self.metadata}: {error}.") from error
         except sqlite3.DatabaseError as error:
             found = str(error)
-        if found != "ok":
-            reason = " ".join(found.split())
-            raise PipelineError(
-                f"{self.metadata} is damaged ({reason}); the pushed models are not. "
-                f"Run `mnist-tfx doctor --repair{self.options()}`, which sets it aside with the "
-                "artifacts; the next run starts without them."
-            )
+        return None if found == "ok" else " ".join(found.split())
 
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:

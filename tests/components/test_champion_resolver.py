@@ -83,3 +83,13 @@ def test_a_champion_whose_files_are_gone_is_restored(tmp_path: Path) -> None:
     assert _champion(tmp_path, [push], candidate=2) == 1
     restored = tmp_path / "model-1" / "Format-Serving" / "variables" / "weights"
     assert restored.read_bytes() == b"weights", "what is there is left as it is"
+
+
+def test_a_champion_is_not_restored_from_a_damaged_version(tmp_path: Path) -> None:
+    pushes = [_push(tmp_path, 11, 1), _push(tmp_path, 12, 2)]
+    for push, version in zip(pushes, ("11", "12"), strict=True):
+        digest = version_folders.digest(tmp_path / version)
+        push.set_string_custom_property(properties.PUSHED_DIGEST, digest)
+    (tmp_path / "12" / "saved_model.pb").write_bytes(b"damage")
+    assert _champion(tmp_path, pushes, candidate=3) == 1
+    assert not (tmp_path / "model-2").exists()

@@ -40,26 +40,43 @@ def test_a_damaged_input_of_a_component_is_named(finished: LocalRuns) -> None:
     _flip(path)
     done = finished.run("--set", "trainer.seed=3")
     assert done.returncode == 1
-    assert f"({path} is damaged; run `mnist-tfx doctor --repair`" in finished.last.message
+    assert f"({path} was changed; run `mnist-tfx doctor --repair`" in finished.last.message
     assert finished.nodes_that_are("failed") == {NodeId.TRAINER}
+    path.unlink()
+    assert finished.run("--set", "trainer.seed=3").returncode == 1
+    assert f"({path} is missing; run `mnist-tfx doctor --repair`" in finished.last.message
 
 
 def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     healthy = _doctor(finished)
     assert (healthy.returncode, healthy.stderr) == (0, "")
-    assert healthy.stdout == f"No problem was found in {finished.root}.\n"
+    assert re.fullmatch(
+        rf"Checked: runs: 1, artifacts: \d\d, versions: 1.\n"
+        rf"No problem was found in {finished.root}.\n",
+        healthy.stdout,
+    )
     path, version = _training_data(finished), _version_folder(finished)
     record = next(finished.root.glob("runs/*/run.json"))
-    _flip(path)
+    content = record.read_bytes()
+    record.unlink()
+    assert f"the record {record} is missing, so `status` does not list" in _doctor(finished).stdout
+    (graph,) = finished.root.glob(
+        "artifacts/Transform/transform_graph/*/transform_fn/saved_model.pb"
+    )
+    (copy,) = finished.root.glob("artifacts/AtomicPusher/pushed_model/*")
+    for file in (path, graph, copy / "saved_model.pb"):
+        _flip(file)
     _flip(version / "variables" / "variables.data-00000-of-00001")
-    record.write_bytes(record.read_bytes()[:100])
+    record.write_bytes(content[:100])
     left = version.with_name(".staging-1")
     left.mkdir()
     problems = (
         f"the record {record} is damaged.",
-        f"these records are damaged: {path} (corrupted record at ",
+        f"files of Transform are damaged: {path} was changed.",
+        f"files of Transform are damaged: {graph} was changed.",
+        f"files of AtomicPusher are damaged: {copy}/saved_model.pb was changed.",
         f"a killed process left {left}.",
-        f"the files of version {version.name} in {version.parent} differ from those that were",
+        f"the files of {version} differ from those that were pushed.",
     )
     found = _doctor(finished)
     assert found.returncode == 1
@@ -68,14 +85,39 @@ def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
         assert problem in found.stdout, found.stdout
     assert left.exists() and version.exists(), "without --repair nothing is changed"
     assert _doctor(finished, "--repair").returncode == 0
-    assert not left.exists() and not version.exists() and not path.exists()
-    assert _doctor(finished).stdout == healthy.stdout
+    assert not any(file.exists() for file in (left, version, path, graph, copy))
+    (aside,) = version.parent.iterdir()
+    assert _doctor(finished).stdout.splitlines()[1:] == [
+        f"Set aside by a repair, yours to delete: {aside}.",
+        f"No problem was found in {finished.root}.",
+    ]
     done = finished.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert finished.states[NodeId.TRANSFORM] == finished.states[NodeId.ATOMIC_PUSHER] == "done"
     assert finished.states[NodeId.IDX_EXAMPLE_GEN] == "cached"
     assert len(finished.versions) == 1
     assert "5 test images, answered by" in done.stdout
+
+
+def test_a_damaged_version_is_not_rolled_back_to_and_is_restored(two_models: LocalRuns) -> None:
+    first, second = two_models.versions
+    folder = two_models.root / "serving_model" / "digits"
+    files = _files(folder / str(first))
+    _flip(folder / str(first) / "saved_model.pb")
+    rejected = two_models.call("rollback")
+    assert rejected.returncode == 1
+    message = f"the files of {folder / str(first)} differ from those that were pushed; run `mnist-"
+    assert message in rejected.stderr
+    assert two_models.versions == [first, second]
+    assert _doctor(two_models, "--repair").returncode == 0
+    assert _files(folder / str(first)) == files
+    assert two_models.call("rollback").returncode == 0
+    withdrawn = folder / f".withdrawn-{second}"
+    (withdrawn / "fingerprint.pb").unlink()
+    assert f"the files of {withdrawn} differ" in _doctor(two_models).stdout
+    assert _doctor(two_models, "--repair").returncode == 0
+    assert two_models.call("rollback", str(second)).returncode == 0
+    assert two_models.versions == [first, second]
 
 
 def test_damaged_metadata_is_one_sentence_and_is_set_aside(finished: LocalRuns) -> None:
@@ -94,7 +136,9 @@ def test_damaged_metadata_is_one_sentence_and_is_set_aside(finished: LocalRuns) 
             rf"`mnist-tfx doctor --repair --root {finished.root}`, .*\n",
             done.stderr,
         ), done.stderr
-    assert _doctor(finished, "--repair").returncode == 0
+    repaired = _doctor(finished, "--repair")
+    assert repaired.returncode == 0
+    assert repaired.stdout.count("doctor --repair") == 0, "it is running"
     (aside,) = finished.root.glob("set-aside-*")
     assert {path.name for path in aside.iterdir()} == {"metadata.sqlite", "artifacts"}
     assert _doctor(finished).returncode == 0
@@ -151,17 +195,17 @@ def test_a_deleted_champion_is_restored_and_prune_keeps_what_is_referred_to(
     assert sum(folder.parent == models for folder in folders) == 1
     assert all(folder.exists() for folder in folders), "a dry run removes nothing"
     done = finished.call("prune", "--keep", "1", name=None)
-    assert done.stdout == planned[-1].replace("would remove", "removed") + "\n", done.stderr
+    assert done.stdout == planned[-1].replace("to remove", "removed") + "\n", done.stderr
     assert re.fullmatch(
-        r"removed 1 runs and \d+ artifacts, [\d.]+ MB; "
-        r"kept 2 runs, 1 of them because their version is still there\n",
+        r"removed: runs 1, artifacts \d+ \([\d.]+ MB\); "
+        r"kept: runs 2, of which 1 because the version that they pushed still exists\n",
         done.stdout,
     )
     assert not any(folder.exists() for folder in folders)
     assert len(list(models.iterdir())) == 3, "two models and the note"
     assert [finished.call(*command.split()).stdout for command in commands] == before
     again = finished.call("prune", "--keep", "1", name=None)
-    assert again.stdout.startswith("removed 0 runs and 0 artifacts, 0.0 MB; kept 2 runs")
+    assert again.stdout.startswith("removed: runs 0, artifacts 0 (0.0 MB); kept: runs 2")
     assert note.read_text() == "mine"
     assert finished.run("--set", "trainer.seed=3").returncode == 0
     assert set(finished.states.values()) == {"cached", "resolved"}

@@ -74,10 +74,24 @@ def test_what_a_killed_process_left_is_removed(base: Path) -> None:
 
 
 def test_a_version_that_is_set_aside_is_not_served(base: Path) -> None:
-    new = version_folders.set_aside(base, 4)
+    new = version_folders.set_aside(base / "4")
     assert _served(base) == [1, 2, 3]
     assert (new / "saved_model.pb").exists()
     assert version_folders.sweep(base) == [base / ".staging-5"]
+    assert version_folders.find_damaged(base) == [new]
+
+
+@pytest.mark.parametrize("name", ["2", ".withdrawn-4"])
+def test_a_damaged_version_is_replaced_by_a_copy(base: Path, tmp_path: Path, name: str) -> None:
+    version_folders.serve(base, 3)
+    copy = tmp_path / "copy"
+    (copy / "variables").mkdir(parents=True)
+    before = {path.name for path in base.iterdir()}
+    version_folders.restore(base / name, copy)
+    (damaged,) = version_folders.find_damaged(base)
+    assert (damaged / "saved_model.pb").exists()
+    assert [path.name for path in (base / name).iterdir()] == ["variables"]
+    assert {path.name for path in base.iterdir()} == {*before, damaged.name}
 
 
 def test_the_digest_covers_names_and_contents(tmp_path: Path) -> None:

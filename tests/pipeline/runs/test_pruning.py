@@ -8,7 +8,6 @@ import pytest
 from doubles import workspaces
 
 from pipeline.runs import doctor, pruning
-from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 
@@ -19,7 +18,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def _problems(workspace: Workspace) -> list[str]:
-    return [finding.problem for finding in doctor.examine(workspace)]
+    return [finding.problem for finding in doctor.Examination(workspace).findings()]
 
 
 def test_a_moved_workspace_is_not_pruned(workspace: Workspace, tmp_path: Path) -> None:
@@ -49,20 +48,3 @@ def test_an_empty_file_is_no_metadata_yet(workspace: Workspace) -> None:
     planned = pruning.plan(workspace, 1)
     assert (planned.folders, planned.artifacts) == ([], [])
     assert _problems(workspace) == []
-
-
-def test_examples_whose_files_were_deleted_are_found(workspace: Workspace) -> None:
-    lineage = Lineage.of_workspace(workspace)
-    assert lineage is not None
-    (uri,) = (a.uri for a in lineage.artifacts("Examples") if "IdxExampleGen" in a.uri)
-    folder = Path(uri)
-    for split in ("train", "eval", "test"):
-        (folder / f"Split-{split}").mkdir(parents=True)
-    (folder / "Split-train" / "data.gz").write_bytes(b"x")
-    with_splits = [found for found in doctor.examine(workspace) if "no records" in found.problem]
-    assert [found.problem for found in with_splits] == [
-        f"{folder} has no records in the split {split}." for split in ("eval", "test")
-    ]
-    assert with_splits[0].repair is not None
-    with_splits[0].repair()
-    assert not folder.exists()

@@ -1,10 +1,14 @@
 """Clients of other authors: each gets the answer that this project's own client gets."""
 
+import json
+import shutil
+import subprocess
 import time
 
 import grpc_requests
 import numpy as np
 import ovmsclient
+import pytest
 import tensorflow as tf
 from doubles.model_server import TIMEOUT_S, Server
 from tensorflow_serving.apis import predict_pb2
@@ -44,6 +48,24 @@ def test_grpc_requests_by_reflection(server: Server) -> None:
     request = {"model_spec": {"name": "toy"}, "inputs": tensors}
     answer = client.request("tensorflow.serving.PredictionService", "Predict", request)
     assert answer["outputs"]["total"]["float_val"] == TOTAL
+
+
+@pytest.mark.skipif(not shutil.which("grpcurl"), reason="grpcurl is not on PATH")
+def test_grpcurl_by_reflection(server: Server) -> None:
+    tensors = {
+        name: {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": 2}]}, "float_val": value}
+        for name, value in (("a", A.tolist()), ("b", B.tolist()))
+    }
+    request = json.dumps({"model_spec": {"name": "toy"}, "inputs": tensors})
+    method = "tensorflow.serving.PredictionService/Predict"
+    done = subprocess.run(
+        ["grpcurl", "-plaintext", "-d", request, server.address, method],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=TIMEOUT_S,
+    )
+    assert json.loads(done.stdout)["outputs"]["total"]["float_val"] == TOTAL
 
 
 def test_the_client_of_tfx(server: Server) -> None:
