@@ -43,7 +43,7 @@ def doctor(
             if is_repairing and finding.repair is not None:
                 finding.repair()
                 repaired += 1
-                action = "repaired"
+                action = "done"
             else:
                 left += 1
                 action = "to do" if finding.repair is None else "with --repair"
@@ -88,10 +88,10 @@ def prune(
                 print(folder)
         else:
             pruning.prune(workspace, planned)
+    reason = f" ({planned.pushed} for the version that they pushed)" if planned.pushed else ""
     console.print(
         f"{'to remove' if is_dry_run else 'removed'}: runs {len(planned.runs)}, artifacts "
-        f"{len(planned.artifacts)} ({megabytes:.1f} MB); kept: runs {planned.kept}, of which "
-        f"{planned.pushed} because the version that they pushed still exists",
+        f"{len(planned.artifacts)} ({megabytes:.1f} MB); kept: runs {planned.kept}{reason}",
         highlight=False,
         soft_wrap=True,
     )

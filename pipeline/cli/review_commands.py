@@ -42,6 +42,7 @@ def report(
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Print the path of a run's report, or open it."""
+    from pipeline.runs.lineage import Lineage
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
@@ -51,15 +52,20 @@ def report(
             f"{workspace.root} contains no run {run_id}; `mnist-tfx status{workspace.options()}` "
             "lists all."
         )
-    found = [r.outcome.report for r in records if r.outcome and r.outcome.report]
+    found = [(r.run_id, Path(r.outcome.report)) for r in records if r.outcome and r.outcome.report]
     if not found:
         subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
         raise PipelineError(
             f"{subject} contains no report; a run that reaches the Evaluator writes one."
         )
-    path = Path(found[-1])
-    if not path.exists():
-        raise PipelineError(f"{path} was deleted; run the pipeline again.")
+    reported, path = found[-1]
+    lineage = Lineage.of_workspace(workspace)
+    artifacts = lineage.of_run(reported) if lineage else []
+    # A later run has this path if the metadata was set aside in between: the numbers begin again.
+    if not path.exists() or str(path.parent) not in {artifact.uri for artifact in artifacts}:
+        raise PipelineError(
+            f"the report of the run {reported} was deleted or set aside; run the pipeline again."
+        )
     console.print(str(path), highlight=False, soft_wrap=True)
     if is_opened and not webbrowser.open(path.as_uri()):
         raise PipelineError("no browser was found; open the file above yourself.")

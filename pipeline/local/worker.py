@@ -70,7 +70,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 node=node,
                 state="failed",
                 seconds=time.monotonic() - start_s,
-                message=failure.message + ("" if failure.rejections else self._damaged_inputs()),
+                message=self._damaged_inputs() or failure.message,
                 rejections=failure.rejections,
             )
             events.emit(_log, failed)
@@ -95,7 +95,11 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         if not damaged:
             return ""
         files = ", ".join(map(str, damaged))
-        return f" ({files}; run `mnist-tfx doctor --repair`, and the pipeline again)"
+        workspace = Workspace(Path(self._mlmd_connection_config.sqlite.filename_uri).parent)
+        return (
+            f"an input is damaged: {files}. Run `mnist-tfx doctor --repair{workspace.options()}`, "
+            "and the pipeline again."
+        )
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]

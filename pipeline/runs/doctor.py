@@ -64,7 +64,7 @@ class Examination:
 
     def summary(self) -> list[str]:
         """What was checked, and what repairs set aside; after all findings."""
-        counts = ", ".join(f"{name}: {count}" for name, count in self._checked.items())
+        counts = ", ".join(f"{name} {count}" for name, count in self._checked.items())
         aside = [
             *self._workspace.root.glob(f"{_SET_ASIDE}*"),
             *itertools.chain(*map(version_folders.find_damaged, self._workspace.serving_folders())),
@@ -108,7 +108,7 @@ class Examination:
                 yield Finding(
                     f"files of {component} are damaged: {'; '.join(map(str, damaged))}.",
                     f"remove {folder}; the next run that needs it makes it again",
-                    partial(shutil.rmtree, folder, ignore_errors=True),
+                    partial(_remove, folder),
                 )
 
     def _live_artifacts(self) -> Iterator[metadata_store_pb2.Artifact]:
@@ -116,7 +116,7 @@ class Examination:
         lineage = self._lineage()
         for artifact in lineage.artifacts() if lineage else []:
             folder = Path(artifact.uri)
-            if folder.is_relative_to(self._workspace.artifacts) and folder.is_dir():
+            if folder.is_relative_to(self._workspace.artifacts) and folder.exists():
                 yield artifact
 
     def _lineage(self) -> Lineage | None:
@@ -127,7 +127,7 @@ class Examination:
             return None
 
     def _versions(self) -> Iterator[Finding]:
-        known = pushes.find(self._workspace)
+        known = pushes.find(self._workspace) if self._lineage() else {}
         for base_path in self._workspace.serving_folders():
             if left := version_folders.find_left_over(base_path):
                 yield Finding(
@@ -156,14 +156,17 @@ def _changed_version(folder: Path, push: pushes.Push) -> Finding:
         )
     return Finding(
         problem,
-        "rename it, so that it is not served; the next run pushes its model again if it was the "
-        "newest",
+        "rename it, so that it is not served; if it is the newest, the next run pushes its model "
+        "again",
         partial(version_folders.set_aside, folder),
     )
 
 
 def _machine(root: Path) -> Iterator[Finding]:
     place = next(path for path in (root, *root.parents) if path.exists())
+    if not place.is_dir():
+        yield Finding(f"{place} is not a folder.", "choose another one with --root")
+        return
     free_gib = shutil.disk_usage(place).free / _GIB
     if free_gib < _MIN_FREE_DISK_GIB:
         yield Finding(
@@ -216,6 +219,13 @@ def _metadata(workspace: Workspace) -> Iterator[Finding]:
             "mark them as failed and remove their folders, as the next run does",
             partial(recovery.recover, store, workspace),
         )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _set_aside(workspace: Workspace, aside: Path) -> None:

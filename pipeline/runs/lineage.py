@@ -57,9 +57,9 @@ class Lineage:
         Raises:
           PipelineError: it is damaged.
         """
+        workspace.check_metadata()
         if not workspace.has_metadata:
             return None
-        workspace.check_metadata()
         return cls(open_store(workspace, is_read_only=True))
 
     def artifacts(self, type_name: str | None = None) -> list[metadata_store_pb2.Artifact]:

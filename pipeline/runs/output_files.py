@@ -50,9 +50,9 @@ def is_recorded(artifact: metadata_store_pb2.Artifact) -> bool:
 
 
 def find_damaged(artifact: metadata_store_pb2.Artifact) -> list[DamagedFile]:
-    """The recorded files of an artifact that changed or are missing; none if it was deleted."""
+    """The recorded files of an artifact that changed or are missing; none if all are deleted."""
     folder = Path(artifact.uri)
-    if not (is_recorded(artifact) and folder.is_dir()):
+    if not (is_recorded(artifact) and folder.exists()):
         return []
     damaged = []
     for name, digest in json.loads(artifact.custom_properties[OUTPUT_FILES].string_value).items():

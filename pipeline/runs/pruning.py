@@ -65,26 +65,28 @@ def plan(workspace: Workspace, keep: int) -> Plan:
     versions = _version_places(workspace)
     newest = {record.run_id for record in records[-keep:]}
     pushed = {r.run_id for r in records if r.outcome and r.outcome.pushed in versions} - newest
-    kept_runs = newest | pushed
-    counts = len(kept_runs), len(pushed)
-    runs = [workspace.run_folder(r.run_id) for r in records if r.run_id not in kept_runs]
     lineage = Lineage.of_workspace(workspace)
     if lineage is None:
-        return Plan(runs, [], *counts, [])
+        old = [workspace.run_folder(r.run_id) for r in records if r.run_id not in newest | pushed]
+        return Plan(old, [], len(records) - len(old), len(pushed), [])
     lineage.check_place(workspace)
     known = lineage.artifacts()
     artifacts = [a for a in known if a.state != metadata_store_pb2.Artifact.DELETED]
     pushes = _pushes(artifacts, versions)
-    kept = {artifact.id for run in kept_runs for artifact in lineage.of_run(run)}
-    for run in set(lineage.runs()) - {record.run_id for record in records}:
-        found = {artifact.id for artifact in lineage.of_run(run)}
-        kept |= found if found & pushes else set()  # it pushed a version, and its record is lost
-    kept |= _lineage_of(lineage, pushes) | _newest_accepted(artifacts)
+    # Of a damaged or lost record, only ML Metadata knows whether the run pushed.
+    damaged = {path.parent.name for path in workspace.damaged_records()}
+    unread = set(lineage.runs()) - {r.run_id for r in records if r.run_id not in damaged}
+    unread = {run for run in unread if pushes & _ids(lineage.of_run(run))}
+    pushed |= unread & damaged - newest
+    kept_runs = newest | pushed
+    runs = [workspace.run_folder(r.run_id) for r in records if r.run_id not in kept_runs]
+    kept = _lineage_of(lineage, pushes) | _newest_accepted(artifacts)
+    kept = kept.union(*(_ids(lineage.of_run(run)) for run in kept_runs | unread))
     # Also of artifacts that are marked as deleted: a prune may have been killed.
     folders = _execution_folders(workspace, (a for a in known if a.id not in kept))
     folders -= _execution_folders(workspace, (a for a in artifacts if a.id in kept))
     removed = [artifact.id for artifact in artifacts if artifact.id not in kept]
-    return Plan(runs, sorted(folders), *counts, removed)
+    return Plan(runs, sorted(folders), len(kept_runs), len(pushed), removed)
 
 
 def prune(workspace: Workspace, planned: Plan) -> None:
@@ -105,6 +107,10 @@ def prune(workspace: Workspace, planned: Plan) -> None:
     for folder in workspace.artifacts.glob("*/.system/executor_execution/*"):
         with contextlib.suppress(OSError):  # TFX leaves an empty one for each execution
             folder.rmdir()
+
+
+def _ids(artifacts: Iterable[metadata_store_pb2.Artifact]) -> set[int]:
+    return {artifact.id for artifact in artifacts}
 
 
 def _version_places(workspace: Workspace) -> set[str]:

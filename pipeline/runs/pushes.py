@@ -8,7 +8,6 @@ from pathlib import Path
 from components.names import artifact_properties as properties
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.workspace import Workspace
-from pipeline.settings.errors import PipelineError
 from serving import version_folders
 
 
@@ -34,12 +33,10 @@ class Push:
 def find(workspace: Workspace) -> dict[str, Push]:
     """The pushes by the version's folder, as it is named while the version is not withdrawn.
 
-    None are known without metadata, and if it is damaged.
+    Raises:
+      PipelineError: the metadata is damaged.
     """
-    try:
-        lineage = Lineage.of_workspace(workspace)
-    except PipelineError:
-        return {}
+    lineage = Lineage.of_workspace(workspace)
     found: dict[str, Push] = {}
     for artifact in lineage.artifacts("PushedModel") if lineage else []:
         recorded = artifact.custom_properties

@@ -160,7 +160,8 @@ class Workspace:
         """
         self._check_format()
         if not self.has_metadata:
-            return None
+            has_artifacts = any(self.artifacts.glob("*/*/[0-9]*"))
+            return "it is missing or empty, and there are artifacts" if has_artifacts else None
         try:
             # Not read-only: SQLite first undoes the transaction of a killed process.
             uri = f"{self.metadata.as_uri()}?mode=rw"
@@ -232,9 +233,14 @@ class Workspace:
             return
         found = self._format.read_text(encoding="utf-8", errors="replace").strip()
         if not (found.isdecimal() and int(found) <= FORMAT):
+            advice = (
+                "Install a newer one, or choose another folder with --root."
+                if found.isdecimal()
+                else f"If this release made the workspace, write {FORMAT} into the file."
+            )
             raise PipelineError(
                 f"{self._format} contains {found[:20]!r}; this release of mnist-tfx reads formats "
-                f"up to {FORMAT}. Install a newer one, or choose another folder with --root."
+                f"up to {FORMAT}. {advice}"
             )
 
     @property

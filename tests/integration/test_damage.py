@@ -40,18 +40,21 @@ def test_a_damaged_input_of_a_component_is_named(finished: LocalRuns) -> None:
     _flip(path)
     done = finished.run("--set", "trainer.seed=3")
     assert done.returncode == 1
-    assert f"({path} was changed; run `mnist-tfx doctor --repair`" in finished.last.message
+    assert finished.last.message.endswith(
+        f"an input is damaged: {path} was changed. Run `mnist-tfx doctor --repair "
+        f"--root {finished.root}`, and the pipeline again."
+    )
     assert finished.nodes_that_are("failed") == {NodeId.TRAINER}
     path.unlink()
     assert finished.run("--set", "trainer.seed=3").returncode == 1
-    assert f"({path} is missing; run `mnist-tfx doctor --repair`" in finished.last.message
+    assert f"an input is damaged: {path} is missing. Run" in finished.last.message
 
 
 def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     healthy = _doctor(finished)
     assert (healthy.returncode, healthy.stderr) == (0, "")
     assert re.fullmatch(
-        rf"Checked: runs: 1, artifacts: \d\d, versions: 1.\n"
+        rf"Checked: runs 1, artifacts \d\d, versions 1.\n"
         rf"No problem was found in {finished.root}.\n",
         healthy.stdout,
     )
@@ -198,7 +201,7 @@ def test_a_deleted_champion_is_restored_and_prune_keeps_what_is_referred_to(
     assert done.stdout == planned[-1].replace("to remove", "removed") + "\n", done.stderr
     assert re.fullmatch(
         r"removed: runs 1, artifacts \d+ \([\d.]+ MB\); "
-        r"kept: runs 2, of which 1 because the version that they pushed still exists\n",
+        r"kept: runs 2 \(1 for the version that they pushed\)\n",
         done.stdout,
     )
     assert not any(folder.exists() for folder in folders)

@@ -48,3 +48,26 @@ def test_an_empty_file_is_no_metadata_yet(workspace: Workspace) -> None:
     planned = pruning.plan(workspace, 1)
     assert (planned.folders, planned.artifacts) == ([], [])
     assert _problems(workspace) == []
+
+
+def test_missing_metadata_with_artifacts_is_damage(workspace: Workspace) -> None:
+    (workspace.artifacts / "Trainer" / "model" / "13").mkdir(parents=True)
+    workspace.metadata.unlink()
+    with pytest.raises(PipelineError, match="it is missing or empty, and there are artifacts"):
+        pruning.plan(workspace, 1)
+    (finding,) = doctor.Examination(workspace).findings()
+    assert finding.repair is not None
+    finding.repair()
+    assert not workspace.artifacts.exists()
+    assert _problems(workspace) == []
+
+
+def test_the_run_of_a_pushed_version_is_kept_if_its_record_is_damaged(workspace: Workspace) -> None:
+    (record,) = workspace.root.glob("runs/*/run.json")
+    newer = shutil.copytree(record.parent, workspace.root / "runs" / "29990101-000000-000000")
+    changed = record.read_text().replace(record.parent.name, newer.name).replace("pushed", "x")
+    (newer / "run.json").write_text(changed)
+    record.write_text("{")
+    planned = pruning.plan(workspace, 1)
+    assert (planned.runs, planned.artifacts) == ([], [])
+    assert (planned.kept, planned.pushed) == (2, 1)

@@ -57,3 +57,10 @@ def test_a_roll_back_passes_over_a_version_of_the_same_model(workspace: Workspac
     (workspace.serving("mnist") / "12" / "saved_model.pb").write_text("model 13")
     assert releases.roll_back(workspace, "mnist", None) == (13, 11)
     assert _states(workspace) == {13: "withdrawn", 12: "withdrawn", 11: "served"}
+
+
+def test_damaged_metadata_is_reported_before_a_roll_back(workspace: Workspace) -> None:
+    workspace.metadata.write_bytes(b"garbage")
+    with pytest.raises(PipelineError, match="metadata.sqlite is damaged .*doctor --repair"):
+        releases.roll_back(workspace, "mnist", None)
+    assert (workspace.serving("mnist") / "13").exists()
