@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation import calibration
+from components.evaluation import grouped_evaluation
 from components.evaluation.metrics import (
     ACCURACY,
     CALIBRATION_ERROR,
@@ -39,26 +39,39 @@ def create(
     Args:
       evaluation: the thresholds on clean images.
       robustness: the thresholds on corrupted images.
-      code_digest: the digest of the code of our metric, which TFMA imports by name. As a part of
-        the configuration it is a part of the Evaluator's cache key.
+      code_digest: the digest of `grouped_evaluation`, which TFMA imports by name. As a part of the
+        configuration it is a part of the Evaluator's cache key.
     """
+
+    def metric(
+        metric_class: type[grouped_evaluation.GroupMetric],
+        name: str,
+        thresholds: Sequence[Threshold] = (),
+    ) -> config_pb2.MetricConfig:
+        return config_pb2.MetricConfig(
+            class_name=metric_class.__name__,
+            module=metric_class.__module__,
+            config=json.dumps({"name": name, "code_digest": code_digest}),
+            # Not `threshold`, which would apply to every slice.
+            per_slice_thresholds=thresholds,
+        )
+
     return config_pb2.EvalConfig(
         model_specs=[_model_spec(CANDIDATE), _model_spec(CHAMPION, is_baseline=True)],
         slicing_specs=[ALL_DIGITS, EACH_DIGIT, EACH_STRENGTH, EACH_DIRECTION],
         metrics_specs=[
             config_pb2.MetricsSpec(
                 metrics=[
-                    config_pb2.MetricConfig(
-                        class_name="ExampleCount",
-                        config=_named(EXAMPLES),
+                    metric(
+                        grouped_evaluation.ExampleCount,
+                        EXAMPLES,
                         # TFX blesses no model without a threshold, and all others may be off.
-                        per_slice_thresholds=_at_least(ALL_DIGITS, 1.0),
+                        _at_least(ALL_DIGITS, 1.0),
                     ),
-                    config_pb2.MetricConfig(
-                        class_name="SparseCategoricalAccuracy",
-                        config=_named(ACCURACY),
-                        # Not `threshold`, which would apply to every slice.
-                        per_slice_thresholds=[
+                    metric(
+                        grouped_evaluation.Accuracy,
+                        ACCURACY,
+                        [
                             *_at_least(ALL_DIGITS, evaluation.min_accuracy),
                             *_no_worse(ALL_DIGITS, evaluation.max_accuracy_drop),
                             *_at_least(EACH_DIGIT, evaluation.min_digit_accuracy),
@@ -66,21 +79,17 @@ def create(
                             *_robust(robustness),
                         ],
                     ),
-                    config_pb2.MetricConfig(
-                        class_name="SparseCategoricalCrossentropy",
-                        config=_named(LOSS),
-                        per_slice_thresholds=_at_most(ALL_DIGITS, evaluation.max_loss),
+                    metric(
+                        grouped_evaluation.CrossEntropy,
+                        LOSS,
+                        _at_most(ALL_DIGITS, evaluation.max_loss),
                     ),
-                    config_pb2.MetricConfig(
-                        class_name=calibration.ExpectedCalibrationError.__name__,
-                        module=calibration.__name__,
-                        config=json.dumps({"name": CALIBRATION_ERROR, "code_digest": code_digest}),
-                        per_slice_thresholds=_at_most(ALL_DIGITS, evaluation.max_calibration_error),
+                    metric(
+                        grouped_evaluation.ExpectedCalibrationError,
+                        CALIBRATION_ERROR,
+                        _at_most(ALL_DIGITS, evaluation.max_calibration_error),
                     ),
-                    config_pb2.MetricConfig(
-                        class_name="MultiClassConfusionMatrixPlot",
-                        config=json.dumps({"name": CONFUSION_MATRIX, "thresholds": [0.0]}),
-                    ),
+                    metric(grouped_evaluation.ConfusionMatrix, CONFUSION_MATRIX),
                 ]
             )
         ],
@@ -136,7 +145,3 @@ def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
         label_key=features.LABEL,
         is_baseline=is_baseline,
     )
-
-
-def _named(name: str) -> str:
-    return json.dumps({"name": name})
