@@ -13,6 +13,8 @@ EXAMPLES: Final = "example_count"
 ACCURACY: Final = "sparse_categorical_accuracy"
 LOSS: Final = "sparse_categorical_crossentropy"
 CALIBRATION_ERROR: Final = "expected_calibration_error"
+CALIBRATION_BINS: Final = "calibration_bins"
+WORST_MISTAKES: Final = "worst_mistakes"
 CONFUSION_MATRIX: Final = "multi_class_confusion_matrix_plot"
 LABELS: Final = {
     ACCURACY: "accuracy",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from components.evaluation import slices
 from components.evaluation.gates import Gate
 from components.evaluation.metrics import (
     ACCURACY,
+    CALIBRATION_BINS,
     CALIBRATION_ERROR,
     CANDIDATE,
     CHAMPION,
     CONFUSION_MATRIX,
     EXAMPLES,
     LOSS,
+    WORST_MISTAKES,
     Metric,
 )
 from components.evaluation.slice_features import IDENTITY
@@ -155,6 +158,35 @@ def read_confusion_matrix(evaluation_uri: str) -> NDArray[np.int64]:
                     cell = entry.actual_class_id, entry.predicted_class_id
                     matrix[cell] += round(entry.num_weighted_examples)
     return matrix
+
+
+class Predictions(NamedTuple):
+    """What is kept of the candidate's predictions on clean images."""
+
+    bins: NDArray[np.float64]
+    """From `calibration.bin_sums`."""
+
+    worst_mistakes: list[tuple[int, int, list[float]]]
+    """Index, label and probabilities of each, see `group_metrics.WorstMistakes`."""
+
+
+def read_predictions(evaluation_uri: str) -> Predictions:
+    """Reads what the report shows of single predictions."""
+    (values,) = (
+        per_slice.metric_keys_and_values
+        for per_slice in tfma.load_metrics(evaluation_uri)
+        if slices.parse(per_slice.slice_key) == Slice()
+    )
+    found = {
+        each.key.name: each.value.bytes_value
+        for each in values
+        if each.key.model_name in (CANDIDATE, "")
+    }
+    worst = json.loads(found[WORST_MISTAKES])
+    return Predictions(
+        np.array(json.loads(found[CALIBRATION_BINS])),
+        [(index, label, probabilities) for index, label, probabilities in worst],
+    )
 
 
 def _slice_scores(where: Slice, values: list[Metric]) -> SliceScores:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.evaluation import calibration
+from components.evaluation import results
 from components.images.example_split import ExampleSplit
-from trainer import features
-
-_BATCH: Final = 256
 
 
 @dataclass(frozen=True)
@@ -42,50 +37,25 @@ class ModelFacts:
     """From `calibration.bin_sums`."""
 
 
-def gather(model: str, test: ExampleSplit, shown: int = 50) -> ModelFacts:
-    """Runs the model on the test split.
+def gather(evaluation_uri: str, test: ExampleSplit) -> ModelFacts:
+    """Reads what the Evaluator kept of its predictions.
 
     Args:
-      model: the SavedModel's folder.
+      evaluation_uri: the Evaluator's `evaluation` artifact.
       test: the test split, as ingested.
-      shown: the number of mistakes to keep.
     """
-    images = test.images
-    found = probabilities(signature(model), images)
-    predicted = found.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != test.labels)
-    own = found[wrong, test.labels[wrong]]
+    found = results.read_predictions(evaluation_uri)
+    matrix = results.read_confusion_matrix(evaluation_uri)
+    place = {int(index): place for place, index in enumerate(test.indices)}
     worst = [
         Mistake(
-            index=int(test.indices[place]),
-            image=images[place],
-            label=int(test.labels[place]),
-            predicted=int(predicted[place]),
-            probabilities=found[place],
+            index=index,
+            image=test.images[place[index]],
+            label=label,
+            predicted=int(np.argmax(probabilities)),
+            probabilities=np.array(probabilities, np.float32),
         )
-        for place in wrong[np.argsort(own, kind="stable")][:shown]
+        for index, label, probabilities in found.worst_mistakes
     ]
-    bins = calibration.bin_sums(found, test.labels)
-    return ModelFacts(len(images), len(wrong), tuple(worst), bins)
-
-
-def signature(model: str) -> Any:
-    """The signature of a SavedModel that takes images."""
-    return tf.saved_model.load(model).signatures[features.PREDICT_IMAGES]
-
-
-def probabilities(predict: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The probabilities, float32 [count, 10], that a `signature` gives for images.
-
-    Args:
-      predict: the signature.
-      images: uint8 [count, 28, 28].
-    """
-    return np.concatenate(
-        [
-            predict(**{features.IMAGES: tf.constant(images[start : start + _BATCH])})[
-                features.PROBABILITIES
-            ].numpy()
-            for start in range(0, len(images), _BATCH)
-        ]
-    )
+    mistakes = int(matrix.sum() - matrix.trace())
+    return ModelFacts(int(matrix.sum()), mistakes, tuple(worst), found.bins)

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from tfx.types.artifact import Artifact
-from tfx.utils import path_utils
 
 from components.evaluation import results
 from components.evaluation.results import Evaluation
@@ -142,10 +141,7 @@ def gather(artifacts: ReportArtifacts, parameters: ReportParameters) -> RunFacts
         training=training_facts.gather(artifacts.model_run.uri),
         evaluation=results.read(evaluation_uri),
         confusion=results.read_confusion_matrix(evaluation_uri),
-        model=model_facts.gather(
-            path_utils.serving_model_path(artifacts.model.uri),
-            example_split.read(artifacts.examples, TEST),
-        ),
+        model=model_facts.gather(evaluation_uri, example_split.read(artifacts.examples, TEST)),
         expected_shares=configuration["validation"]["class_balance"],
         robustness_images=configuration["robustness"]["images"],
         recipe=configuration["trainer"],

@@ -26,7 +26,7 @@ from pipeline.settings.errors import PipelineError
 from pipeline.settings.pipeline_config import PipelineConfig, changed_recipe
 from pipeline.view import native_output
 from pipeline.view.run_view import RunView
-from trainer import training_cost
+from trainer import features, training_cost
 from trainer.hparams import POOLINGS
 from trainer.training_cost import TrainingCost
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path("experiments") / "pooling"
 PAGE: Final = "pooling.html"
+_BATCH: Final = 256
 _ROUNDS: Final = 5  # of timing the models in alternation
 _TIMED_IMAGES: Final = 2000
 
@@ -111,18 +112,22 @@ def _trained(recipe: _Recipe, event: events.Evaluated) -> Trained:
 
 def _time_inference(trained: Sequence[Trained], images: NDArray[np.uint8]) -> dict[str, float]:
     """The images per second of the first model of each pooling; the median of several rounds."""
-    from components.report import model_facts
+    import tensorflow as tf
 
     models = {
-        name: model_facts.signature(next(one.model for one in trained if one.pooling == name))
+        name: tf.saved_model.load(next(one.model for one in trained if one.pooling == name))
         for name in POOLINGS
     }
+    batches = [
+        tf.constant(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)
+    ]
     rates: dict[str, list[float]] = {name: [] for name in POOLINGS}
     for _ in range(_ROUNDS):
         for name, model in models.items():
             start_s = time.perf_counter()
-            count = len(model_facts.probabilities(model, images))
-            rates[name].append(count / (time.perf_counter() - start_s))
+            for batch in batches:
+                model.signatures[features.PREDICT_IMAGES](**{features.IMAGES: batch})
+            rates[name].append(len(images) / (time.perf_counter() - start_s))
     return {name: statistics.median(found) for name, found in rates.items()}
 
 

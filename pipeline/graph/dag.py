@@ -22,7 +22,7 @@ from components.accepted_spans import Spans
 from components.atomic_pusher import AtomicPusher
 from components.corrupted_examples import CorruptedExamples
 from components.curated_schema import CuratedSchema
-from components.evaluation import grouped_evaluation
+from components.evaluation import example_groups, group_metrics
 from components.idx_example_gen import IdxExampleGen
 from components.names.node_ids import NodeId
 from components.names.splits import CORRUPTED, EVAL, TEST, TRAIN
@@ -132,9 +132,11 @@ def create_pipeline(
         model=model,
         baseline_model=champion.outputs[champion_resolver.MODEL],
         eval_config=eval_config.create(
-            config.evaluation, config.robustness, sources.digest_of(grouped_evaluation.__name__)
+            config.evaluation,
+            config.robustness,
+            sources.digest_of(example_groups.__name__, group_metrics.__name__),
         ),
-        module_path=grouped_evaluation.__name__,  # TFX calls its `custom_extractors`
+        module_path=example_groups.__name__,  # TFX calls its `custom_extractors`
     ).with_id(NodeId.EVALUATOR)
     report = RunReport(
         pipeline_name=config.name,

@@ -11,15 +11,17 @@ from typing import Any, TypeAlias
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation import grouped_evaluation
+from components.evaluation import group_metrics
 from components.evaluation.metrics import (
     ACCURACY,
+    CALIBRATION_BINS,
     CALIBRATION_ERROR,
     CANDIDATE,
     CHAMPION,
     CONFUSION_MATRIX,
     EXAMPLES,
     LOSS,
+    WORST_MISTAKES,
 )
 from components.evaluation.slice_features import CORRUPTION, STRENGTH
 from components.evaluation.slices import ALL_DIGITS, EACH_DIGIT, EACH_DIRECTION, EACH_STRENGTH
@@ -39,12 +41,12 @@ def create(
     Args:
       evaluation: the thresholds on clean images.
       robustness: the thresholds on corrupted images.
-      code_digest: the digest of `grouped_evaluation`, which TFMA imports by name. As a part of the
+      code_digest: the digest of the code that TFMA imports by name. As a part of the
         configuration it is a part of the Evaluator's cache key.
     """
 
     def metric(
-        metric_class: type[grouped_evaluation.GroupMetric],
+        metric_class: type[group_metrics.GroupMetric],
         name: str,
         thresholds: Sequence[Threshold] = (),
     ) -> config_pb2.MetricConfig:
@@ -63,13 +65,13 @@ def create(
             config_pb2.MetricsSpec(
                 metrics=[
                     metric(
-                        grouped_evaluation.ExampleCount,
+                        group_metrics.ExampleCount,
                         EXAMPLES,
                         # TFX blesses no model without a threshold, and all others may be off.
                         _at_least(ALL_DIGITS, 1.0),
                     ),
                     metric(
-                        grouped_evaluation.Accuracy,
+                        group_metrics.Accuracy,
                         ACCURACY,
                         [
                             *_at_least(ALL_DIGITS, evaluation.min_accuracy),
@@ -80,16 +82,18 @@ def create(
                         ],
                     ),
                     metric(
-                        grouped_evaluation.CrossEntropy,
+                        group_metrics.CrossEntropy,
                         LOSS,
                         _at_most(ALL_DIGITS, evaluation.max_loss),
                     ),
                     metric(
-                        grouped_evaluation.ExpectedCalibrationError,
+                        group_metrics.ExpectedCalibrationError,
                         CALIBRATION_ERROR,
                         _at_most(ALL_DIGITS, evaluation.max_calibration_error),
                     ),
-                    metric(grouped_evaluation.ConfusionMatrix, CONFUSION_MATRIX),
+                    metric(group_metrics.CalibrationBins, CALIBRATION_BINS),
+                    metric(group_metrics.WorstMistakes, WORST_MISTAKES),
+                    metric(group_metrics.ConfusionMatrix, CONFUSION_MATRIX),
                 ]
             )
         ],

@@ -25,7 +25,10 @@ ENTRY_POINTS = {
     NodeId.TRANSFORM: ("trainer.preprocessing",),
     NodeId.TRAINER: ("trainer.run",),
     NodeId.CORRUPTED_EXAMPLES: ("components.corrupted_examples",),
-    NodeId.EVALUATOR: ("components.evaluation.grouped_evaluation",),
+    NodeId.EVALUATOR: (
+        "components.evaluation.example_groups",
+        "components.evaluation.group_metrics",
+    ),
     # It starts the embedded server as a process.
     NodeId.SERVER_VALIDATOR: ("components.server_validator", "serving.server.__main__"),
     NodeId.ATOMIC_PUSHER: ("components.atomic_pusher",),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from components.evaluation import (
     calibration,
-    grouped_evaluation,
+    example_groups,
     metrics,
     results,
     slice_features,
@@ -89,6 +89,7 @@ def _evaluate(
         made = tf.train.Example()
         feature = made.features.feature
         feature[features.LABEL].int64_list.value.append(int(LABELS[index]))
+        feature[features.INDEX].int64_list.value.append(index)
         feature[slice_features.CORRUPTION].bytes_list.value.append(corruption.encode())
         feature[slice_features.STRENGTH].int64_list.value.append(strength)
         feature[slice_features.DIRECTION].bytes_list.value.append(direction.encode())
@@ -111,7 +112,7 @@ def _evaluate(
     tfma.run_model_analysis(
         eval_shared_model=models if has_champion else models[0],
         eval_config=config,
-        extractors=grouped_evaluation.custom_extractors(
+        extractors=example_groups.custom_extractors(
             models if has_champion else models[0], config, None
         ),
         data_location=records,
@@ -156,6 +157,13 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     matrix[7, 7:9] = 95, 5
     confusion = results.read_confusion_matrix(str(tmp_path / "evaluation"))
     np.testing.assert_array_equal(confusion, matrix, err_msg="of the clean images")
+    kept = results.read_predictions(str(tmp_path / "evaluation"))
+    np.testing.assert_allclose(kept.bins, calibration.bin_sums(probabilities, LABELS), rtol=1e-6)
+    wrong = [*range(803, 1000, 10), *range(957, 1000, 10)]
+    assert [index for index, _, _ in kept.worst_mistakes] == sorted(wrong), "all equally bad"
+    for index, label, answer in kept.worst_mistakes:
+        assert label == LABELS[index]
+        np.testing.assert_allclose(answer, probabilities[index], rtol=1e-6)
 
 
 def test_one_bad_digit_is_enough_to_reject(tmp_path: Path) -> None:

@@ -1,0 +1,263 @@
+"""TFMA's metrics on groups of images (`example_groups.py`): sums over arrays.
+
+TFMA imports them by the names of their classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+from tensorflow_model_analysis import constants
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+
+from components.evaluation import calibration
+from trainer import features
+
+WORST: Final = 50  # mistakes that are listed
+_SMALLEST_PROBABILITY: Final = 1e-7  # as Keras' cross-entropy
+# Labels and predictions come without a request.
+_INPUTS: Final[dict[str, Any]] = {constants.FEATURES_KEY: {features.INDEX: {}}}
+
+Floats = NDArray[np.floating]
+
+
+class Group(NamedTuple):
+    """Some examples, and the answers of one model."""
+
+    probabilities: Floats
+    """[count, classes]"""
+
+    labels: NDArray[np.integer]
+    """[count]"""
+
+    indices: NDArray[np.integer]
+    """[count], positions in the IDX file."""
+
+    @property
+    def is_correct(self) -> NDArray[np.bool_]:
+        """Whether the largest probability is that of the label: [count]."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.labels)
+
+    @property
+    def own(self) -> Floats:
+        """The probabilities of the labels: [count]."""
+        return np.asarray(self.probabilities[np.arange(len(self.labels)), self.labels])
+
+
+class GroupMetric(metric_types.Metric):  # type: ignore[misc]
+    """A metric that is a function of sums over groups.
+
+    Args:
+      name: the name in TFMA's results.
+      code_digest: the digest of this module, which makes an edit part of the Evaluator's cache
+        key; not used.
+    """
+
+    key_type: ClassVar[type[metric_types.MetricKey]] = metric_types.MetricKey
+    compute_confidence_interval: ClassVar[bool] = False
+    """Whether TFMA computes the jackknife interval."""
+
+    def __init__(self, name: str, code_digest: str = ""):
+        del code_digest
+        metric = type(self)
+
+        def computations(
+            name: str,
+            model_name: str = "",
+            output_name: str = "",
+            example_weighted: bool = False,
+        ) -> metric_types.MetricComputations:
+            key = metric.key_type(
+                name=name,
+                model_name=model_name,
+                output_name=output_name,
+                example_weighted=example_weighted,
+            )
+            inputs = [metric_types.StandardMetricInputsPreprocessor(_INPUTS)]
+            return [metric_types.MetricComputation([key], inputs, _Combiner(metric, key))]
+
+        super().__init__(metric_util.merge_per_key_computations(computations), name=name)
+
+    @staticmethod
+    def sums(group: Group) -> Any:
+        """What is summed: something that can be added to 0.0 and to another one."""
+        raise NotImplementedError
+
+    @staticmethod
+    def value(sums: Any) -> object:
+        """The metric, from the sum over all groups."""
+        raise NotImplementedError
+
+
+class _Combiner(beam.CombineFn):  # type: ignore[misc]
+    def __init__(self, metric: type[GroupMetric], key: metric_types.MetricKey):
+        self._metric = metric
+        self._key = key
+
+    def create_accumulator(self) -> Any:
+        return 0.0
+
+    def add_input(self, accumulator: Any, element: metric_types.StandardMetricInputs) -> Any:
+        group = Group(
+            self._of_model(element.prediction),
+            np.ravel(self._of_model(element.label)),
+            np.ravel(element.features[features.INDEX]),
+        )
+        return accumulator + self._metric.sums(group)
+
+    def _of_model(self, values: Any) -> Any:
+        """TFMA has values by model if there are several."""
+        return values[self._key.model_name] if isinstance(values, Mapping) else values
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        return sum(accumulators, start=0.0)
+
+    def extract_output(self, accumulator: Any) -> dict[metric_types.MetricKey, object]:
+        return {self._key: self._metric.value(accumulator)}
+
+
+class ExampleCount(GroupMetric):
+    """The number of examples."""
+
+    @staticmethod
+    def sums(group: Group) -> float:
+        """The number of examples."""
+        return float(len(group.labels))
+
+    @staticmethod
+    def value(sums: float) -> float:
+        """1 or more."""
+        return sums
+
+
+class Accuracy(GroupMetric):
+    """The share of examples whose largest probability is that of their label: 0 to 1."""
+
+    compute_confidence_interval = True
+
+    @staticmethod
+    def sums(group: Group) -> Floats:
+        """The number of examples, and of correct ones: [2]."""
+        return np.array([len(group.labels), group.is_correct.sum()], float)
+
+    @staticmethod
+    def value(sums: Floats) -> float:
+        """0 to 1."""
+        return float(sums[1] / sums[0])
+
+
+class CrossEntropy(GroupMetric):
+    """The mean of -log(probability of the label): 0 or more."""
+
+    compute_confidence_interval = True
+
+    @staticmethod
+    def sums(group: Group) -> Floats:
+        """The number of examples, and the sum of their losses: [2]."""
+        own = np.clip(group.own.astype(float), _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+        return np.array([len(group.labels), -np.log(own).sum()])
+
+    @staticmethod
+    def value(sums: Floats) -> float:
+        """0 or more."""
+        return float(sums[1] / sums[0])
+
+
+class ExpectedCalibrationError(GroupMetric):
+    """See `calibration.py`."""
+
+    compute_confidence_interval = True
+
+    @staticmethod
+    def sums(group: Group) -> NDArray[np.float64]:
+        """See `calibration.bin_sums`."""
+        return calibration.bin_sums(group.probabilities, group.labels)
+
+    @staticmethod
+    def value(sums: NDArray[np.float64]) -> float:
+        """0 to 1."""
+        return calibration.expected_calibration_error(sums)
+
+
+class CalibrationBins(GroupMetric):
+    """What the calibration error is computed from."""
+
+    sums = ExpectedCalibrationError.sums
+
+    @staticmethod
+    def value(sums: NDArray[np.float64]) -> bytes:
+        """JSON: the rows and columns of `calibration.bin_sums`."""
+        return json.dumps(sums.tolist()).encode()
+
+
+class WorstMistakes(GroupMetric):
+    """The wrong examples with the lowest probability of their label."""
+
+    @staticmethod
+    def sums(group: Group) -> WorstRows:
+        """The wrong examples."""
+        wrong = ~group.is_correct
+        columns = group.own, group.indices, group.labels, group.probabilities
+        return WorstRows(np.column_stack([column[wrong] for column in columns]))
+
+    @staticmethod
+    def value(sums: WorstRows | float) -> bytes:
+        """JSON: [index, label, [probability of each class]] of each, worst first."""
+        rows = sums.rows.tolist() if isinstance(sums, WorstRows) else []
+        mistakes = [[int(index), int(label), found] for _, index, label, *found in rows]
+        return json.dumps(mistakes).encode()
+
+
+@dataclass(frozen=True)
+class WorstRows:
+    """At most WORST rows, sorted by their first column; the sum of two is the worst of both."""
+
+    rows: Floats
+
+    def __add__(self, other: object) -> WorstRows:
+        if not isinstance(other, WorstRows):
+            return self
+        rows = np.concatenate([self.rows, other.rows])
+        return WorstRows(rows[np.lexsort((rows[:, 1], rows[:, 0]))[:WORST]])
+
+    __radd__ = __add__
+
+
+class ConfusionMatrix(GroupMetric):
+    """The number of examples by true and predicted digit, as a plot of TFMA."""
+
+    key_type = metric_types.PlotKey
+
+    @staticmethod
+    def sums(group: Group) -> Floats:
+        """[classes, classes]."""
+        matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES))
+        np.add.at(matrix, (group.labels, group.probabilities.argmax(axis=1)), 1)
+        return matrix
+
+    @staticmethod
+    def value(sums: Floats) -> metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds:
+        """The entries that are not 0."""
+        plot = metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds()
+        matrix = plot.matrices.add(threshold=0.0)
+        for actual, predicted in zip(*map(np.ndarray.tolist, np.nonzero(sums)), strict=True):
+            matrix.entries.add(
+                actual_class_id=actual,
+                predicted_class_id=predicted,
+                num_weighted_examples=sums[actual, predicted],
+            )
+        return plot
+
+
+for _metric in (
+    *(ExampleCount, Accuracy, CrossEntropy, ExpectedCalibrationError),
+    *(CalibrationBins, WorstMistakes, ConfusionMatrix),
+):
+    metric_types.register_metric(_metric)
