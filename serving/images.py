@@ -8,7 +8,6 @@ centred accordingly; one of 28x28 is only converted to grey, and inverted if it 
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -17,21 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from serving.errors import InvalidRequestError
+from serving.polarity import Polarity
 from trainer import features
 
 MAX_PIXELS: Final = 50_000_000  # more than most cameras have; 0.5 GB of memory
 DIGIT_SIZE_PX: Final = 20  # the box that MNIST's digits fit, within the 28x28 image
 _INK_THRESHOLD: Final = 0.2  # as a fraction of the brightest pixel
-
-
-class Polarity(StrEnum):
-    """The colours of ink and paper."""
-
-    AUTO = "auto"
-    """The colour of the paper is that of the picture's edge."""
-
-    WHITE_ON_BLACK = "white-on-black"
-    BLACK_ON_WHITE = "black-on-white"
 
 
 def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:

@@ -8,8 +8,8 @@ import pytest
 HEAVY = ("tensorflow", "tfx", "apache_beam", "kfp", "tensorflow_model_analysis")
 
 
-def _loaded_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+def _loaded_after(statement: str, names: tuple[str, ...] = HEAVY) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*[name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -29,6 +29,11 @@ def _loaded_after(statement: str) -> set[str]:
 )
 def test_help_and_mistakes_import_nothing_heavy(module: str) -> None:
     assert _loaded_after(f"import {module}") == set()
+
+
+def test_help_needs_no_numbers_pictures_or_models() -> None:
+    names = ("numpy", "PIL", "pydantic")
+    assert _loaded_after("import pipeline.cli.main", names) == set()
 
 
 def test_a_local_run_is_followed_without_anything_heavy() -> None:

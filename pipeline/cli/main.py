@@ -6,7 +6,6 @@ answered at once.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import socket
 from pathlib import Path
@@ -28,8 +27,8 @@ from pipeline.cli.options import (
 from pipeline.settings import defaults
 from pipeline.settings.errors import ConfigError, PipelineError
 from serving.errors import ModelNotFoundError
-from serving.images import Polarity
 from serving.launcher import ServerKind
+from serving.polarity import Polarity
 
 app = typer.Typer(
     help="A TFX pipeline for the MNIST network: run, serve, query and submit it.",
@@ -46,6 +45,8 @@ _CONNECT_TIMEOUT_S = 2.0
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
+        import importlib.metadata
+
         print(f"mnist-tfx {importlib.metadata.version('mnist-tfx')}")
         raise typer.Exit
 

@@ -14,7 +14,7 @@ from pipeline.local import dataset_source
 from pipeline.runs.events import Answer
 from serving import images
 from serving.errors import InvalidRequestError
-from serving.images import Polarity
+from serving.polarity import Polarity
 
 if TYPE_CHECKING:
     from tfx.types.artifact import Artifact

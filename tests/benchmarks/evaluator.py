@@ -3,7 +3,7 @@
     make bench-evaluator
 
 Runs the pipeline on MNIST up to the Evaluator: on clean images, with all corruptions, and with a
-champion. After each, this process calls the SavedModel with the same serialized examples, in batches
+champion. After each, this process calls the SavedModel with the same examples, in batches
 of 128. The recipe is short, because the quality of the model does not matter here. With a champion
 each image is evaluated twice.
 """

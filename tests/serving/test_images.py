@@ -9,7 +9,7 @@ from PIL import Image
 from components.images.idx_format import ImagesAndLabels
 from serving import images
 from serving.errors import InvalidRequestError
-from serving.images import Polarity
+from serving.polarity import Polarity
 
 
 def _save(pixels: np.ndarray, path: Path) -> Path:
