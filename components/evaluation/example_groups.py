@@ -26,9 +26,9 @@ from tensorflow_model_analysis.slicer import slicer_lib
 
 from trainer import features
 
-_GROUP_SIZE: Final = 10
-# The jackknife puts whole groups into its 20 subsets, so there must be more groups than subsets.
-_GROUPS_PER_BATCH: Final = 20
+_LARGEST_GROUP: Final = 10
+# The jackknife distributes whole groups among 20 subsets, so each slice needs many.
+_GROUPS_PER_BATCH: Final = 20  # with the same slices, if there are enough examples
 
 
 def custom_extractors(
@@ -97,7 +97,7 @@ def groups(
     for index in np.random.default_rng(len(rows)).permutation(len(rows)).tolist():
         members.setdefault(slices_of[rows[index]], []).append(index)
     for slices, indices in members.items():
-        size = min(_GROUP_SIZE, max(1, len(indices) // _GROUPS_PER_BATCH))
+        size = min(_LARGEST_GROUP, max(1, len(indices) // _GROUPS_PER_BATCH))
         for start in range(0, len(indices), size):
             group = indices[start : start + size]
             yield {
