@@ -99,13 +99,19 @@ def set_aside(folder: Path) -> Path:
 
 
 def restore(folder: Path, copy: Path) -> None:
-    """Sets a damaged version aside, and puts a copy of `copy` in its place, in one step.
+    """Sets a damaged version aside, and puts a complete copy of `copy` in its place.
+
+    These are two renames: a server may look between them and serve the version before for a moment.
 
     Raises:
       OSError: the copy failed; the version is as it was.
     """
     staging = new_staging_folder(folder.parent)
-    shutil.copytree(copy, staging)
+    try:
+        shutil.copytree(copy, staging)
+    except OSError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     set_aside(folder)
     staging.rename(folder)
     flush(folder.parent)

@@ -86,7 +86,7 @@ def groups(
     probabilities = _probabilities(batch[constants.PREDICTIONS_KEY])
     columns = sorted({column for spec in slicing for column in _columns(spec)})
     found = [np.ravel(batch[constants.FEATURES_KEY][name]).tolist() for name in columns]
-    rows = list(zip(*found, strict=True))
+    rows = list(zip(*found, strict=True)) or [()] * len(labels)
     slices_of = {
         row: frozenset(
             slicer_lib.get_slices_for_features_dicts([], _features(columns, row), slicing)

@@ -1,6 +1,7 @@
 """TFMA's metrics on groups of images (`example_groups.py`): sums over arrays.
 
-TFMA imports them by the names of their classes.
+TFMA looks a metric up by the name of its class, and imports the configured module only if it knows
+no class of this name. The names therefore differ from those of TFMA's own metrics.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from trainer import features
 
 WORST: Final = 50  # mistakes that are listed
 _SMALLEST_PROBABILITY: Final = 1e-7  # as Keras' cross-entropy
-# Labels and predictions come without a request.
+# Labels and predictions are always included.
 _INPUTS: Final[dict[str, Any]] = {constants.FEATURES_KEY: {features.INDEX: {}}}
 
 Floats = NDArray[np.floating]
@@ -56,8 +57,8 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
 
     Args:
       name: the name in TFMA's results.
-      code_digest: the digest of this module, which makes an edit part of the Evaluator's cache
-        key; not used.
+      code_digest: the digest of the evaluation code, which makes an edit part of the Evaluator's
+        cache key; not used.
     """
 
     key_type: ClassVar[type[metric_types.MetricKey]] = metric_types.MetricKey
@@ -87,7 +88,7 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
 
     @staticmethod
     def sums(group: Group) -> Any:
-        """What is summed: something that can be added to 0.0 and to another one."""
+        """What is summed: a value that supports addition with 0.0 and with its own type."""
         raise NotImplementedError
 
     @staticmethod
@@ -123,7 +124,7 @@ class _Combiner(beam.CombineFn):  # type: ignore[misc]
         return {self._key: self._metric.value(accumulator)}
 
 
-class ExampleCount(GroupMetric):
+class NumberOfExamples(GroupMetric):
     """The number of examples."""
 
     @staticmethod
@@ -257,7 +258,7 @@ class ConfusionMatrix(GroupMetric):
 
 
 for _metric in (
-    *(ExampleCount, Accuracy, CrossEntropy, ExpectedCalibrationError),
+    *(NumberOfExamples, Accuracy, CrossEntropy, ExpectedCalibrationError),
     *(CalibrationBins, WorstMistakes, ConfusionMatrix),
 ):
     metric_types.register_metric(_metric)

@@ -65,7 +65,7 @@ def create(
             config_pb2.MetricsSpec(
                 metrics=[
                     metric(
-                        group_metrics.ExampleCount,
+                        group_metrics.NumberOfExamples,
                         EXAMPLES,
                         # TFX blesses no model without a threshold, and all others may be off.
                         _at_least(ALL_DIGITS, 1.0),

@@ -70,7 +70,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 node=node,
                 state="failed",
                 seconds=time.monotonic() - start_s,
-                message=self._damaged_inputs() or failure.message,
+                message=failure.message if failure.rejections else self._explain(failure.message),
                 rejections=failure.rejections,
             )
             events.emit(_log, failed)
@@ -78,14 +78,14 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         seconds = time.monotonic() - start_s
         events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
 
-    def _damaged_inputs(self) -> str:
-        """Names the damaged files of the inputs, which a library's error does not name."""
+    def _explain(self, message: str) -> str:
+        """Adds the damaged files of the inputs, which a library's error does not name."""
         try:
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 given = executions.inputs(handle, self._pipeline_node) or {}
         except Exception:  # the node may have failed for the same reason, which is reported
             logging.exception("The inputs of %s cannot be resolved.", self._node_id)
-            return ""
+            return message
         damaged = [
             file
             for artifacts in given.values()
@@ -93,12 +93,12 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
             for file in output_files.find_damaged(artifact.mlmd_artifact)
         ]
         if not damaged:
-            return ""
+            return message
         files = ", ".join(map(str, damaged))
         workspace = Workspace(Path(self._mlmd_connection_config.sqlite.filename_uri).parent)
         return (
             f"an input is damaged: {files}. Run `mnist-tfx doctor --repair{workspace.options()}`, "
-            "and the pipeline again."
+            f"and the pipeline again. The error was: {message}"
         )
 
 

@@ -51,6 +51,7 @@ class Examination:
 
     def __init__(self, workspace: Workspace):
         self._workspace = workspace
+        self._aside = workspace.root / f"{_SET_ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S}"
         self._checked: Counter[str] = Counter()
 
     def findings(self) -> Iterator[Finding]:
@@ -58,7 +59,7 @@ class Examination:
         yield from _machine(self._workspace.root)
         if self._workspace.exists:
             yield from self._runs()
-            yield from _metadata(self._workspace)
+            yield from self._metadata()
             yield from self._artifacts()
             yield from self._versions()
 
@@ -72,7 +73,7 @@ class Examination:
         lines = [f"Checked: {counts}."] if counts else []
         if aside:
             listed = ", ".join(map(str, aside))
-            lines.append(f"Set aside by a repair, yours to delete: {listed}.")
+            lines.append(f"Set aside by a repair; can be deleted: {listed}.")
         return lines
 
     def _runs(self) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ class Examination:
             if path in damaged:
                 yield Finding(
                     f"the record {path} is damaged.",
-                    f"rename it to {new.name}; `status` lists the run no longer, and its log stays",
+                    f"rename it to {new.name}; `status` no longer lists the run; its log is kept",
                     partial(path.replace, new),
                 )
             elif folder.name in started and not (path.exists() or new.exists()):
@@ -94,6 +95,37 @@ class Examination:
                     f"the record {path} is missing, so `status` does not list the run.",
                     f"delete {folder} when you no longer need its log",
                 )
+
+    def _metadata(self) -> Iterator[Finding]:
+        workspace = self._workspace
+        try:
+            damage = workspace.metadata_damage()
+        except PipelineError as error:
+            yield Finding(str(error), "make it readable and writable for this user")
+            return
+        if damage:
+            yield Finding(
+                f"{workspace.metadata} is damaged ({damage}); the pushed models are not.",
+                f"move it and the artifacts to {self._aside}; the next run starts without them, "
+                "and without a champion",
+                partial(
+                    _set_aside, workspace, self._aside, workspace.metadata, workspace.artifacts
+                ),
+            )
+            return
+        if not workspace.has_metadata:
+            return
+        try:
+            Lineage(open_store(workspace, is_read_only=True)).check_place(workspace)
+        except PipelineError as error:
+            yield Finding(str(error), "move the folder back")
+        store = open_store(workspace, is_read_only=False)
+        if count := len(recovery.never_ended(store)):
+            yield Finding(
+                f"executions that never ended, because their run was killed: {count}.",
+                "mark them as failed and remove their folders, as the next run does",
+                partial(recovery.recover, store, workspace),
+            )
 
     def _artifacts(self) -> Iterator[Finding]:
         for artifact in self._live_artifacts():
@@ -105,10 +137,11 @@ class Examination:
             component, *place = Path(artifact.uri).relative_to(self._workspace.artifacts).parts
             folder = self._workspace.artifacts.joinpath(component, *place[:2])
             if damaged := output_files.find_damaged(artifact):
+                aside = self._aside
                 yield Finding(
                     f"files of {component} are damaged: {'; '.join(map(str, damaged))}.",
-                    f"remove {folder}; the next run that needs it makes it again",
-                    partial(_remove, folder),
+                    f"move {folder} to {aside}; the next run that needs it makes it again",
+                    partial(_set_aside, self._workspace, aside, folder),
                 )
 
     def _live_artifacts(self) -> Iterator[metadata_store_pb2.Artifact]:
@@ -191,45 +224,10 @@ def _machine(root: Path) -> Iterator[Finding]:
         )
 
 
-def _metadata(workspace: Workspace) -> Iterator[Finding]:
-    try:
-        damage = workspace.metadata_damage()
-    except PipelineError as error:
-        yield Finding(str(error), "make it readable and writable for this user")
-        return
-    if damage:
-        aside = workspace.root / f"{_SET_ASIDE}{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        yield Finding(
-            f"{workspace.metadata} is damaged ({damage}); the pushed models are not.",
-            f"move it and the artifacts to {aside}; the next run starts without them, and without "
-            "a champion",
-            partial(_set_aside, workspace, aside),
-        )
-        return
-    if not workspace.has_metadata:
-        return
-    try:
-        Lineage(open_store(workspace, is_read_only=True)).check_place(workspace)
-    except PipelineError as error:
-        yield Finding(str(error), "move the folder back")
-    store = open_store(workspace, is_read_only=False)
-    if count := len(recovery.never_ended(store)):
-        yield Finding(
-            f"executions that never ended, because their run was killed: {count}.",
-            "mark them as failed and remove their folders, as the next run does",
-            partial(recovery.recover, store, workspace),
-        )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _set_aside(workspace: Workspace, aside: Path) -> None:
-    aside.mkdir()
-    for path in (workspace.metadata, workspace.artifacts):
+def _set_aside(workspace: Workspace, aside: Path, *paths: Path) -> None:
+    """Moves parts of a workspace to the same places below another folder."""
+    for path in paths:
         if path.exists():
-            path.rename(aside / path.name)
+            new = aside / path.relative_to(workspace.root)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(new)

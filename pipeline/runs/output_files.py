@@ -50,17 +50,20 @@ def is_recorded(artifact: metadata_store_pb2.Artifact) -> bool:
 
 
 def find_damaged(artifact: metadata_store_pb2.Artifact) -> list[DamagedFile]:
-    """The recorded files of an artifact that changed or are missing; none if all are deleted."""
+    """The recorded files that changed or are missing; none if the artifact's folder is deleted."""
     folder = Path(artifact.uri)
     if not (is_recorded(artifact) and folder.exists()):
         return []
     damaged = []
     for name, digest in json.loads(artifact.custom_properties[OUTPUT_FILES].string_value).items():
         path = folder / name
-        if not path.is_file():
-            damaged.append(DamagedFile(path, "is missing"))
-        elif _digest(path) != digest:
-            damaged.append(DamagedFile(path, "was changed"))
+        try:
+            if not path.is_file():
+                damaged.append(DamagedFile(path, "is missing"))
+            elif _digest(path) != digest:
+                damaged.append(DamagedFile(path, "was changed"))
+        except OSError as error:
+            damaged.append(DamagedFile(path, f"cannot be read ({error.strerror})"))
     return damaged
 
 

@@ -73,7 +73,7 @@ def plan(workspace: Workspace, keep: int) -> Plan:
     known = lineage.artifacts()
     artifacts = [a for a in known if a.state != metadata_store_pb2.Artifact.DELETED]
     pushes = _pushes(artifacts, versions)
-    # Of a damaged or lost record, only ML Metadata knows whether the run pushed.
+    # Of a damaged or lost record, only ML Metadata knows whether the run refers to a version.
     damaged = {path.parent.name for path in workspace.damaged_records()}
     unread = set(lineage.runs()) - {r.run_id for r in records if r.run_id not in damaged}
     unread = {run for run in unread if pushes & _ids(lineage.of_run(run))}

@@ -42,5 +42,7 @@ def find(workspace: Workspace) -> dict[str, Push]:
         recorded = artifact.custom_properties
         if digest := recorded[properties.PUSHED_DIGEST].string_value:
             place = recorded[properties.PUSHED_DESTINATION].string_value
-            found.setdefault(place, Push(digest)).copies.append(Path(artifact.uri))
+            if place not in found or found[place].digest != digest:  # the newest push counts
+                found[place] = Push(digest)
+            found[place].copies.append(Path(artifact.uri))
     return found

@@ -100,14 +100,14 @@ def _run(overrides: list[str], workspace: Workspace, until: str | None) -> tuple
     def on_event(event: events.Event) -> None:
         nonlocal seconds, model
         if isinstance(event, events.NodeChanged) and event.node == NodeId.EVALUATOR:
-            seconds = event.seconds
+            seconds = event.seconds if event.state == "done" else seconds
         elif isinstance(event, events.Evaluated):
             model = event.model
 
     run_id = runner.new_run_id(workspace)
     record = runner.run(settings, workspace, data, run_id, on_event, until=until)
-    if record.exit_code:
-        raise SystemExit(f"{record.message}")
+    if record.exit_code or not seconds:
+        raise SystemExit(record.message or "the Evaluator did not run")
     return seconds, model
 
 

@@ -40,10 +40,11 @@ def test_a_damaged_input_of_a_component_is_named(finished: LocalRuns) -> None:
     _flip(path)
     done = finished.run("--set", "trainer.seed=3")
     assert done.returncode == 1
-    assert finished.last.message.endswith(
+    assert (
         f"an input is damaged: {path} was changed. Run `mnist-tfx doctor --repair "
-        f"--root {finished.root}`, and the pipeline again."
-    )
+        f"--root {finished.root}`, and the pipeline again. The error was: "
+    ) in finished.last.message
+    assert "corrupted record at" in finished.last.message
     assert finished.nodes_that_are("failed") == {NodeId.TRAINER}
     path.unlink()
     assert finished.run("--set", "trainer.seed=3").returncode == 1
@@ -90,8 +91,10 @@ def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     assert _doctor(finished, "--repair").returncode == 0
     assert not any(file.exists() for file in (left, version, path, graph, copy))
     (aside,) = version.parent.iterdir()
+    (moved,) = finished.root.glob("set-aside-*")
+    assert (moved / path.relative_to(finished.root)).exists()
     assert _doctor(finished).stdout.splitlines()[1:] == [
-        f"Set aside by a repair, yours to delete: {aside}.",
+        f"Set aside by a repair; can be deleted: {moved}, {aside}.",
         f"No problem was found in {finished.root}.",
     ]
     done = finished.run()

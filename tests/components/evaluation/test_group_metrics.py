@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.slicer import slicer_lib
 
-from components.evaluation import slices
+from components.evaluation import group_metrics, slices
 from components.evaluation.example_groups import groups
 from components.evaluation.group_metrics import (
     WORST,
@@ -18,6 +22,8 @@ from components.evaluation.group_metrics import (
     WorstMistakes,
     WorstRows,
 )
+from pipeline.graph import eval_config
+from pipeline.settings import pipeline_config
 
 
 def _group(own: list[float], first_index: int = 0) -> Group:
@@ -78,7 +84,8 @@ def test_groups_are_in_the_same_slices_and_contain_each_example_once() -> None:
     found = list(groups(batch, slicing))
     indices = [group[constants.FEATURES_KEY]["index"].ravel().tolist() for group in found]
     assert sorted(itertools.chain(*indices)) == index.ravel().tolist()
-    assert len(found) < 400
+    of_slices = Counter(str(group[constants.SLICE_KEY_TYPES_KEY].tolist()) for group in found)
+    assert sorted(of_slices.values()) == [20] * 10 + [100], "enough for the jackknife's 20 subsets"
     for group, rows in zip(found, indices, strict=True):
         keys = set(group[constants.SLICE_KEY_TYPES_KEY].tolist())
         clean = {(("corruption", "identity"),), (("corruption", "identity"), ("strength", 0))}
@@ -89,3 +96,28 @@ def test_groups_are_in_the_same_slices_and_contain_each_example_once() -> None:
             assert len(keys) == 2
         assert all(row < 1000 for row in rows) == (rows[0] < 1000)
         np.testing.assert_array_equal(group[constants.PREDICTIONS_KEY][:, 0], rows)
+
+
+def test_tfma_finds_the_metrics_by_their_names_in_a_new_process() -> None:
+    """There nothing has imported them: TFMA prefers its own metrics with the same names."""
+    code = (
+        "import sys\n"
+        "from google.protobuf import json_format\n"
+        "from tensorflow_model_analysis.metrics import metric_specs\n"
+        "from tensorflow_model_analysis.proto import config_pb2\n"
+        "from components.evaluation import example_groups\n"
+        "config = json_format.Parse(sys.stdin.read(), config_pb2.EvalConfig())\n"
+        "found = metric_specs.keys_and_metrics_from_specs(config, config.metrics_specs)\n"
+        "print(*sorted(type(metric).__module__ for _, _, metric in found))\n"
+    )
+    settings = pipeline_config.load("local")
+    config = eval_config.create(settings.evaluation, settings.robustness, "digest")
+    del config.model_specs[1:]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json_format.MessageToJson(config),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [group_metrics.__name__] * 7

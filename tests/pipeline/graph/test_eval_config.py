@@ -150,6 +150,9 @@ def test_a_good_model_is_blessed_and_measured(tmp_path: Path) -> None:
     assert expected == pytest.approx(0.975 - 0.91)
     low, high = own.intervals[metrics.LOSS]
     assert low < own.loss < high
+    losses = np.where(np.arange(1000) < 25, -np.log(0.01), -np.log(0.91))
+    width = 2 * 2.093 * losses.std() / np.sqrt(1000)  # Student's t with 19 degrees of freedom
+    assert 0.4 < (high - low) / width < 2, "the jackknife estimates it from 20 random subsets"
     assert own.accuracy_interval == pytest.approx((0.9633, 0.9830), abs=1e-4), "Wilson's"
     assert found.digits[0].candidate.accuracy_interval == pytest.approx((0.9630, 1), abs=1e-4)
     matrix = np.diag([100] * 10)
