@@ -234,19 +234,19 @@ def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentPars
         "--tensorflow_session_parallelism",
         type=flag_values.count,
         default=0,
-        help="threads of TensorFlow, for both of the next two; 0 for the number of processors",
+        help="threads of TensorFlow, for both of the next two; 0 for their defaults",
     )
     add(
         "--tensorflow_intra_op_parallelism",
         type=flag_values.count,
         default=0,
-        help="threads that one operation uses",
+        help="threads that one operation uses; 0 for the number of processors",
     )
     add(
         "--tensorflow_inter_op_parallelism",
         type=flag_values.count,
         default=0,
-        help="operations that run at the same time",
+        help="threads that run a request's operations; 0 for the thread that has the request",
     )
     add("--version", action="version", version=_version(), help="print the version")
     unsupported_flags.add_to(parser)

@@ -20,27 +20,42 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from serving.errors import InvalidRequestError
 from serving.limits import MAX_MESSAGE_BYTES
 
-# The list of a TensorProto that holds the values of each type.
-_FIELDS: Final[dict[tf.DType, str]] = {
-    tf.float32: "float_val",
-    tf.float64: "double_val",
-    tf.int64: "int64_val",
-    tf.int32: "int_val",
-    tf.int16: "int_val",
-    tf.int8: "int_val",
-    tf.uint8: "int_val",
-    tf.uint16: "int_val",
-    tf.uint32: "uint32_val",
-    tf.uint64: "uint64_val",
-    tf.bool: "bool_val",
-    tf.string: "string_val",
-    tf.float16: "half_val",
-    tf.bfloat16: "half_val",
-}
-_DTYPES: Final = {dtype.as_datatype_enum: dtype for dtype in _FIELDS}
 MAX_RANK: Final = 254  # TensorFlow's
 _STRING_BYTES: Final = 64  # about what Python and TensorFlow need for an empty string
 _LONGEST_SHAPE: Final = 8  # in a message
+
+
+class _Type:
+    """One of TensorFlow's types; its properties are looked up once, not for every request."""
+
+    def __init__(self, dtype: tf.DType, field: str):
+        self.name = dtype.name
+        self.number = dtype.as_datatype_enum
+        self.dtype = np.dtype(dtype.as_numpy_dtype)
+        self.field = field  # the list of a TensorProto that holds the values
+        self.is_string = dtype == tf.string
+        self.has_bits = dtype in (tf.float16, tf.bfloat16)  # in the list, instead of the values
+        self.bytes_in_memory = _STRING_BYTES if self.is_string else dtype.size
+
+
+_TYPES: Final = (
+    _Type(tf.float32, "float_val"),
+    _Type(tf.float64, "double_val"),
+    _Type(tf.int64, "int64_val"),
+    _Type(tf.int32, "int_val"),
+    _Type(tf.int16, "int_val"),
+    _Type(tf.int8, "int_val"),
+    _Type(tf.uint8, "int_val"),
+    _Type(tf.uint16, "int_val"),
+    _Type(tf.uint32, "uint32_val"),
+    _Type(tf.uint64, "uint64_val"),
+    _Type(tf.bool, "bool_val"),
+    _Type(tf.string, "string_val"),
+    _Type(tf.float16, "half_val"),
+    _Type(tf.bfloat16, "half_val"),
+)
+_BY_NUMBER: Final = {kind.number: kind for kind in _TYPES}
+_BY_DTYPE: Final = {kind.dtype: kind for kind in _TYPES}
 
 
 def decode(name: str, tensor: tensor_pb2.TensorProto) -> NDArray[Any]:
@@ -54,38 +69,40 @@ def decode(name: str, tensor: tensor_pb2.TensorProto) -> NDArray[Any]:
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0 or len(shape) > MAX_RANK:
         raise _invalid(name, f"its shape is {_short(shape)}")
     count = math.prod(shape)
-    dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None:
+    kind = _BY_NUMBER.get(tensor.dtype)
+    if kind is None:
         raise _invalid(name, f"type {_type_name(tensor.dtype)} is not supported")
-    if count * max(dtype.size, _STRING_BYTES * (dtype == tf.string)) > MAX_MESSAGE_BYTES:
+    if count * kind.bytes_in_memory > MAX_MESSAGE_BYTES:
         raise _invalid(name, f"an array of shape {_short(shape)} is too large")
-    if tensor.tensor_content and dtype != tf.string:
-        came = len(tensor.tensor_content)
-        if came != count * dtype.size:
-            raise _invalid(name, f"{came} bytes came for shape {_short(shape)} of {dtype.name}")
+    content = b"" if kind.is_string else tensor.tensor_content
+    if content:
+        if len(content) != count * kind.dtype.itemsize:
+            raise _invalid(
+                name, f"{len(content)} bytes came for shape {_short(shape)} of {kind.name}"
+            )
         # A view of the message's bytes: the array is only read.
-        return np.frombuffer(tensor.tensor_content, dtype.as_numpy_dtype).reshape(shape)
-    values = _values(name, tensor, dtype)
+        return np.frombuffer(content, kind.dtype).reshape(shape)
+    values = _values(name, tensor, kind)
     if len(values) > count:
         raise _invalid(name, f"{len(values)} values came for shape {_short(shape)}")
     if len(values) < count:
         last = values[-1:] if len(values) else np.zeros(1, values.dtype)
-        if dtype == tf.string and not len(values):
+        if kind.is_string and not len(values):
             last = np.array([b""], object)
         values = np.concatenate([values, np.repeat(last, count - len(values))])
     return values.reshape(shape)
 
 
-def _values(name: str, tensor: tensor_pb2.TensorProto, dtype: tf.DType) -> NDArray[Any]:
+def _values(name: str, tensor: tensor_pb2.TensorProto, kind: _Type) -> NDArray[Any]:
     """The list of values, one-dimensional."""
-    field = getattr(tensor, _FIELDS[dtype])
+    field = getattr(tensor, kind.field)
     try:
         # NumPy rejects integers outside the range of the type.
-        if dtype in (tf.float16, tf.bfloat16):  # the list has the bits of each value
-            return np.fromiter(field, np.uint16, len(field)).view(dtype.as_numpy_dtype)
-        return np.fromiter(field, dtype.as_numpy_dtype, len(field))
+        if kind.has_bits:
+            return np.fromiter(field, np.uint16, len(field)).view(kind.dtype)
+        return np.fromiter(field, kind.dtype, len(field))
     except OverflowError as error:
-        raise _invalid(name, f"a value is outside the range of {dtype.name}") from error
+        raise _invalid(name, f"a value is outside the range of {kind.name}") from error
 
 
 def _invalid(name: str, reason: str) -> InvalidRequestError:
@@ -109,12 +126,11 @@ def encode(array: NDArray[Any], tensor: tensor_pb2.TensorProto, as_content: bool
 
     Strings are always a list.
     """
-    dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-    tensor.dtype = dtype.as_datatype_enum
+    kind = _BY_DTYPE.get(array.dtype)
+    tensor.dtype = kind.number if kind else tf.as_dtype(array.dtype).as_datatype_enum
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
-    has_list = dtype in _FIELDS and dtype not in (tf.float16, tf.bfloat16)
-    if dtype != tf.string and (as_content or not has_list):
-        tensor.tensor_content = np.ascontiguousarray(array).tobytes()
+    if kind and (kind.is_string or not (as_content or kind.has_bits)):
+        getattr(tensor, kind.field).extend(array.ravel().tolist())
     else:
-        getattr(tensor, _FIELDS[dtype]).extend(array.ravel().tolist())
+        tensor.tensor_content = np.ascontiguousarray(array).tobytes()
