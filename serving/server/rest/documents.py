@@ -88,9 +88,8 @@ def fill_predict(
     """
     columns = _columns(body, infos)
     for name, values in columns.items():
-        tensors.encode(
-            json_values.to_array(name, values, tf.as_dtype(infos[name].dtype)), request.inputs[name]
-        )
+        array = json_values.to_array(name, values, tf.as_dtype(infos[name].dtype))
+        tensors.encode(array, request.inputs[name], as_content=True)
 
 
 def predict_answer(response: predict_pb2.PredictResponse, layout: str) -> dict[str, Any]:

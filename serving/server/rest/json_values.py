@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -26,19 +27,12 @@ def to_array(name: str, value: Any, dtype: tf.DType) -> NDArray[Any]:
     Raises:
       InvalidRequestError: the lists differ in length, or a value has another type.
     """
-    shape: list[int] = []
-    level = value
-    while isinstance(level, list) and len(shape) < _HIGHEST_RANK:
-        shape.append(len(level))
-        if not level:
-            break
-        level = level[0]
-    leaves: list[Any] = []
+    shape, leaves = _flattened(name, value)
+    _check_types(leaves, dtype)
     try:
-        _collect(name, value, shape, 0, _converter(dtype), leaves)
         if dtype == tf.string:
             array = np.empty(len(leaves), object)
-            array[:] = leaves
+            array[:] = [leaf.encode() if type(leaf) is str else decoded(leaf) for leaf in leaves]
         else:
             array = np.array(leaves, dtype.as_numpy_dtype)
         return array.reshape(shape)
@@ -92,51 +86,49 @@ def quote(value: Any) -> str:
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
 
 
-def _collect(
-    name: str,
-    value: Any,
-    shape: list[int],
-    level: int,
-    convert: Callable[[Any], Any],
-    leaves: list[Any],
-) -> None:
-    if level == len(shape):
-        leaves.append(convert(value))
+def _flattened(name: str, value: Any) -> tuple[list[int], list[Any]]:
+    """The shape of nested lists, and their values in order.
+
+    Whole levels are joined at a time: one call for each list, or for each value, would take longer
+    than a small model.
+    """
+    shape: list[int] = []
+    items = [value]
+    while items and isinstance(items[0], list) and len(shape) < _HIGHEST_RANK:
+        size = len(items[0])
+        for item in items:
+            if not isinstance(item, list) or len(item) != size:
+                came = len(item) if isinstance(item, list) else "not a list"
+                raise InvalidRequestError(
+                    f"Encountered list at unexpected size: {came} at level: {len(shape)} of input "
+                    f"{name} expected size: {size}"
+                )
+        shape.append(size)
+        items = list(itertools.chain.from_iterable(items))
+    return shape, items
+
+
+def _check_types(leaves: list[Any], dtype: tf.DType) -> None:
+    """Raises InvalidRequestError if a value is not of the type."""
+    allowed: set[type] = set()
+    if dtype == tf.string:
+        allowed = {str, dict}
+    elif dtype == tf.bool:
+        allowed = {bool}
+    elif dtype.is_floating:
+        allowed = {float, int}
+    elif dtype.is_integer:
+        allowed = {int}
+    came = set(map(type, leaves))
+    if came <= allowed and dict not in came:
         return
-    if not isinstance(value, list) or len(value) != shape[level]:
-        size = len(value) if isinstance(value, list) else "not a list"
-        raise InvalidRequestError(
-            f"Encountered list at unexpected size: {size} at level: {level} of input {name} "
-            f"expected size: {shape[level]}"
-        )
-    for item in value:
-        _collect(name, item, shape, level + 1, convert, leaves)
-
-
-def _converter(dtype: tf.DType) -> Callable[[Any], Any]:
-    """The function that checks a value against a type and converts it."""
-
-    def convert(value: Any) -> Any:
-        kind = type(value)
-        if dtype == tf.string:
-            if kind is str:
-                return value.encode()
-            if is_base64(value):
-                return decoded(value)
-        elif dtype == tf.bool:
-            if kind is bool:
-                return value
-        elif dtype.is_floating:
-            if kind is float or kind is int:
-                return float(value)
-        elif dtype.is_integer and kind is int:
-            return value
-        raise InvalidRequestError(
-            f"JSON Value: {quote(value)} Type: {kind.__name__} is not of expected type: "
-            f"{dtype.name}"
-        )
-
-    return convert
+    for leaf in leaves:
+        kind = type(leaf)
+        if kind not in allowed or (kind is dict and not is_base64(leaf)):
+            raise InvalidRequestError(
+                f"JSON Value: {quote(leaf)} Type: {kind.__name__} is not of expected type: "
+                f"{dtype.name}"
+            )
 
 
 def _texts(value: Any, is_bytes: bool) -> Any:
