@@ -11,11 +11,13 @@ import sys
 from typing import NoReturn
 
 from pipeline.settings.errors import ExitCode, PipelineError
+from serving import program
 from serving.errors import ServingError
 
 
 def main() -> None:
     """Runs the command in `sys.argv`, and ends the process."""
+    program.collect_less_often()
     is_interrupted = False
 
     def interrupt(*_: object) -> NoReturn:

@@ -136,7 +136,7 @@ def _component(
             options += ["--view", view.name, given[view.name].path]
         return dsl.ContainerSpec(
             image=image,
-            command=["python", "-m", node.__name__],
+            command=["python", "-m", node.__package__],
             args=["--node-id", node_id, *arguments, *options, "--executor-input", "{{$}}"],
         )
 

@@ -1,6 +1,6 @@
 """The entry point of a Kubeflow task's container: runs one TFX node with TFX's own launcher.
 
-    python -m pipeline.kubeflow.node --node-id ID --node SLICE --run-id RUN ...
+    python -m pipeline.kubeflow --node-id ID --node SLICE --run-id RUN ...
 
 The exit codes are the project's: 0 if the node is complete or cached, 3 if a gate rejected, 1
 otherwise. TFX's launcher also returns normally if inputs could not be resolved, so the state is
@@ -219,7 +219,7 @@ def _print_last(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.kubeflow")
     parser.add_argument("--node-id", required=True)
     parser.add_argument("--node", required=True, help="the node's slice of the IR")
     parser.add_argument(
@@ -234,7 +234,3 @@ def _parser() -> argparse.ArgumentParser:
         "--view", nargs=2, action="append", default=[], metavar=("NAME", "PATH"), help="KFP output"
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

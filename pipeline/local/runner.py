@@ -18,7 +18,6 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.runs import events, verdict
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
@@ -26,7 +25,7 @@ from pipeline.settings.pipeline_config import PipelineConfig
 from serving import child_process
 
 LOG: Final = "log.txt"
-WORKER: Final = "pipeline.local.worker"
+WORKER: Final = "pipeline.local"
 _RUN_ID: Final = "%Y%m%d-%H%M%S-%f"
 _LONGEST_LINE: Final = 1000  # bytes of the log's last line that are shown
 
@@ -145,7 +144,7 @@ def _running(job: Job, log: Path, lock_fd: int, temporary: Path) -> Iterator[sub
         try:
             process = stack.enter_context(
                 child_process.running(
-                    [sys.executable, "-m", WORKER, *BEAM_OPTIONS],
+                    [sys.executable, "-m", WORKER],
                     leads_group=True,  # a component may have started a model server
                     stdin=subprocess.PIPE,
                     stdout=stack.enter_context(log.open("wb")),

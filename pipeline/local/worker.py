@@ -1,11 +1,10 @@
 """The process that `runner.py` starts: reads a job, runs it with BeamDagRunner, emits events.
 
-    python -m pipeline.local.worker BEAM_OPTION... < JOB
+    python -m pipeline.local < JOB
 
 The job is the first line of the standard input; the process ends when the standard input is closed.
 Events go to the file descriptor that the job names. Standard output and standard error, with the
-output of the libraries, are the run's log. BeamDagRunner takes the Beam options of its own job from
-the command line; those of the components' jobs are the same.
+output of the libraries, are the run's log.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from apache_beam.options.pipeline_options import StandardOptions
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
@@ -33,6 +33,7 @@ from components.evaluation import results
 from components.names.artifact_properties import ADOPTED, PUSHED_DESTINATION
 from components.names.node_ids import NodeId
 from pipeline.graph import dag
+from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
 from pipeline.local import sample_requests
 from pipeline.local.runner import Job
 from pipeline.runs import cache_exceptions, events, executions, node_failure, output_files, recovery
@@ -103,7 +104,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
-    """BeamDagRunner with `ReportingNode`s."""
+    """BeamDagRunner with `ReportingNode`s. Its own job has no options, so the default is set."""
 
     _PIPELINE_NODE_DO_FN_CLS = ReportingNode
 
@@ -127,7 +128,7 @@ def main() -> None:
             artifacts=str(workspace.artifacts),
             serving=str(workspace.serving(job.config.name)),
         ),
-        beam_args=sys.argv[1:],
+        beam_args=[*BEAM_OPTIONS],
         metadata=connection,
     )
     _run(job, workspace, pipeline)
@@ -152,6 +153,7 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
     options = None
     if job.until is not None:
         options = pipeline_pb2.RunOptions(partial_run=pipeline_pb2.PartialRun(to_nodes=[job.until]))
+    StandardOptions.DEFAULT_RUNNER = RUNNER
     ReportingRunner().run_with_ir(ir, options)
     with metadata.Metadata(pipeline.metadata_connection_config) as handle:
         if job.until is not None:
@@ -216,7 +218,3 @@ def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> e
         tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,
         report=posixpath.join(report.uri, run_report.FILE),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from serving import program
 from serving.server import flags as command_line
 
 _log = logging.getLogger("serving.server")
@@ -72,4 +73,4 @@ def _stop_with_stdin() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

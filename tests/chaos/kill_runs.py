@@ -208,7 +208,7 @@ def _targets(target: str, pid: int, marker: str) -> list[int]:
     if target == ALL:
         return marked
     commands = {found: _command_line(found) for found in marked}
-    return [found for found, command in commands.items() if b"pipeline.local.worker" in command]
+    return [found for found, command in commands.items() if b"\0pipeline.local\0" in command]
 
 
 def _command_line(pid: int) -> bytes:

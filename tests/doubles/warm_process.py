@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MODULES = ("pipeline.cli", "pipeline.local.worker", "pipeline.kubeflow.node", "serving.server")
+MODULES = ("pipeline.cli", "pipeline.local", "pipeline.kubeflow", "serving.server")
 PRELOADED = (
     "pipeline.cli.main",
     "pipeline.experiments.pooling_comparison",

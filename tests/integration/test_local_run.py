@@ -27,6 +27,7 @@ from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
 from components.report import run_page
+from pipeline.local import runner
 from pipeline.runs.workspace import Workspace
 
 from .conftest import LocalRuns, cli
@@ -68,6 +69,15 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     assert "yes, all gates passed" in done.stdout
     assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
+
+
+def test_beam_runs_the_graph_without_downloading_a_runner(
+    first_run: First, finished: LocalRuns
+) -> None:
+    log = Workspace(finished.root).run_folder(finished.last.run_id) / runner.LOG
+    text = log.read_text(encoding="utf-8", errors="replace")
+    assert "Node Trainer is scheduled" in text, "BeamDagRunner's log"
+    assert "prism" not in text.lower()
 
 
 def test_its_report_is_found_and_has_no_errors_in_a_browser(
