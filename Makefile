@@ -7,11 +7,12 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check audit format coverage setup lock bench-serving bench-evaluator chaos fuzz soak image test-image clean
+.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
 
+BENCH := TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=tests $(BIN)/python -m benchmarks
 PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup
@@ -60,13 +61,17 @@ lock: setup
 	    --no-header --output-file bootstrap/$$name.lock bootstrap/$$name.in || exit; \
 	done
 
+# A whole run, a cached run and the program's start, against plain scripts; about ten minutes.
+bench: setup
+	@$(BENCH).whole_run $(ARGS)
+
 # Compares the embedded model server with calling the model in process; about five minutes.
 bench-serving: setup
-	@$(BIN)/python tests/benchmarks/model_server.py $(ARGS)
+	@$(BENCH).model_server $(ARGS)
 
 # The Evaluator on clean images, on all corruptions, and with a champion; about six minutes.
 bench-evaluator: setup
-	@$(BIN)/python tests/benchmarks/evaluator.py
+	@$(BENCH).evaluator
 
 # Kills runs at random moments in every component, and checks what is left; about an hour.
 chaos: setup

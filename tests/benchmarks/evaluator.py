@@ -11,13 +11,13 @@ each image is evaluated twice.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
 
 import tensorflow as tf
+from benchmarks import machine
 from rich.console import Console
 
 from components.names.node_ids import NodeId
@@ -55,7 +55,7 @@ def main() -> None:
             f"{row['images_per_s']:.0f} images/s; the model in process "
             f"{row['in_process_images_per_s']:.0f} images/s; ratio {row['ratio']:.2f}"
         )
-    RESULT.write_text(json.dumps({"cores": os.cpu_count(), "rows": rows}, indent=1) + "\n")
+    RESULT.write_text(json.dumps({"machine": machine.describe(), "rows": rows}, indent=1) + "\n")
     console.print(f"wrote {RESULT}")
 
 

@@ -1,6 +1,6 @@
 """A load generator for `model_server.py`: clients that repeat one request to one server.
 
-    python tests/benchmarks/load.py ADDRESS REQUEST_FILE CLIENTS SECONDS ANSWERS_FILE
+    python -m benchmarks.load ADDRESS REQUEST_FILE CLIENTS SECONDS ANSWERS_FILE
 
 Each client has its own connection and sends its next request after it gets the answer. Requests
 and answers stay bytes, so that the generator uses little of the processor that it shares with the
@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -39,6 +41,21 @@ async def ask(
                 latencies.append(time.monotonic() - start_s)
             except grpc.aio.AioRpcError as error:
                 failures.append(f"{error.code().name}: {error.details()}")
+
+
+def measure(
+    address: str, request: Path, clients: int, seconds: float, answers: Path
+) -> dict[str, Any]:
+    """Runs the load generator in a process of its own; returns what it prints."""
+    command = [sys.executable, "-m", "benchmarks.load", address, str(request)]
+    done = subprocess.run(
+        [*command, str(clients), str(seconds), str(answers)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 async def main() -> None:

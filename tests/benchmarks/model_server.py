@@ -10,23 +10,14 @@ generator and the in-process calls share the cores of the machine.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
-import os
-import pickle
-import platform
-import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import tensorflow as tf
@@ -34,11 +25,11 @@ from doubles import saved_models
 from doubles.model_server import predict_request
 from rich.console import Console
 from rich.table import Table
-from tensorflow_serving.apis import predict_pb2
 
+from benchmarks import identity_model, load, machine, roll_out
 from components import atomic_pusher
 from components.images import idx_format
-from serving import launcher
+from serving import addresses, launcher
 from serving.client import Client
 from serving.launcher import ServerKind
 from trainer import features
@@ -108,12 +99,46 @@ def measure_latency(
             for _ in range(ROUNDS):
                 direct += timed(partial(call, batch), count)
                 served += timed(partial(client.predict, batch), count)
-            row: dict[str, float] = {"images": size}
-            for name, times in (("in_process", direct), ("server", served)):
-                row[f"{name}_p50_ms"], row[f"{name}_p99_ms"] = np.percentile(times, [50, 99])
-            row["p50_difference_ms"] = row["server_p50_ms"] - row["in_process_p50_ms"]
-            rows.append(row)
+            rows.append(_compared(size, direct, served))
     return rows
+
+
+def measure_rest(
+    call: Callable[[np.ndarray], np.ndarray], address: str, images: np.ndarray
+) -> list[Row]:
+    """p50 and p99 of one REST request at a time, with the pixels as JSON numbers."""
+    rows = []
+    connection = http.client.HTTPConnection(address, timeout=60)
+    for size in LATENCY_SIZES:
+        batch = images[:size]
+        document = {"signature_name": features.PREDICT_IMAGES, "instances": batch.tolist()}
+        body = json.dumps(document)
+
+        def ask(body: str = body) -> None:
+            connection.request("POST", "/v1/models/mnist:predict", body)
+            answer = connection.getresponse()
+            content = answer.read()
+            assert answer.status == http.HTTPStatus.OK, content
+
+        direct: list[float] = []
+        served: list[float] = []
+        timed(partial(call, batch), 20)
+        timed(ask, 20)
+        count = 200 if size == 1 else 30
+        for _ in range(ROUNDS):
+            direct += timed(partial(call, batch), count)
+            served += timed(ask, count)
+        rows.append(_compared(size, direct, served))
+    connection.close()
+    return rows
+
+
+def _compared(size: int, direct: list[float], served: list[float]) -> Row:
+    row: Row = {"images": size}
+    for name, times in (("in_process", direct), ("server", served)):
+        row[f"{name}_p50_ms"], row[f"{name}_p99_ms"] = np.percentile(times, [50, 99])
+    row["p50_difference_ms"] = row["server_p50_ms"] - row["in_process_p50_ms"]
+    return row
 
 
 def best_rate(call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> tuple[float, int]:
@@ -126,21 +151,8 @@ def best_rate(call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> t
     return max(rates)
 
 
-def load(address: str, request: Path, clients: int, seconds: float, answers: Path) -> Row:
-    """Runs the load generator."""
-    command = [sys.executable, Path(__file__).with_name("load.py"), address, request]
-    done = subprocess.run(
-        [*map(str, command), str(clients), str(seconds), str(answers)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    result: Row = json.loads(done.stdout)
-    return result
-
-
 def measure_throughput(
-    models: Models, addresses: dict[str, str], folder: Path, seconds: float
+    models: Models, servers: dict[str, str], folder: Path, seconds: float
 ) -> list[Row]:
     """images/s of concurrent clients, with and without batching, and in process before each."""
     call = in_process(models.folders[0])
@@ -150,9 +162,9 @@ def measure_throughput(
         message = predict_request("mnist", models.images[:size])
         request.write_bytes(message.SerializeToString())
         for clients in CLIENTS:
-            for name, address in addresses.items():
+            for name, address in servers.items():
                 best, at = best_rate(call, models.images)
-                result = load(address, request, clients, seconds, folder / "answers")
+                result = load.measure(address, request, clients, seconds, folder / "answers")
                 if result["failed"]:
                     raise RuntimeError(f"requests failed: {result['failures']}")
                 rate = result["requests"] * size / result["seconds"]
@@ -173,73 +185,6 @@ def measure_throughput(
     return rows
 
 
-def measure_roll_out(models: Models, folder: Path, seconds: float) -> Row:
-    """Load while new versions are pushed and a broken one is dropped in."""
-    base = folder / "roll-out"
-    versions = [int(Path(atomic_pusher.push(str(models.folders[0]), str(base))).name)]
-    request = folder / "request"
-    request.write_bytes(predict_request("mnist", models.images[:1]).SerializeToString())
-    result: Row = {}
-    memory: list[Row] = []
-    with launcher.running("mnist", base, folder / "roll-out.txt", flags=BATCHING) as server:
-        with Client(server.address, "mnist") as client:
-            client.wait_until_ready(timeout_s=120, check=server.check)
-
-        def ask() -> None:
-            result.update(load(server.address, request, 8, seconds, folder / "answers"))
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        time.sleep(seconds / 6)
-        memory.append({"version": versions[0], "rss_mb": rss_mb(server.process.pid)})
-        for number, model in enumerate(models.folders[1:], start=1):
-            pushed = atomic_pusher.push(str(model), str(base))
-            versions.append(int(Path(pushed).name))
-            time.sleep(seconds / 12)
-            if number == 2:
-                broken = base / str(versions[-1] + 1)
-                shutil.copytree(model, broken)
-                data = next((broken / "variables").glob("*.data*"))
-                data.write_bytes(data.read_bytes()[:100_000])
-            time.sleep(seconds / 12)
-            memory.append({"version": versions[-1], "rss_mb": rss_mb(server.process.pid)})
-            if number == 2:
-                shutil.rmtree(broken)
-        asking.join()
-        memory.append({"version": "end", "rss_mb": rss_mb(server.process.pid)})
-    answers = pickle.loads((folder / "answers").read_bytes())
-    seen: dict[int, int] = {}
-    wrong = 0
-    for answer in answers:
-        response = predict_pb2.PredictResponse.FromString(answer)
-        version = response.model_spec.version.value
-        seen[version] = seen.get(version, 0) + 1
-        expected = models.answers[versions.index(version)][:1] if version in versions else np.nan
-        if not np.allclose(
-            np.array(response.outputs["probabilities"].float_val), expected, atol=1e-5
-        ):
-            wrong += 1
-    return {
-        "seconds": result["seconds"],
-        "requests": result["requests"],
-        "failed": result["failed"],
-        "failures": result["failures"],
-        "wrong_answers": wrong,
-        "answers_of_versions": {str(version): seen.get(version, 0) for version in versions},
-        "answers_of_other_versions": sum(n for v, n in seen.items() if v not in versions),
-        "memory": memory,
-    }
-
-
-def rss_mb(pid: int) -> float:
-    """The resident memory of a process, in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-BATCHING = ("--enable_batching", "--file_system_poll_wait_seconds=0.5")
-
-
 def main() -> None:
     """Measures, prints the tables, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -257,28 +202,42 @@ def main() -> None:
         parameters = folder / "batching.txt"
         parameters.write_text("max_batch_size { value: 128 }\nnum_batch_threads { value: 2 }\n")
         batching = ("--enable_batching", f"--batching_parameters_file={parameters}")
+        rest_port = addresses.free_port()
+        rest_flag = (f"--rest_api_port={rest_port}",)
         with (
-            launcher.running("mnist", base, folder / "one.txt", kind=ServerKind.EMBEDDED) as one,
+            launcher.running(
+                "mnist", base, folder / "one.txt", flags=rest_flag, kind=ServerKind.EMBEDDED
+            ) as one,
             launcher.running(
                 "mnist", base, folder / "batched.txt", flags=batching, kind=ServerKind.EMBEDDED
             ) as batched,
         ):
-            addresses = {"one by one": one.address, "batching": batched.address}
+            servers = {"one by one": one.address, "batching": batched.address}
             for server in (one, batched):
                 with Client(server.address, "mnist") as client:
                     client.wait_until_ready(timeout_s=120, check=server.check)
             latency = measure_latency(in_process(models.folders[0]), one.address, models.images)
             print_rows(console, "one request at a time", latency)
-            throughput = measure_throughput(models, addresses, folder, options.each)
+            rest = measure_rest(
+                in_process(models.folders[0]), f"127.0.0.1:{rest_port}", models.images
+            )
+            print_rows(console, "one REST request at a time", rest)
+            throughput = measure_throughput(models, servers, folder, options.each)
             print_rows(console, "concurrent clients", throughput)
-        roll_out = measure_roll_out(models, folder, options.seconds)
+        identity = identity_model.measure(folder, models.images, options.each / 2, ROUNDS)
+        print_rows(console, "identity model, 8 clients", identity)
+        rolled_out = roll_out.measure(
+            models.folders, models.answers, models.images, folder, options.seconds
+        )
     console.print("load while three versions are pushed and a broken one is dropped in:")
-    console.print_json(json.dumps(roll_out))
+    console.print_json(json.dumps(rolled_out))
     result = {
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+        "machine": machine.describe(),
         "latency": latency,
+        "rest_latency": rest,
+        "identity": identity,
         "throughput": throughput,
-        "roll_out": roll_out,
+        "roll_out": rolled_out,
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     console.print(f"written to {options.out}")

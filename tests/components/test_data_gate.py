@@ -5,12 +5,12 @@ data, with one sentence; where the data has no other defect, no other check reje
 """
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from apache_beam.options.pipeline_options import StandardOptions
 from numpy.typing import NDArray
 from scipy import ndimage
 from tfx.dsl.compiler import compiler
@@ -22,7 +22,7 @@ from components.anomaly_gate import AnomaliesFoundError
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from pipeline.graph import dag
-from pipeline.graph.beam import BEAM_OPTIONS
+from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
 from pipeline.settings import pipeline_config
 
 Pixels = NDArray[np.uint8]
@@ -114,9 +114,9 @@ CASES: dict[str, tuple[str, Change, str, bool]] = {
 
 
 @pytest.fixture(autouse=True)
-def _beam_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BeamDagRunner reads the options of its own job from the command line."""
-    monkeypatch.setattr(sys, "argv", [sys.argv[0], *BEAM_OPTIONS])
+def _runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BeamDagRunner's own job has no options."""
+    monkeypatch.setattr(StandardOptions, "DEFAULT_RUNNER", RUNNER)
 
 
 def _change(folder: Path, digits: Path, changes: dict[str, Change]) -> Path:

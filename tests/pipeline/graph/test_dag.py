@@ -54,12 +54,6 @@ def test_the_nodes_and_what_they_wait_for() -> None:
     }
 
 
-def test_only_three_components_read_the_model() -> None:
-    """RunReport does not: it shows the Evaluator's predictions, and makes none."""
-    readers = {node.id for node in _create().components if "model" in node.inputs}
-    assert readers == {NodeId.EVALUATOR, NodeId.SERVER_VALIDATOR, NodeId.ATOMIC_PUSHER}
-
-
 def test_an_unchanged_graph_is_the_same_every_time() -> None:
     first, second = (
         [(node.id, dict(node.exec_properties)) for node in _create().components] for _ in range(2)

@@ -1,0 +1,57 @@
+"""The training and the predictions of a run, as a script without a pipeline.
+
+    python tests/benchmarks/plain_keras.py FOLDER_OF_IDX_FILES RECIPE PREDICTIONS
+
+RECIPE is the recipe as JSON, and PREDICTIONS the number of images that the Evaluator predicts.
+Prints JSON: images/s of `fit` with arrays in memory, as users call it, and of the model in batches
+of 128.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from components.images import idx_format
+from trainer import features, model
+from trainer.hparams import HyperParameters
+
+BATCH = 128
+
+
+def main() -> None:
+    """Trains and predicts."""
+    folder, recipe, predictions = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    hparams = HyperParameters.model_validate_json(recipe)
+    train = idx_format.read_pair(*idx_format.find_pair(folder, "train-*"))
+    test = idx_format.read_pair(*idx_format.find_pair(folder, "t10k-*"))
+    count = len(train.images) if hparams.train_images == "all" else hparams.train_images
+    keras.utils.set_random_seed(hparams.seed)
+    steps = math.ceil(count / hparams.batch_size) * hparams.epochs
+    network = model.build_model(hparams, steps)
+    images, labels = _scaled(train.images[:count]), np.asarray(train.labels[:count], np.int64)
+
+    start_s = time.perf_counter()
+    network.fit(images, labels, batch_size=hparams.batch_size, epochs=hparams.epochs, verbose=0)
+    fit_s = time.perf_counter() - start_s
+
+    shown = np.resize(_scaled(test.images), (predictions, *images.shape[1:]))
+    start_s = time.perf_counter()
+    network.predict(shown, batch_size=BATCH, verbose=0)
+    predict_s = time.perf_counter() - start_s
+    rates = {"fit": count * hparams.epochs / fit_s, "predict": predictions / predict_s}
+    print(json.dumps(rates))
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(pixels, np.float32)[..., np.newaxis] / np.float32(features.WHITE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""A whole run, a cached run and the start of the program, against plain scripts on this machine.
+
+    make bench [ARGS="--rounds 5 --out bench.json"]
+
+Downloads MNIST if it is not in the cache. Commands that are compared run in turn; read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from benchmarks import machine
+from rich.console import Console
+from rich.table import Table
+
+from components.evaluation import results
+from components.names.node_ids import NodeId
+from pipeline.local import session
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
+from pipeline.settings import pipeline_config
+from trainer import training_cost
+from trainer.training_cost import TrainingCost
+
+COMMAND: Final = (sys.executable, "-m", "pipeline.cli")
+IMPORT: Final = (sys.executable, "-c", "import tensorflow")
+PLAIN: Final = (sys.executable, str(Path(__file__).with_name("plain_keras.py")))
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    measured: str
+    value: float
+    unit: str
+    limit: str
+    detail: str
+
+
+def main() -> None:
+    """Measures, prints the table, writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="of the short commands")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    options = parser.parse_args()
+    console = Console()
+    console.print(f"machine: {machine.sentence()}", soft_wrap=True)
+    config = pipeline_config.load()
+    data = session.prepare_data(config.data, None, console)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        workspace = Workspace(Path(folder))
+        run = ("run", "--root", folder, "--data-dir", str(data))
+        run_s = _seconds(*COMMAND, *run)
+        record = workspace.records()[-1]
+        evaluation = results.read(_output(workspace, NodeId.EVALUATOR, "evaluation"))
+        cost = Path(_output(workspace, NodeId.TRAINER, "model_run")) / training_cost.FILE
+        trained = TrainingCost.from_json(cost.read_text())
+        predicted = evaluation.overall.candidate.examples + sum(
+            scores.candidate.examples
+            for corruption in evaluation.corruptions
+            for scores in evaluation.robustness(corruption)
+        )
+        start_s = time.perf_counter()
+        recipe = config.trainer.model_dump_json()
+        rates = json.loads(_output_of(*PLAIN, str(data), recipe, str(predicted)))
+        plain_s = time.perf_counter() - start_s
+        short: dict[str, list[float]] = {"import": [], "cached": [], "help": []}
+        for _ in range(options.rounds):
+            short["import"].append(_seconds(*IMPORT))
+            short["cached"].append(_seconds(*COMMAND, *run))
+            short["help"].append(_seconds(*COMMAND, "--help"))
+    rows = _rows(record, run_s, plain_s, trained, predicted, rates, short)
+    table = Table(title=machine.sentence(), title_justify="left")
+    for name in Row._fields:
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for row in rows:
+        table.add_row(row.measured, f"{row.value:.2f}", row.unit, row.limit, row.detail)
+    console.print(table)
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "rows": [row._asdict() for row in rows],
+        "seconds_by_component": {node.node: node.seconds for node in record.nodes},
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(f"written to {options.out}")
+
+
+def _rows(
+    record: RunRecord,
+    run_s: float,
+    plain_s: float,
+    trained: TrainingCost,
+    predicted: int,
+    rates: dict[str, float],
+    short: dict[str, list[float]],
+) -> list[Row]:
+    seconds = {node.node: node.seconds for node in record.nodes}
+    evaluator_s = seconds[NodeId.EVALUATOR]
+    others_s = sum(seconds.values()) - evaluator_s - seconds[NodeId.TRAINER]
+    import_s, cached_s, help_s = (
+        statistics.median(short[name]) for name in ("import", "cached", "help")
+    )
+    evaluated = predicted / evaluator_s
+    return [
+        Row(
+            "whole run / plain Keras script",
+            run_s / plain_s,
+            "ratio",
+            "at most 1.25",
+            f"{run_s:.0f} s / {plain_s:.0f} s: the same training, {predicted:,} predictions",
+        ),
+        Row(
+            "Evaluator / the model in process",
+            evaluated / rates["predict"],
+            "ratio",
+            "at least 0.8",
+            f"{evaluated:.0f} / {rates['predict']:.0f} images/s",
+        ),
+        Row(
+            "Trainer / Keras' fit in memory",
+            trained.images_per_s / rates["fit"],
+            "ratio",
+            "at least 1.25",
+            f"{trained.images_per_s:.0f} / {rates['fit']:.0f} images/s",
+        ),
+        Row(
+            "all other components / import tensorflow",
+            others_s / import_s,
+            "ratio",
+            "at most 6",
+            f"{others_s:.1f} s / {import_s:.1f} s",
+        ),
+        Row(
+            "cached run / import tensorflow",
+            cached_s / import_s,
+            "ratio",
+            "at most 1.5",
+            f"{cached_s:.1f} s / {import_s:.1f} s",
+        ),
+        Row("RunReport", seconds[NodeId.RUN_REPORT], "s", "at most 6", "predicts nothing"),
+        Row("mnist-tfx --help", help_s, "s", "at most 0.25", f"median of {len(short['help'])}"),
+    ]
+
+
+def _output(workspace: Workspace, node: NodeId, key: str) -> str:
+    (folder,) = (workspace.artifacts / node / key).iterdir()
+    return str(folder)
+
+
+def _seconds(*command: str) -> float:
+    start_s = time.perf_counter()
+    _output_of(*command)
+    return time.perf_counter() - start_s
+
+
+def _output_of(*command: str) -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
