@@ -36,6 +36,9 @@ class HyperParameters(BaseModel):
     schedule: Literal["constant", "one_cycle"] = "constant"
     """"one_cycle" warms up over the first 30 % of the steps, then anneals to zero."""
 
+    kernel_initializer: Literal["glorot_uniform", "he_normal"] = "glorot_uniform"
+    """Keras' name of the distribution of the initial weights, for all layers but the last."""
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """The fraction of units dropped after each of the two hidden dense layers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import keras
@@ -22,27 +23,31 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
       hparams: the recipe.
       steps: the number of training batches, which "one_cycle" needs.
     """
-    Conv, Dense = keras.layers.Conv2D, keras.layers.Dense
+    hidden = {"activation": "relu", "kernel_initializer": hparams.kernel_initializer}
+    Conv = functools.partial(keras.layers.Conv2D, padding="same", **hidden)
+    Dense = functools.partial(keras.layers.Dense, **hidden)
     Pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[
         hparams.pooling
     ]
     model = keras.Sequential(
         [
             keras.Input((features.HEIGHT_PX, features.WIDTH_PX, 1), name=features.IMAGE),
-            Conv(64, 7, padding="same", activation="relu"),
+            Conv(64, 7),
             Pool(2),
-            Conv(128, 3, padding="same", activation="relu"),
-            Conv(128, 3, padding="same", activation="relu"),
+            Conv(128, 3),
+            Conv(128, 3),
             Pool(2),
-            Conv(256, 3, padding="same", activation="relu"),
-            Conv(256, 3, padding="same", activation="relu"),
+            Conv(256, 3),
+            Conv(256, 3),
             Pool(2),
             keras.layers.Flatten(),
-            Dense(128, activation="relu"),
+            Dense(128),
             keras.layers.Dropout(hparams.dropout),
-            Dense(64, activation="relu"),
+            Dense(64),
             keras.layers.Dropout(hparams.dropout),
-            Dense(features.NUM_CLASSES, activation="softmax", name=features.PROBABILITIES),
+            keras.layers.Dense(
+                features.NUM_CLASSES, activation="softmax", name=features.PROBABILITIES
+            ),
         ],
         name="mnist_cnn",
     )

@@ -9,7 +9,9 @@ import typer
 
 ConfigOption = Annotated[
     str,
-    typer.Option("--config", help="A TOML file, or a shipped configuration: local, full, fashion."),
+    typer.Option(
+        "--config", help="A TOML file, or a shipped configuration: local, quick, full, fashion."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -50,3 +50,17 @@ def test_one_cycle_rises_for_three_tenths_and_then_falls_to_zero() -> None:
     rate = model.build_model(hparams, steps=100).optimizer._learning_rate
     values = [float(rate(step)) for step in (0, 15, 30, 65, 100)]
     assert values == pytest.approx([0.0004, 0.0052, 0.01, 0.005, 0.0], abs=1e-6)
+
+
+def test_he_initialization_scales_the_weights_of_all_layers_but_the_last() -> None:
+    """He et al. (2015): the standard deviation is the root of 2 / inputs of a unit."""
+    recipe = HyperParameters(kernel_initializer="he_normal", seed=3)
+    keras.utils.set_random_seed(recipe.seed)
+    *hidden, last = (
+        layer.kernel.numpy() for layer in model.build_model(recipe, steps=1).layers if layer.weights
+    )
+    for kernel in hidden:
+        inputs = np.prod(kernel.shape[:-1])
+        assert kernel.std() == pytest.approx(np.sqrt(2 / inputs), rel=0.05)
+    inputs, outputs = last.shape
+    assert last.std() == pytest.approx(np.sqrt(2 / (inputs + outputs)), rel=0.1)

@@ -8,7 +8,7 @@ from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["local", "full", "fashion"])
+@pytest.mark.parametrize("name", ["local", "quick", "full", "fashion"])
 def test_shipped_configurations_are_valid(name: str) -> None:
     assert f"{name}.toml" in pipeline_config.shipped()
     loaded = pipeline_config.load(name)
