@@ -1,6 +1,6 @@
 """The training and the predictions of a run, as a script without a pipeline.
 
-    python tests/benchmarks/plain_keras.py FOLDER_OF_IDX_FILES RECIPE PREDICTIONS
+    python -m benchmarks.plain_keras FOLDER_OF_IDX_FILES RECIPE PREDICTIONS
 
 RECIPE is the recipe as JSON, and PREDICTIONS the number of images that the Evaluator predicts.
 Prints JSON: images/s of `fit` with arrays in memory, as users call it, and of the model in batches

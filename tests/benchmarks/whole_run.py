@@ -2,7 +2,8 @@
 
     make bench [ARGS="--rounds 5 --out bench.json"]
 
-Downloads MNIST if it is not in the cache. Commands that are compared run in turn; read the ratios.
+Downloads MNIST if it is not in the cache. The run and the plain script run once, one after the other;
+the short commands run in turn, `--rounds` times. Read the ratios.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from trainer.training_cost import TrainingCost
 
 COMMAND: Final = (sys.executable, "-m", "pipeline.cli")
 IMPORT: Final = (sys.executable, "-c", "import tensorflow")
-PLAIN: Final = (sys.executable, str(Path(__file__).with_name("plain_keras.py")))
+PLAIN: Final = (sys.executable, "-m", "benchmarks.plain_keras")
 
 
 class Row(NamedTuple):
@@ -42,7 +43,7 @@ class Row(NamedTuple):
     measured: str
     value: float
     unit: str
-    limit: str
+    goal: str
     detail: str
 
 
@@ -53,7 +54,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     options = parser.parse_args()
     console = Console()
-    console.print(f"machine: {machine.sentence()}", soft_wrap=True)
     config = pipeline_config.load()
     data = session.prepare_data(config.data, None, console)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -83,7 +83,7 @@ def main() -> None:
     for name in Row._fields:
         table.add_column(name, justify="right" if name == "value" else "left")
     for row in rows:
-        table.add_row(row.measured, f"{row.value:.2f}", row.unit, row.limit, row.detail)
+        table.add_row(row.measured, f"{row.value:.2f}", row.unit, row.goal, row.detail)
     console.print(table)
     result: dict[str, Any] = {
         "machine": machine.describe(),
