@@ -65,7 +65,8 @@ lock: setup
 bench: setup
 	@$(BENCH).whole_run $(ARGS)
 
-# Compares the embedded model server with calling the model in process; about five minutes.
+# The model server, over gRPC and REST, against the model in process and servers that only echo;
+# about eight minutes.
 bench-serving: setup
 	@$(BENCH).model_server $(ARGS)
 

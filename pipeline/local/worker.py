@@ -104,7 +104,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
 
 
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
-    """BeamDagRunner with `ReportingNode`s. Its own job has no options, so the default is set."""
+    """BeamDagRunner with `ReportingNode`s."""
 
     _PIPELINE_NODE_DO_FN_CLS = ReportingNode
 
@@ -153,7 +153,7 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
     options = None
     if job.until is not None:
         options = pipeline_pb2.RunOptions(partial_run=pipeline_pb2.PartialRun(to_nodes=[job.until]))
-    StandardOptions.DEFAULT_RUNNER = RUNNER
+    StandardOptions.DEFAULT_RUNNER = RUNNER  # BeamDagRunner's own job takes no options
     ReportingRunner().run_with_ir(ir, options)
     with metadata.Metadata(pipeline.metadata_connection_config) as handle:
         if job.until is not None:

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported objects stay: the collector need not look at them whenever a version is unloaded.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*program.DEFAULT_THRESHOLDS)  # garbage of requests may hold large arrays
     # Imported libraries may have configured logging.
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True

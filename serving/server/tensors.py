@@ -34,7 +34,7 @@ class _Type:
         self.dtype = np.dtype(dtype.as_numpy_dtype)
         self.field = field  # the list of a TensorProto that holds the values
         self.is_string = dtype == tf.string
-        self.has_bits = dtype in (tf.float16, tf.bfloat16)  # in the list, instead of the values
+        self.has_bits = dtype in (tf.float16, tf.bfloat16)  # the list has the bits of each value
         self.bytes_in_memory = _STRING_BYTES if self.is_string else dtype.size
 
 

@@ -1,4 +1,4 @@
-"""A load generator for `model_server.py`: clients that repeat one request to one server.
+"""A load generator for the model server's benchmarks: clients that repeat one request.
 
     python -m benchmarks.load ADDRESS REQUEST_FILE CLIENTS SECONDS ANSWERS_FILE
 

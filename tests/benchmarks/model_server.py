@@ -86,57 +86,47 @@ def timed(call: Callable[[], object], count: int) -> list[float]:
 def measure_latency(
     call: Callable[[np.ndarray], np.ndarray], address: str, images: np.ndarray
 ) -> list[Row]:
-    """p50 and p99 of one request at a time, in process and from the server in turn."""
-    rows = []
+    """p50 and p99 of one gRPC request at a time, in process and from the server in turn."""
     with Client(address, "mnist") as client:
-        for size in LATENCY_SIZES:
-            batch = images[:size]
-            count = 200 if size == 1 else 30
-            direct: list[float] = []
-            served: list[float] = []
-            timed(partial(call, batch), 20)
-            timed(partial(client.predict, batch), 20)
-            for _ in range(ROUNDS):
-                direct += timed(partial(call, batch), count)
-                served += timed(partial(client.predict, batch), count)
-            rows.append(_compared(size, direct, served))
-    return rows
+        return [
+            _in_turn(partial(call, images[:size]), partial(client.predict, images[:size]), size)
+            for size in LATENCY_SIZES
+        ]
 
 
 def measure_rest(
     call: Callable[[np.ndarray], np.ndarray], address: str, images: np.ndarray
 ) -> list[Row]:
-    """p50 and p99 of one REST request at a time, with the pixels as JSON numbers."""
-    rows = []
+    """The same for REST requests, with the pixels as JSON numbers."""
     connection = http.client.HTTPConnection(address, timeout=60)
+
+    def ask(body: str) -> None:
+        connection.request("POST", "/v1/models/mnist:predict", body)
+        answer = connection.getresponse()
+        content = answer.read()
+        assert answer.status == http.HTTPStatus.OK, content
+
+    rows = []
     for size in LATENCY_SIZES:
-        batch = images[:size]
-        document = {"signature_name": features.PREDICT_IMAGES, "instances": batch.tolist()}
-        body = json.dumps(document)
-
-        def ask(body: str = body) -> None:
-            connection.request("POST", "/v1/models/mnist:predict", body)
-            answer = connection.getresponse()
-            content = answer.read()
-            assert answer.status == http.HTTPStatus.OK, content
-
-        direct: list[float] = []
-        served: list[float] = []
-        timed(partial(call, batch), 20)
-        timed(ask, 20)
-        count = 200 if size == 1 else 30
-        for _ in range(ROUNDS):
-            direct += timed(partial(call, batch), count)
-            served += timed(ask, count)
-        rows.append(_compared(size, direct, served))
+        instances = images[:size].tolist()
+        body = json.dumps({"signature_name": features.PREDICT_IMAGES, "instances": instances})
+        rows.append(_in_turn(partial(call, images[:size]), partial(ask, body), size))
     connection.close()
     return rows
 
 
-def _compared(size: int, direct: list[float], served: list[float]) -> Row:
+def _in_turn(direct: Callable[[], object], served: Callable[[], object], size: int) -> Row:
+    times: dict[str, list[float]] = {"in_process": [], "server": []}
+    calls = {"in_process": direct, "server": served}
+    count = 200 if size == 1 else 30
+    for call in calls.values():
+        timed(call, 20)
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            times[name] += timed(call, count)
     row: Row = {"images": size}
-    for name, times in (("in_process", direct), ("server", served)):
-        row[f"{name}_p50_ms"], row[f"{name}_p99_ms"] = np.percentile(times, [50, 99])
+    for name, found in times.items():
+        row[f"{name}_p50_ms"], row[f"{name}_p99_ms"] = np.percentile(found, [50, 99])
     row["p50_difference_ms"] = row["server_p50_ms"] - row["in_process_p50_ms"]
     return row
 

@@ -2,8 +2,8 @@
 
     make bench [ARGS="--rounds 5 --out bench.json"]
 
-Downloads MNIST if it is not in the cache. The run and the plain script run once, one after the other;
-the short commands run in turn, `--rounds` times. Read the ratios.
+Downloads MNIST if it is not in the cache. The run and the plain script run once, one after the
+other; the short commands run in turn, `--rounds` times. Read the ratios.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks import machine
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import machine
 from components.evaluation import results
 from components.names.node_ids import NodeId
 from pipeline.local import session

@@ -14,6 +14,8 @@ from components.images import idx_format
 from components.names.node_ids import NodeId
 from pipeline.local import session
 from pipeline.settings import pipeline_config
+from serving import launcher
+from serving.launcher import ServerKind
 from trainer import training_cost
 from trainer.training_cost import TrainingCost
 
@@ -55,7 +57,7 @@ def test_each_image_is_written_once_by_each_component_and_trained_on_in_each_epo
     assert cost.images == config.trainer.epochs * ingested["train"]
 
 
-def test_each_test_image_and_each_corrupted_image_is_predicted_once(finished: LocalRuns) -> None:
+def test_each_test_image_and_each_corrupted_image_is_evaluated_once(finished: LocalRuns) -> None:
     evaluation = results.read(str(_output(finished, NodeId.EVALUATOR, "evaluation")))
     assert evaluation.overall.candidate.examples == 300
     corrupted = _records(_output(finished, NodeId.CORRUPTED_EXAMPLES, "corrupted"))
@@ -80,6 +82,7 @@ def test_a_cached_run_starts_the_pipeline_and_one_server(
             super().__init__(command, *arguments, **options)
 
     monkeypatch.setattr(subprocess, "Popen", Recording)
+    monkeypatch.setattr(launcher, "available", lambda: ServerKind.EMBEDDED)
     config = pipeline_config.load(finished.config)
     session.run(config, finished.root, finished.data, Console(quiet=True))
     assert sorted(started) == ["pipeline.local", "serving.server"]

@@ -30,7 +30,7 @@ program.run(main)
         ("sys.exit()", 0, ""),
         ("sys.exit('a reason')", 1, "a reason"),
         ("raise RuntimeError('a defect')", 1, "RuntimeError: a defect"),
-        ("raise KeyboardInterrupt", 1, "KeyboardInterrupt"),
+        ("raise KeyboardInterrupt", 130, "KeyboardInterrupt"),
     ],
 )
 def test_a_program_ends_with_its_code_and_its_output(ending: str, code: int, error: str) -> None:

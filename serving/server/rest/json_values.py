@@ -34,7 +34,9 @@ def to_array(name: str, value: Any, dtype: tf.DType) -> NDArray[Any]:
             array = np.empty(len(leaves), object)
             array[:] = [leaf.encode() if type(leaf) is str else decoded(leaf) for leaf in leaves]
         else:
-            array = np.array(leaves, dtype.as_numpy_dtype)
+            # Through float64: NumPy's bfloat16 rejects integers of more than 63 bits.
+            first = np.float64 if dtype.is_floating else dtype.as_numpy_dtype
+            array = np.array(leaves, first).astype(dtype.as_numpy_dtype, copy=False)
         return array.reshape(shape)
     except (OverflowError, ValueError) as error:
         raise InvalidRequestError(
@@ -89,8 +91,7 @@ def quote(value: Any) -> str:
 def _flattened(name: str, value: Any) -> tuple[list[int], list[Any]]:
     """The shape of nested lists, and their values in order.
 
-    Whole levels are joined at a time: one call for each list, or for each value, would take longer
-    than a small model.
+    Works level by level: a Python call for each value would take longer than a small model.
     """
     shape: list[int] = []
     items = [value]

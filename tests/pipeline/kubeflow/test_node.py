@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import runpy
+import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
@@ -151,3 +153,14 @@ def test_kfps_numbers_are_doubles() -> None:
         "dropout": 0.5,
         "seed": 3,
     }
+
+
+def test_a_command_that_an_earlier_release_compiled_does_not_succeed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was `python -m pipeline.kubeflow.node`; doing nothing would make each task green."""
+    monkeypatch.setattr(sys, "argv", ["node", "--node-id", "Trainer"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("pipeline.kubeflow.node", run_name="__main__")
+    assert ended.value.code == 2
+    assert "the following arguments are required" in capsys.readouterr().err
