@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -59,7 +60,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         workspace = Workspace(Path(folder))
         run = ("run", "--root", folder, "--data-dir", str(data))
+        processor_s = [_processor_s()]
         run_s = _seconds(*COMMAND, *run)
+        processor_s.append(_processor_s())
         record = workspace.records()[-1]
         evaluation = results.read(_output(workspace, NodeId.EVALUATOR, "evaluation"))
         cost = Path(_output(workspace, NodeId.TRAINER, "model_run")) / training_cost.FILE
@@ -73,12 +76,23 @@ def main() -> None:
         recipe = config.trainer.model_dump_json()
         rates = json.loads(_output_of(*PLAIN, str(data), recipe, str(predicted)))
         plain_s = time.perf_counter() - start_s
+        processor_s.append(_processor_s())
         short: dict[str, list[float]] = {"import": [], "cached": [], "help": []}
         for _ in range(options.rounds):
             short["import"].append(_seconds(*IMPORT))
             short["cached"].append(_seconds(*COMMAND, *run))
             short["help"].append(_seconds(*COMMAND, "--help"))
-    rows = _rows(record, run_s, plain_s, trained, predicted, rates, short)
+    before_s, run_end_s, plain_end_s = processor_s
+    run_processor_s, plain_processor_s = run_end_s - before_s, plain_end_s - run_end_s
+    in_processor_time = Row(
+        "the same in processor time",
+        run_processor_s / plain_processor_s,
+        "ratio",
+        "",
+        f"{run_processor_s:.0f} s / {plain_processor_s:.0f} s: independent of other load",
+    )
+    first, *others = _rows(record, run_s, plain_s, trained, predicted, rates, short)
+    rows = [first, in_processor_time, *others]
     table = Table(title=machine.sentence(), title_justify="left")
     for name in Row._fields:
         table.add_column(name, justify="right" if name == "value" else "left")
@@ -154,6 +168,12 @@ def _rows(
 def _output(workspace: Workspace, node: NodeId, key: str) -> str:
     (folder,) = (workspace.artifacts / node / key).iterdir()
     return str(folder)
+
+
+def _processor_s() -> float:
+    """The processor time of all processes that have ended, in s."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _seconds(*command: str) -> float:
