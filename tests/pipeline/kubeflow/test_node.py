@@ -155,6 +155,7 @@ def test_kfps_numbers_are_doubles() -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_a_command_that_an_earlier_release_compiled_does_not_succeed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
