@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import tensorflow as tf
-from benchmarks import machine
 from rich.console import Console
 
+from benchmarks import machine
 from components.names.node_ids import NodeId
 from pipeline.local import runner, session
 from pipeline.runs import events
