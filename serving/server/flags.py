@@ -246,7 +246,7 @@ def _parser(parser_type: type[argparse.ArgumentParser]) -> argparse.ArgumentPars
         "--tensorflow_inter_op_parallelism",
         type=flag_values.count,
         default=0,
-        help="threads that run a request's operations; 0 for the thread that has the request",
+        help="threads that run a request's operations; 0 for one, without a hand-over",
     )
     add("--version", action="version", version=_version(), help="print the version")
     unsupported_flags.add_to(parser)
