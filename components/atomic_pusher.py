@@ -14,10 +14,12 @@ again only after a minute. A version in a bucket is not adopted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +66,12 @@ class Executor(executor.Executor):  # type: ignore[misc]
         model = self.GetModelPath(input_dict)
         io_utils.copy_dir(model, pushed_model.uri)
         base_directory = destination.filesystem.base_directory
-        adopted = served_copy(model, base_directory)
-        version = adopted or push(model, base_directory)
         config = json_utils.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
-        if config.get(KEEP_VERSIONS):
-            prune(base_directory, config[KEEP_VERSIONS])
+        with exclusively(base_directory):
+            adopted = served_copy(model, base_directory)
+            version = adopted or push(model, base_directory)
+            if config.get(KEEP_VERSIONS):
+                prune(base_directory, config[KEEP_VERSIONS])
         self._MarkPushed(
             pushed_model, pushed_destination=version, pushed_version=posixpath.basename(version)
         )
@@ -94,6 +97,18 @@ class AtomicPusher(component.Pusher):  # type: ignore[misc]
     """TFX's Pusher; the same arguments and outputs."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+@contextlib.contextmanager
+def exclusively(base_directory: str) -> Iterator[None]:
+    """A context in which no roll-back changes the versions; a bucket has no lock."""
+    if "://" in base_directory:
+        yield
+        return
+    folder = Path(base_directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    with version_folders.exclusively(folder):
+        yield
 
 
 def push(model: str, base_directory: str) -> str:

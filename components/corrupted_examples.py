@@ -24,6 +24,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.evaluation import slice_features
 from components.images import corruptions, example_split
 from components.images.example_split import ExampleSplit
+from components.names.artifact_properties import EXAMPLES_COUNT
 from components.names.splits import CORRUPTED, TEST
 from trainer import features
 
@@ -59,8 +60,9 @@ def CorruptedExamples(
     chosen = np.sort(np.random.default_rng(seed).permutation(len(test.labels))[:images])
     sample = test.take(chosen)
     corrupted.split_names = artifact_utils.encode_split_names([TEST, CORRUPTED])
-    _write(corrupted, TEST, _examples(test, test.images, Condition()))
-    _write(corrupted, CORRUPTED, corrupt(sample, json.loads(strengths_json), seed))
+    count = _write(corrupted, TEST, _examples(test, test.images, Condition()))
+    count += _write(corrupted, CORRUPTED, corrupt(sample, json.loads(strengths_json), seed))
+    corrupted.set_int_custom_property(EXAMPLES_COUNT, count)
 
 
 def corrupt(
@@ -98,10 +100,13 @@ def _examples(
 
 def _write(
     examples: standard_artifacts.Examples, split: str, content: Iterator[tf.train.Example]
-) -> None:
+) -> int:
+    """Writes a split; returns the number of examples."""
     folder = artifact_utils.get_split_uri([examples], split)
     fileio.makedirs(folder)
     path = posixpath.join(folder, "examples.tfrecord.gz")
+    count = 0
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        for example in content:
+        for count, example in enumerate(content, start=1):  # noqa: B007 - the last one is returned
             writer.write(example.SerializeToString(deterministic=True))
+    return count

@@ -30,7 +30,14 @@ from tfx.utils import io_utils, path_utils
 
 from components.images import example_split
 from components.images.example_split import ExampleSplit
-from components.names.artifact_properties import BLESSED, HAS_MODEL, MODEL_ID, REASON
+from components.names.artifact_properties import (
+    BLESSED,
+    HAS_MODEL,
+    LATENCY_P99_MS,
+    MODEL_ID,
+    REASON,
+    SERVER,
+)
 from components.names.splits import TEST
 from serving import launcher, warm_up_file
 from serving.client import Client, predictions
@@ -46,6 +53,7 @@ _MODEL: Final = "candidate"
 _VERSION: Final = 1
 _BATCH: Final = 32  # images in the largest warm-up request
 _UNTIMED_REQUESTS: Final = 3  # sent first, and not measured
+_LATENCY_ROUNDS: Final = 3  # a busy machine answers late for a while; a slow model always does
 _READY_TIMEOUT_S: Final = 180.0
 _BLESSED_FILE, _NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 
@@ -82,8 +90,10 @@ def ServerValidator(
             warm_up_file.write(version / warm_up_file.PATH, warm_up_records(sample))
             expected = evaluate(version, sample)
             kind = None if server == ANY_SERVER else ServerKind(server)
-            check(base_path, sample, expected, max_latency_ms, kind)
-            reason = ""
+            used, p99_ms = ask(base_path, sample, expected, max_latency_ms, kind)
+            blessing.set_string_custom_property(SERVER, used)
+            blessing.set_float_custom_property(LATENCY_P99_MS, p99_ms)
+            reason = _too_slow(used, p99_ms, max_latency_ms) if p99_ms > max_latency_ms else ""
         except ServingError as error:
             reason = " ".join(str(error).split())
         if not reason:
@@ -113,14 +123,14 @@ def evaluate(model: Path, sample: ExampleSplit) -> NDArray[np.float32]:
     return probabilities
 
 
-def check(
+def ask(
     base_path: Path,
     sample: ExampleSplit,
     expected: NDArray[np.float32],
     max_latency_ms: float,
     kind: ServerKind | None,
-) -> None:
-    """Starts a server on the model, and sends it each image.
+) -> tuple[ServerKind, float]:
+    """Starts a server on the model, and sends it each image; again if the answers were too late.
 
     Args:
       base_path: the folder with the model as its only version.
@@ -129,9 +139,12 @@ def check(
       max_latency_ms: the maximum of the 99th percentile of the latencies.
       kind: the server to start; None for the first that the machine has.
 
+    Returns:
+      The server, and the 99th percentile of the latency in ms, of the fastest round.
+
     Raises:
-      ServingError: the server does not start, does not load the model, gives other
-        probabilities, or is too slow.
+      ServingError: the server does not start, does not load the model, or gives other
+        probabilities.
     """
     log = base_path.parent / "server.txt"
     with (
@@ -144,21 +157,41 @@ def check(
         client.wait_until_ready(_VERSION, _READY_TIMEOUT_S, server.check, fail_fast=True)
         for image in sample.images[:_UNTIMED_REQUESTS]:
             client.predict(image[np.newaxis])
+        p99_ms = min(_measure(client, sample, expected, server.kind, max_latency_ms))
+        batch = client.predict(sample.images)
+        for row, index, right in zip(batch.probabilities, sample.indices, expected, strict=True):
+            _compare(row, right, int(index), server.kind)
+    return server.kind, p99_ms
+
+
+def _too_slow(kind: ServerKind, p99_ms: float, max_latency_ms: float) -> str:
+    return (
+        f"the 99th percentile of the latency of the {kind} server is {p99_ms:.1f} ms, the best of "
+        f"{_LATENCY_ROUNDS} rounds; the maximum is {max_latency_ms:g} ms"
+    )
+
+
+def _measure(
+    client: Client,
+    sample: ExampleSplit,
+    expected: NDArray[np.float32],
+    kind: str,
+    max_latency_ms: float,
+) -> Iterator[float]:
+    """The 99th percentile of the latency, in ms, of each round up to one that is fast enough."""
+    for number in range(1, _LATENCY_ROUNDS + 1):
         latencies_ms = []
         for image, index, right in zip(sample.images, sample.indices, expected, strict=True):
             answer = client.predict(image[np.newaxis])
             latencies_ms.append(1000 * answer.latency_s)
-            _compare(answer.probabilities[0], right, int(index), server.kind)
-        batch = client.predict(sample.images)
-        for row, index, right in zip(batch.probabilities, sample.indices, expected, strict=True):
-            _compare(row, right, int(index), server.kind)
-    p99_ms = float(np.percentile(latencies_ms, 99))
-    logging.info("%s: the 99th percentile of the latency is %.1f ms.", server.kind, p99_ms)
-    if p99_ms > max_latency_ms:
-        raise ServingError(
-            f"the 99th percentile of the latency of the {server.kind} server is {p99_ms:.1f} ms; "
-            f"the maximum is {max_latency_ms:g} ms"
+            _compare(answer.probabilities[0], right, int(index), kind)
+        p99_ms = float(np.percentile(latencies_ms, 99))
+        logging.info(
+            "%s: 99th percentile of the latency in round %d: %.1f ms", kind, number, p99_ms
         )
+        yield p99_ms
+        if p99_ms <= max_latency_ms:
+            return
 
 
 def warm_up_records(sample: ExampleSplit) -> Iterator[prediction_log_pb2.PredictionLog]:

@@ -8,6 +8,7 @@ centred accordingly; one of 28x28 is only converted to grey, and inverted if it 
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,21 @@ from trainer import features
 MAX_PIXELS: Final = 50_000_000  # more than most cameras have; 0.5 GB of memory
 DIGIT_SIZE_PX: Final = 20  # the box that MNIST's digits fit, within the 28x28 image
 _INK_THRESHOLD: Final = 0.2  # as a fraction of the brightest pixel
+
+# What a picture that is not one digit differs in, from MNIST's test split: at most 36 % of its
+# pixels are ink, its ink and its paper differ by at least 0.83 of all variance, and 5 of 10,000
+# digits have a gap with a fifth of their ink on either side.
+_FAINTEST: Final = 64  # the brightest pixel of a faint digit
+_MOST_INK: Final = 0.42
+_LEAST_CONTRAST: Final = 0.8
+_SMALLEST_DIGIT: Final = 0.2
+
+
+class Problem(StrEnum):
+    """Why an image does not look like one digit."""
+
+    NO_DIGIT = "no digit found"
+    SEVERAL_DIGITS = "more than one digit?"
 
 
 def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
@@ -95,6 +111,54 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
     image = np.zeros((features.HEIGHT_PX, features.WIDTH_PX), np.uint8)
     image[top : top + height, left : left + width] = digit
     return image
+
+
+def to_gray(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """An image as uint8 in 0..255; floats are in [0, 1]."""
+    if image.dtype == np.uint8:
+        return np.asarray(image, np.uint8)
+    pixels = np.clip(np.asarray(image, np.float32), 0, 1) * features.WHITE
+    return np.rint(pixels).astype(np.uint8)
+
+
+def write(image: NDArray[np.generic], path: Path) -> None:
+    """Writes an image [28, 28] as PNG; raises OSError if the file cannot be written."""
+    Image.fromarray(to_gray(image)).save(path, "PNG")
+
+
+def find_problem(image: NDArray[np.generic]) -> Problem | None:
+    """Whether an image looks like one digit: a network answers whatever it is given.
+
+    A blank picture and a photo contain no digit. Digits side by side are found if there is a gap
+    between them.
+
+    Args:
+      image: [28, 28], white on black: uint8 in 0..255, or floats in [0, 1].
+    """
+    gray = to_gray(image)
+    if gray.max() < _FAINTEST:
+        return Problem.NO_DIGIT
+    is_ink = gray > _INK_THRESHOLD * gray.max()
+    if is_ink.mean() > _MOST_INK or _contrast(gray) < _LEAST_CONTRAST:
+        return Problem.NO_DIGIT
+    of_columns = is_ink.sum(axis=0)
+    parts = np.split(of_columns, np.flatnonzero(of_columns == 0))
+    large = [part for part in parts if part.sum() >= _SMALLEST_DIGIT * of_columns.sum()]
+    return Problem.SEVERAL_DIGITS if len(large) > 1 else None
+
+
+def _contrast(gray: NDArray[np.uint8]) -> float:
+    """Otsu's criterion (1979): the largest share of the variance between two classes of pixels."""
+    values = np.arange(features.WHITE + 1)
+    shares = np.bincount(gray.ravel(), minlength=len(values)) / gray.size
+    below = np.cumsum(shares)
+    mean_below = np.cumsum(shares * values)
+    mean = mean_below[-1]
+    variance = (shares * (values - mean) ** 2).sum()
+    is_split = (below > 0) & (below < 1)
+    weights = (below * (1 - below))[is_split]
+    between = (mean * below - mean_below)[is_split] ** 2 / weights
+    return float(between.max() / variance) if variance and len(between) else 0.0
 
 
 def _read_array(path: Path, polarity: Polarity) -> NDArray[np.generic]:

@@ -7,10 +7,13 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +88,25 @@ def prune(base_path: Path, keep: int) -> list[int]:
         every[version].rename(removing)
         shutil.rmtree(removing, ignore_errors=True)
     return sorted(old)
+
+
+@contextlib.contextmanager
+def exclusively(base_path: Path) -> Iterator[None]:
+    """A context in which no other process of this machine changes the versions in a folder.
+
+    It waits for another push or roll-back, which takes less than a second.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+    """
+    descriptor = os.open(base_path, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks; there, no command but a push changes versions.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def new_staging_folder(base_path: Path) -> Path:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
 HPARAMS = "hparams"  # the key of the recipe, as JSON, in the component's custom_config
-LAYER_TABLE = "layer_table"
 TRAINING = "training"
 
 _log = logging.getLogger(__name__)
@@ -33,8 +32,8 @@ def run_fn(fn_args: FnArgs) -> None:
     logs, the layer table and `training_cost.FILE` to `model_run_dir`.
 
     Progress is logged to this module's logger. For programs, the log record has an attribute
-    `event`: a dict whose `kind` is LAYER_TABLE (with `text`) or TRAINING (with `step`, `steps`,
-    `epoch`, `epochs`, `loss`, `accuracy`, `images_per_s`).
+    `event`: a dict whose `kind` is TRAINING, with `step`, `steps`, `epoch`, `epochs`, `loss`,
+    `accuracy` and `images_per_s`.
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
     transform = tft.TFTransformOutput(fn_args.transform_output)
@@ -48,7 +47,7 @@ def run_fn(fn_args: FnArgs) -> None:
     steps = steps_per_epoch * hparams.epochs
     network = model.build_model(hparams, steps)
     table = model.layer_table(network)
-    _log.info("%s", table, extra={"event": {"kind": LAYER_TABLE, "text": table}})
+    _log.info("%s", table)
     tf.io.gfile.makedirs(fn_args.model_run_dir)
     _write(fn_args.model_run_dir, "layers.txt", table + "\n")
 

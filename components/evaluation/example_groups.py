@@ -7,6 +7,9 @@ the extractors by the name `custom_extractors`.
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,11 +27,44 @@ from tensorflow_model_analysis.extractors import (
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.slicer import slicer_lib
 
+from components.names.node_ids import NodeId
 from trainer import features
+
+_log = logging.getLogger(__name__)
 
 _LARGEST_GROUP: Final = 10
 # The jackknife distributes whole groups among 20 subsets, so each slice needs many.
 _GROUPS_PER_BATCH: Final = 20  # with the same slices, if there are enough examples
+
+
+class _ProgressLog:
+    """Logs the number of evaluated images, at most once a second.
+
+    For programs, the log record has an attribute `event`: a dict with `kind`, `node`, `done` and
+    `unit`.
+    """
+
+    INTERVAL_S: Final = 1.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done = 0
+        self._last_s = 0.0
+
+    def add(self, images: int) -> None:
+        """Counts images."""
+        with self._lock:
+            self._done += images
+            now_s = time.monotonic()
+            if now_s - self._last_s < self.INTERVAL_S:
+                return
+            self._last_s = now_s
+            done = self._done
+        event = {"kind": "progress", "node": NodeId.EVALUATOR, "done": done, "unit": "images"}
+        _log.info("%d images evaluated", done, extra={"event": event})
+
+
+_progress = _ProgressLog()  # one for the process: Beam copies the functions of a pipeline
 
 
 def custom_extractors(
@@ -93,6 +129,7 @@ def groups(
         )
         for row in set(rows)
     }
+    _progress.add(len(rows))
     members: dict[frozenset[Any], list[int]] = {}
     for index in np.random.default_rng(len(rows)).permutation(len(rows)).tolist():
         members.setdefault(slices_of[rows[index]], []).append(index)

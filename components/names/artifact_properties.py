@@ -16,6 +16,9 @@ SPAN: Final = "span"  # int: the number of the span; 0 without spans
 FINGERPRINT: Final = "input_fingerprint"  # "sha256:...", of the content of all files
 FILES: Final = "files"  # JSON: the sha256 of each file, by its path below the data's folder
 
+# Of Examples that CorruptedExamples wrote.
+EXAMPLES_COUNT: Final = "examples_count"  # int: the number of examples in all splits
+
 # Of the execution of an ExampleGen. TFX's own.
 INPUT_BASE: Final = "input_base"  # the folder of the data
 
@@ -31,6 +34,8 @@ BASELINE_MODEL_ID: Final = "baseline_model_id"  # int: the id of the champion's 
 BLESSED: Final = "blessed"  # 1 or 0
 HAS_MODEL: Final = "has_model"  # 1: the artifact's folder contains the model to push
 REASON: Final = "reason"  # why the model was not blessed, one sentence; else empty
+SERVER: Final = "server"  # the kind of server that answered; see serving/launcher.py
+LATENCY_P99_MS: Final = "latency_p99_ms"  # float: the 99th percentile of its latencies
 MODEL_ID: Final = "model_id"  # int: the id of the Model; of PushedModel, too
 
 # Of PushedModel. The first three are TFX's.

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from pipeline.cli.app import CLUSTER, App
 from pipeline.cli.options import ClusterOption, ConfigOption, ParameterOption, SetOption
 
-app = typer.Typer()
-schedule = typer.Typer(help="Recurring runs: create, list, pause, resume, delete.")
-app.add_typer(schedule, name="schedule", no_args_is_help=True)
+app = App()
+schedule = App(help="Recurring runs: create, list, pause, resume, delete.")
+app.add_typer(schedule, name="schedule", no_args_is_help=True, rich_help_panel=CLUSTER)
 console = Console()
 
 DEFAULT_CLUSTER = "kubeflow"
@@ -28,7 +28,9 @@ class Target(StrEnum):
     VERTEX = "vertex"
 
 
-@app.command(name="compile")
+@app.add_command(
+    "compile", group=CLUSTER, example="mnist-tfx compile --to kubeflow -o pipeline.yaml"
+)
 def compile_(
     target: Annotated[
         Target, typer.Option("--to", help="Open-source Kubeflow Pipelines, or Vertex AI.")
@@ -45,7 +47,7 @@ def compile_(
     session.compile_to(target.value, *settings, output, console)
 
 
-@app.command()
+@app.add_command(group=CLUSTER, example="mnist-tfx submit --cluster mine.toml --wait")
 def submit(
     config: ConfigOption = "local",
     overrides: SetOption = None,
@@ -66,7 +68,9 @@ def submit(
     raise typer.Exit(code)
 
 
-@schedule.command(name="create")
+@schedule.add_command(
+    "create", example="mnist-tfx schedule create --name nightly --cluster mine.toml"
+)
 def schedule_create(
     config: ConfigOption = "local",
     overrides: SetOption = None,
@@ -83,7 +87,7 @@ def schedule_create(
     session.create_schedule(*settings, parameters or (), name, console)
 
 
-@schedule.command(name="list")
+@schedule.add_command("list", example="mnist-tfx schedule list --cluster mine.toml")
 def schedule_list(overrides: SetOption = None, cluster: ClusterOption = DEFAULT_CLUSTER) -> None:
     """Show the recurring runs."""
     from pipeline.kubeflow import session
@@ -92,22 +96,23 @@ def schedule_list(overrides: SetOption = None, cluster: ClusterOption = DEFAULT_
     if not schedules:
         console.print("There are no schedules.")
         return
-    table = Table()
-    for heading in ("name", "cron", "state", "since", "id"):
-        table.add_column(heading)
+    rows = []
     for found in schedules:
         trigger = found.trigger.cron_schedule if found.trigger else None
-        table.add_row(
+        row = (
             found.display_name,
             trigger.cron if trigger else "-",
             {"ENABLED": "on", "DISABLED": "paused"}.get(found.status or "", found.status or "-"),
             f"{found.created_at:%Y-%m-%d %H:%M}" if found.created_at else "-",
             found.recurring_run_id,
         )
-    console.print(table)
+        rows.append(row)
+    from pipeline.view import tables
+
+    tables.print_full(console, tables.table(("name", "cron", "state", "since", "id"), rows))
 
 
-@schedule.command(name="pause")
+@schedule.add_command("pause", example="mnist-tfx schedule pause nightly --cluster mine.toml")
 def schedule_pause(
     name: ScheduleArgument, overrides: SetOption = None, cluster: ClusterOption = DEFAULT_CLUSTER
 ) -> None:
@@ -118,7 +123,7 @@ def schedule_pause(
     console.print(f"paused {name}.", highlight=False)
 
 
-@schedule.command(name="resume")
+@schedule.add_command("resume", example="mnist-tfx schedule resume nightly --cluster mine.toml")
 def schedule_resume(
     name: ScheduleArgument, overrides: SetOption = None, cluster: ClusterOption = DEFAULT_CLUSTER
 ) -> None:
@@ -129,7 +134,7 @@ def schedule_resume(
     console.print(f"resumed {name}.", highlight=False)
 
 
-@schedule.command(name="delete")
+@schedule.add_command("delete", example="mnist-tfx schedule delete nightly --cluster mine.toml")
 def schedule_delete(
     name: ScheduleArgument, overrides: SetOption = None, cluster: ClusterOption = DEFAULT_CLUSTER
 ) -> None:

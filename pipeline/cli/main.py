@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli import kubeflow_commands, maintenance_commands, review_commands
+from pipeline.cli.app import MODELS, RUNS, App
 from pipeline.cli.options import (
     ConfigOption,
     DataOption,
@@ -30,14 +31,10 @@ from serving.errors import ModelNotFoundError
 from serving.launcher import ServerKind
 from serving.polarity import Polarity
 
-app = typer.Typer(
+app = App(
     help="A TFX pipeline for the MNIST network: run, serve, query and submit it.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
 )
-app.add_typer(kubeflow_commands.app)
-app.add_typer(review_commands.app)
-app.add_typer(maintenance_commands.app)
 console = Console()
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -63,24 +60,37 @@ def options(
     """Options of the program itself."""
 
 
-@app.command()
+@app.add_command(group=RUNS, example="mnist-tfx run --config quick")
 def run(
     config: ConfigOption = "local",
     overrides: SetOption = None,
     data_dir: DataOption = None,
     root: RootOption = defaults.ROOT,
     span: SpanOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the events of the run as JSON, one per line.")
+    ] = False,
 ) -> None:
     """Run the pipeline, push the model, and send it a few test images."""
     from pipeline.local import session
+    from pipeline.runs import events
     from pipeline.settings import pipeline_config
 
+    def print_event(event: events.Event) -> None:
+        print(events.to_json(event), flush=True)
+
     settings = pipeline_config.load(config, with_span(overrides, span))
-    exit_code = session.run(settings, root.resolve(), data_dir, console)
+    exit_code = session.run(
+        settings,
+        root.resolve(),
+        data_dir,
+        Console(stderr=True) if as_json else console,
+        print_event if as_json else None,
+    )
     raise typer.Exit(exit_code)
 
 
-@app.command()
+@app.add_command(group=RUNS, example="mnist-tfx data --into mnist")
 def data(
     config: ConfigOption = "local",
     overrides: SetOption = None,
@@ -101,7 +111,11 @@ def data(
     console.print(str(folder), highlight=False, soft_wrap=True)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.add_command(
+    group=MODELS,
+    example="mnist-tfx serve --port 8500 --rest_api_port=8501",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def serve(
     context: typer.Context,
     root: RootOption = defaults.ROOT,
@@ -125,7 +139,7 @@ def serve(
     raise typer.Exit(exit_code)
 
 
-@app.command()
+@app.add_command(group=MODELS, example="mnist-tfx predict idx:0 digit.png")
 def predict(  # noqa: PLR0913 - an argument per option
     inputs: Annotated[
         list[str],
@@ -141,6 +155,10 @@ def predict(  # noqa: PLR0913 - an argument per option
         Polarity,
         typer.Option(help="The colours of ink and paper; auto decides by the picture's edge."),
     ] = Polarity.AUTO,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--save-images", help="A folder to save the images of 28x28 pixels in."),
+    ] = None,
     version: Annotated[int | None, typer.Option(min=0, help="The version to ask.")] = None,
     label: Annotated[str | None, typer.Option(help="The label of the version to ask.")] = None,
     ca: Annotated[
@@ -161,6 +179,8 @@ def predict(  # noqa: PLR0913 - an argument per option
             "--certificate requires --key and --ca, and --key requires --certificate."
         )
     samples = sample_requests.read(inputs, data_dir, polarity)
+    if saved:
+        sample_requests.save(samples, saved)
     _check_server(address)
     tls = Tls(ca, certificate, key) if ca else None
     try:
@@ -177,9 +197,9 @@ def predict(  # noqa: PLR0913 - an argument per option
     if as_json:
         print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
     else:
-        from pipeline.view import run_view
+        from pipeline.view import tables
 
-        run_view.print_table(console, run_view.answers_table(answers))
+        tables.print_full(console, tables.answers(answers))
 
 
 def _check_server(address: str) -> None:
@@ -197,23 +217,53 @@ def _check_server(address: str) -> None:
         ) from error
 
 
-@app.command()
-def status(root: RootOption = defaults.ROOT) -> None:
-    """Show the runs in a workspace, and the versions that they pushed."""
+@app.add_command(group=RUNS, example="mnist-tfx status --watch")
+def status(
+    root: RootOption = defaults.ROOT,
+    is_watching: Annotated[
+        bool, typer.Option("--watch", help="Show the run that is going on, until its end.")
+    ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="A cluster file: the runs on Kubeflow Pipelines instead."),
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", help="With --watch --cluster: the run; the default is the newest."),
+    ] = None,
+) -> None:
+    """Show the runs in a workspace or on a cluster, or watch one.
+
+    With --watch, the exit code is that of the run. An interrupt ends the command, not the run.
+    """
+    if run_id and not (is_watching and cluster):
+        raise ConfigError("--run requires --watch and --cluster.")
+    if cluster:
+        from pipeline.kubeflow import session as kubeflow_session
+        from pipeline.kubeflow.cluster import cluster_config
+
+        settings = cluster_config.load(cluster, ())
+        if is_watching:
+            raise typer.Exit(kubeflow_session.watch_run(settings, run_id, console))
+        kubeflow_session.show_runs(settings, console)
+        return
+    from pipeline.local import session
     from pipeline.runs.workspace import Workspace
-    from pipeline.view import run_view
+    from pipeline.view import tables
 
     workspace = Workspace(root.resolve())
+    if is_watching:
+        raise typer.Exit(session.watch(workspace, console))
     records = workspace.records()
     if not records:
         raise PipelineError(f"{workspace.root} contains no run; start one with `mnist-tfx run`.")
     print(f"runs in {workspace.root}")
-    run_view.print_table(console, run_view.runs_table(records, workspace.is_in_use))
+    tables.print_full(console, tables.runs(records, workspace.is_in_use))
     if records[-1].message:
         console.print(f"The last run: {records[-1].message}", highlight=False)
 
 
-@app.command()
+@app.add_command(group=MODELS, example="mnist-tfx models")
 def models(
     root: RootOption = defaults.ROOT,
     name: NameOption = defaults.NAME,
@@ -222,7 +272,7 @@ def models(
     """List the pushed versions: their results, and their origin."""
     from pipeline.runs import releases
     from pipeline.runs.workspace import Workspace
-    from pipeline.view import run_view
+    from pipeline.view import tables
 
     workspace = Workspace(root.resolve())
     found = releases.releases(workspace, name)
@@ -234,10 +284,10 @@ def models(
     if as_json:
         print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
     else:
-        run_view.print_table(console, run_view.releases_table(found))
+        tables.print_full(console, tables.releases(found))
 
 
-@app.command()
+@app.add_command(group=MODELS, example="mnist-tfx rollback")
 def rollback(
     version: Annotated[
         int | None,
@@ -264,3 +314,8 @@ def rollback(
             highlight=False,
             soft_wrap=True,
         )
+
+
+app.add_typer(review_commands.app)
+app.add_typer(kubeflow_commands.app)
+app.add_typer(maintenance_commands.app)

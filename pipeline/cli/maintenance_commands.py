@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.cli.app import MAINTENANCE, App
 from pipeline.cli.options import RootOption
 from pipeline.settings import defaults
 from pipeline.settings.errors import ExitCode, PipelineError
 from pipeline.view import native_output
 
-app = typer.Typer()
+app = App()
 console = Console()
 
 
-@app.command()
+@app.add_command(group=MAINTENANCE, example="mnist-tfx doctor --repair")
 def doctor(
     root: RootOption = defaults.ROOT,
     is_repairing: Annotated[
@@ -62,7 +63,7 @@ def doctor(
     console.print(text, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.add_command(group=MAINTENANCE, example="mnist-tfx prune --keep 10 --dry-run")
 def prune(
     keep: Annotated[int, typer.Option(min=1, help="The number of runs to keep.")],
     root: RootOption = defaults.ROOT,

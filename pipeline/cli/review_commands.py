@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from pipeline.cli.app import REVIEW, App
 from pipeline.cli.options import (
     ConfigOption,
     DataOption,
@@ -24,15 +25,15 @@ from pipeline.view import native_output
 if TYPE_CHECKING:
     from pipeline.runs.schema_review import Review
 
-app = typer.Typer()
-schema = typer.Typer(help="Show or write a corrected schema, after an intended change of the data.")
-app.add_typer(schema, name="schema", no_args_is_help=True)
-experiment = typer.Typer(help="Compare recipes at equal training cost.")
-app.add_typer(experiment, name="experiment", no_args_is_help=True)
+app = App()
+schema = App(help="Show or write a corrected schema, after an intended change of the data.")
+app.add_typer(schema, name="schema", no_args_is_help=True, rich_help_panel=REVIEW)
+experiment = App(help="Compare recipes at equal training cost.")
+app.add_typer(experiment, name="experiment", no_args_is_help=True, rich_help_panel=REVIEW)
 console = Console()
 
 
-@app.command()
+@app.add_command(group=REVIEW, example="mnist-tfx report --open")
 def report(
     root: RootOption = defaults.ROOT,
     run_id: Annotated[
@@ -71,7 +72,7 @@ def report(
         raise PipelineError("no browser was found; open the file above yourself.")
 
 
-@app.command()
+@app.add_command(group=REVIEW, example="mnist-tfx lineage 1795672195")
 def lineage(
     what: Annotated[
         str,
@@ -101,7 +102,7 @@ def lineage(
         Console(width=10_000).print(lineage_tree.tree(graph), highlight=False)
 
 
-@schema.command()
+@schema.add_command(example="mnist-tfx schema diff --config mine.toml")
 def diff(
     config: ConfigOption = "local", overrides: SetOption = None, root: RootOption = defaults.ROOT
 ) -> None:
@@ -109,7 +110,7 @@ def diff(
     _review(config, overrides, root)
 
 
-@schema.command()
+@schema.add_command(example="mnist-tfx schema update -o mine.pbtxt --config mine.toml")
 def update(
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
     config: ConfigOption = "local",
@@ -151,7 +152,7 @@ def _review(config: str, overrides: list[str] | None, root: Path) -> Review:
     return found
 
 
-@experiment.command()
+@experiment.add_command(example="mnist-tfx experiment pooling --seeds 1,2,3")
 def pooling(
     config: ConfigOption = "local",
     overrides: SetOption = None,

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import kfp_server_api
 from kfp_server_api import V2beta1RecurringRun as RecurringRun
+from kfp_server_api import V2beta1Run as Run
 
 from pipeline.kubeflow.cluster.cluster_config import ScheduleConfig
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
@@ -61,6 +62,16 @@ class KubeflowClient:
             )
         self._connection.check_answer(run.run_id)
         return SubmittedRun(run.run_id, self._connection.page(f"runs/details/{run.run_id}"))
+
+    def newest_runs(self, count: int) -> list[Run]:
+        """The newest runs in the namespace, the newest first."""
+        with self._connection.translated_errors():
+            page = self._client.list_runs(
+                page_size=count,
+                sort_by="created_at desc",
+                namespace=self._connection.namespace,
+            )
+        return list(page.runs or [])
 
     def create_schedule(
         self,

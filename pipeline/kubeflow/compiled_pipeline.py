@@ -20,3 +20,8 @@ class CompiledPipeline:
     def version(self) -> str:
         """The digest of the pipeline, including its code: 12 hexadecimal digits."""
         return hashlib.sha256(self.yaml.encode()).hexdigest()[:12]
+
+
+def task_name(node_id: str) -> str:
+    """The name of a TFX node's task in KFP."""
+    return node_id.lower()

@@ -26,7 +26,7 @@ from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import node, node_slice, views
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig, MysqlStoreConfig
 from pipeline.kubeflow.cluster.task_config import TaskConfig
-from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
+from pipeline.kubeflow.compiled_pipeline import CompiledPipeline, task_name
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.pipeline_config import PipelineConfig
 
@@ -91,11 +91,6 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
     text = _to_yaml(kfp_pipeline)
     _check_sizes(text, kfp_pipeline.pipeline_spec.deployment_spec)
     return CompiledPipeline(config.name, text, {task_name(node): node for node in nodes})
-
-
-def task_name(node_id: str) -> str:
-    """The name of a TFX node's task in KFP."""
-    return node_id.lower()
 
 
 def _parameters(node_type: str) -> Mapping[str, type]:

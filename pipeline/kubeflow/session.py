@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
+from components.names.node_ids import NodeId
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig
+from pipeline.kubeflow.compiled_pipeline import CompiledPipeline, task_name
 from pipeline.runs import verdict
 from pipeline.runs.events import Planned
 from pipeline.settings import pipeline_config, toml_settings
-from pipeline.settings.errors import ConfigError, ExitCode
+from pipeline.settings.errors import ClusterError, ConfigError, ExitCode
 from pipeline.settings.pipeline_config import PipelineConfig
 from pipeline.view import native_output
 from pipeline.view.run_view import RunView
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import KubeflowClient
-    from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
     from pipeline.kubeflow.connection import Connection
 
+_LISTED_RUNS: Final = 20
+_COMPILING: Final = "compiling the pipeline (loads TensorFlow and TFX)"
 FOLDERS: Final = ("data", "pipeline_root")  # the parameters of a run that are folders
 
 
@@ -65,13 +68,14 @@ def compile_to(
     if output.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"-o {output}: expected the name of a .yaml file.")
     notes: Sequence[str] = ()
-    if target == "vertex":
-        with native_output.muted():
-            from pipeline.kubeflow import vertex
+    with console.status(_COMPILING):
+        if target == "vertex":
+            with native_output.muted():
+                from pipeline.kubeflow import vertex
 
-            text, notes = vertex.compile_pipeline(config, cluster), vertex.NOTES
-    else:
-        text = _compile(config, cluster).yaml
+                text, notes = vertex.compile_pipeline(config, cluster), vertex.NOTES
+        else:
+            text = _compile(config, cluster).yaml
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
@@ -100,18 +104,61 @@ def submit(
     """
     values = parse_parameters(parameters, config, cluster)
     connection = _connection(cluster)
-    compiled = _compile(config, cluster)
+    with console.status(_COMPILING):
+        compiled = _compile(config, cluster)
     name = run_name or f"{config.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     run = _client(connection).submit(compiled, name, values)
     console.print(f"run   {name}, version {compiled.version}", highlight=False, soft_wrap=True)
     console.print(f"page  {run.url}", highlight=False, soft_wrap=True)
-    if not wait:
-        return ExitCode.OK
+    return _follow(connection, run.run_id, console) if wait else ExitCode.OK
+
+
+def watch_run(cluster: ClusterConfig, run_id: str | None, console: Console) -> ExitCode:
+    """Follows a run that was submitted before, by default the newest, to its end.
+
+    Raises:
+      ClusterError: the server cannot be reached, rejects the request, or has no such run.
+    """
+    connection = _connection(cluster)
+    if run_id is None:
+        newest = _client(connection).newest_runs(1)
+        if not newest:
+            raise ClusterError("there are no runs; start one with `mnist-tfx submit`.")
+        run_id = str(newest[0].run_id)
+    console.print(f"run   {run_id}", highlight=False, soft_wrap=True)
+    page = connection.page(f"runs/details/{run_id}")
+    console.print(f"page  {page}", highlight=False, soft_wrap=True)
+    return _follow(connection, run_id, console)
+
+
+def show_runs(cluster: ClusterConfig, console: Console) -> None:
+    """Prints the newest runs.
+
+    Raises:
+      ClusterError: the server cannot be reached, or rejects the request.
+    """
+    from pipeline.view import tables
+
+    found = _client(_connection(cluster)).newest_runs(_LISTED_RUNS)
+    rows = [
+        (
+            run.run_id,
+            run.display_name,
+            (run.state or "-").lower(),
+            f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-",
+        )
+        for run in found
+    ]
+    tables.print_full(console, tables.table(("id", "run", "state", "since"), rows))
+
+
+def _follow(connection: Connection, run_id: str, console: Console) -> ExitCode:
     from pipeline.kubeflow import watch
 
-    with RunView(console) as view:
-        view.on_event(Planned(run_id=run.run_id, nodes=tuple(compiled.nodes.values())))
-        state, failed = watch.follow(connection, run.run_id, compiled.nodes, view.on_event)
+    nodes = {task_name(node): node.value for node in NodeId}
+    with RunView(console, "waiting for the first task") as view:
+        view.on_event(Planned(run_id=run_id, nodes=tuple(nodes.values())))
+        state, failed = watch.follow(connection, run_id, nodes, view.on_event)
     exit_code, message = verdict.of_cluster_run(state, failed)
     style = "green" if exit_code == ExitCode.OK else "red"
     console.print(f"\n{message}", style=style, highlight=False, soft_wrap=True)

@@ -21,12 +21,15 @@ from pydantic import BaseModel
 from pipeline.runs import events, verdict
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
+from pipeline.settings.errors import PipelineError
 from pipeline.settings.pipeline_config import PipelineConfig
 from serving import child_process
 
 LOG: Final = "log.txt"
+EVENTS: Final = "events.jsonl"
 WORKER: Final = "pipeline.local"
 _RUN_ID: Final = "%Y%m%d-%H%M%S-%f"
+_POLL_INTERVAL_S: Final = 0.5
 _LONGEST_LINE: Final = 1000  # bytes of the log's last line that are shown
 
 
@@ -91,10 +94,13 @@ def run(
             events_fd=write_fd,
         )
         with (
+            (workspace.run_folder(run_id) / EVENTS).open("w", encoding="utf-8") as kept,
             os.fdopen(read_fd, encoding="utf-8") as stream,
             _running(job, log, lock_fd, temporary) as process,
         ):
             for line in stream:
+                kept.write(line)
+                kept.flush()
                 event = events.parse(line)
                 if isinstance(event, events.NodeChanged):
                     nodes[event.node] = event
@@ -122,7 +128,37 @@ def run(
             outcome=outcome,
         )
         workspace.save(record)
+        on_event(events.RunEnded(**record.model_dump(include=set(events.RunEnded.model_fields))))
     return record
+
+
+def follow(workspace: Workspace, run_id: str) -> Iterator[events.Event]:
+    """The events of a run that another process started: those so far, and each new one.
+
+    It ends when the run does. The last event is missing: see the record of the run.
+
+    Raises:
+      PipelineError: the run wrote no events; it is one of an older release.
+    """
+    path = workspace.run_folder(run_id) / EVENTS
+    while not path.exists() and workspace.is_in_use:
+        time.sleep(_POLL_INTERVAL_S)
+    try:
+        stream = path.open(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise PipelineError(f"{path} does not exist; the run {run_id} wrote no events.") from error
+    with stream:
+        line = ""
+        while True:
+            is_going_on = workspace.is_in_use
+            while part := stream.readline():
+                line += part
+                if line.endswith("\n"):  # else it is being written
+                    yield events.parse(line)
+                    line = ""
+            if not is_going_on:
+                return
+            time.sleep(_POLL_INTERVAL_S)
 
 
 def _last_line(log: Path) -> str:

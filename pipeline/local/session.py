@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from pipeline.local import dataset_source, runner, span_folders
+from pipeline.runs import events
+from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
 from pipeline.settings.pipeline_config import DataConfig, PipelineConfig
-from pipeline.view.run_view import RunView, answers_table, summary
+from pipeline.view import tables
+from pipeline.view.run_view import RunView
+from pipeline.view.summary import summary
 from serving import launcher
 from serving.client import Client
 from serving.launcher import ServerKind
@@ -22,8 +34,21 @@ from serving.server import flags as server_flags
 READY_TIMEOUT_S = 120.0
 
 
-def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Console) -> ExitCode:
+def run(
+    config: PipelineConfig,
+    root: Path,
+    data_dir: Path | None,
+    console: Console,
+    on_event: Callable[[events.Event], None] | None = None,
+) -> ExitCode:
     """Runs the pipeline, and sends a few images to the pushed model.
+
+    Args:
+      config: the configuration.
+      root: the workspace.
+      data_dir: the folder with the IDX files; None for MNIST, downloaded if needed.
+      console: where to show the run.
+      on_event: called with each event; then nothing but a download is shown on the console.
 
     Raises:
       DataError: the IDX files are not available.
@@ -35,31 +60,70 @@ def run(config: PipelineConfig, root: Path, data_dir: Path | None, console: Cons
     data = prepare_data(config.data, data_dir, console)
     run_id = runner.new_run_id(workspace)
     folder = workspace.run_folder(run_id)
-    files = span_folders.folder_of_files(config.data, data)
-    console.print(f"data  {files}\nlog   {folder / runner.LOG}\n", highlight=False, soft_wrap=True)
     # The server takes seconds to start, so it starts now, beside the pipeline. It finds the pushed
     # version as TF Serving does, by polling its folder.
     serving = workspace.serving(config.name)
     serving.mkdir(parents=True, exist_ok=True)
     chosen = config.serving.server
     kind = None if chosen == "auto" else ServerKind(chosen)
-    with (
-        launcher.running(config.name, serving, folder / "server.txt", kind=kind) as server,
-        RunView(console) as view,
-    ):
-        record = runner.run(config, workspace, data, run_id, view.on_event, server.address)
-    if view.answers:
-        version = view.answers[0].version
-        console.print(
-            f"\n{len(view.answers)} test images, answered by version {version} over gRPC "
-            f"({server.kind} server at {server.address}):",
-            highlight=False,
-            soft_wrap=True,
+    with launcher.running(config.name, serving, folder / "server.txt", kind=kind) as server:
+        if on_event:
+            record = runner.run(config, workspace, data, run_id, on_event, server.address)
+        else:
+            files = span_folders.folder_of_files(config.data, data)
+            _print(console, f"data  {files}\nlog   {folder / runner.LOG}\n")
+            with RunView(console) as view:
+                record = runner.run(config, workspace, data, run_id, view.on_event, server.address)
+            _show_end(console, workspace, record, view.answers, f" ({server.kind} server)")
+    return _exit_code(record)
+
+
+def watch(workspace: Workspace, console: Console) -> ExitCode:
+    """Shows the run that is going on in a workspace, until its end; the exit code is the run's.
+
+    Raises:
+      PipelineError: no run is going on.
+    """
+    records = workspace.records()
+    if not (records and records[-1].exit_code is None and workspace.is_in_use):
+        raise PipelineError(
+            f"no run is going on in {workspace.root}; `mnist-tfx status{workspace.options()}` "
+            "lists the runs."
         )
-        console.print(answers_table(view.answers))
-    console.print(summary(record, folder / runner.LOG), highlight=False, soft_wrap=True)
+    run_id = records[-1].run_id
+    _print(console, f"run   {run_id}\nlog   {workspace.run_folder(run_id) / runner.LOG}\n")
+    with RunView(console) as view:
+        for event in runner.follow(workspace, run_id):
+            view.on_event(event)
+    record = next(record for record in workspace.records() if record.run_id == run_id)
+    if record.exit_code is None:
+        raise PipelineError(f"the run {run_id} was interrupted.")
+    _show_end(console, workspace, record, view.answers)
+    return _exit_code(record)
+
+
+def _show_end(
+    console: Console,
+    workspace: Workspace,
+    record: RunRecord,
+    answers: Sequence[events.Answer],
+    server: str = "",
+) -> None:
+    if answers:
+        by = f"answered by version {answers[0].version} over gRPC{server}"
+        _print(console, f"\n{len(answers)} test images, {by}:\n")
+        tables.print_full(console, tables.answers(answers))
+    _print(console, summary(record, workspace.run_folder(record.run_id) / runner.LOG))
+
+
+def _exit_code(record: RunRecord) -> ExitCode:
     assert record.exit_code is not None, "the run has ended"
     return ExitCode(record.exit_code)
+
+
+def _print(console: Console, text: str | Text) -> None:
+    """Prints without breaking a path in two."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def prepare_data(
@@ -74,7 +138,12 @@ def prepare_data(
     """
     if config.chosen_span is not None:
         return span_folders.prepare(data_dir, config.span_folder, config.chosen_span)
-    columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn())
+    columns = (
+        TextColumn("downloading {task.description}"),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     tasks: dict[str, TaskID] = {}
     progress = Progress(*columns, console=console, transient=True)
 

@@ -26,11 +26,12 @@ from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_component_specs as specs
 from tfx.utils import path_utils
 
 from components import run_report
-from components.evaluation import results
-from components.names.artifact_properties import ADOPTED, PUSHED_DESTINATION
+from components.evaluation import example_groups, results
+from components.names.artifact_properties import ADOPTED, EXAMPLES_COUNT, PUSHED_DESTINATION
 from components.names.node_ids import NodeId
 from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
@@ -41,6 +42,7 @@ from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
 from serving.client import Client
 from serving.errors import ServingError
+from trainer import run as trainer
 
 _log = logging.getLogger("pipeline.run")
 
@@ -58,9 +60,12 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         try:
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 cache_exceptions.apply(handle, self._pipeline_node)
+                if node == NodeId.EVALUATOR:
+                    self._announce_examples(handle)
             super()._run_node()
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 state = executions.final_state(handle, self._pipeline_node)
+                rejections = executions.own_rejections(handle, self._pipeline_node)
                 if state == "done":
                     written = executions.outputs(handle, self._pipeline_node)
                     artifacts = itertools.chain(*written.values())
@@ -77,7 +82,16 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
             events.emit(_log, failed)
             raise
         seconds = time.monotonic() - start_s
-        events.emit(_log, events.NodeChanged(node=node, state=state, seconds=seconds))
+        changed = events.NodeChanged(node=node, state=state, seconds=seconds, rejections=rejections)
+        events.emit(_log, changed)
+
+    def _announce_examples(self, handle: metadata.Metadata) -> None:
+        """Emits the number of images that the Evaluator will evaluate."""
+        given = executions.inputs(handle, self._pipeline_node) or {}
+        for examples in given.get(specs.EXAMPLES_KEY, ()):
+            total = examples.get_int_custom_property(EXAMPLES_COUNT)
+            progress = events.Progress(node=self._node_id, done=0, total=total, unit="images")
+            events.emit(_log, progress)
 
     def _explain(self, message: str) -> str:
         """Adds the damaged files of the inputs, which a library's error does not name."""
@@ -115,7 +129,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     event_stream = os.fdopen(job.events_fd, "w", encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
-    for name in (_log.name, "trainer.run"):
+    for name in (_log.name, trainer.__name__, example_groups.__name__):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
     workspace = Workspace(job.root)
@@ -160,7 +174,7 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
             if NodeId.EVALUATOR in needed:
                 events.emit(_log, _evaluated(handle, nodes))
             return
-        outcome = _outcome(handle, nodes, workspace)
+        outcome = _outcome(job, handle, nodes, workspace)
         events.emit(_log, outcome)
         if job.server and outcome.pushed and job.config.serving.sample_requests:
             _send_samples(job, job.server, int(Path(outcome.pushed).name), handle, nodes)
@@ -172,11 +186,11 @@ def _needed(nodes: Nodes, node: str) -> set[str]:
 
 
 def _evaluated(handle: metadata.Metadata, nodes: Nodes) -> events.Evaluated:
-    trainer = nodes[NodeId.TRAINER]
+    trained = nodes[NodeId.TRAINER]
     return events.Evaluated(
         evaluation=executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri,
-        model=path_utils.serving_model_path(executions.output(handle, trainer, "model").uri),
-        model_run=executions.output(handle, trainer, "model_run").uri,
+        model=path_utils.serving_model_path(executions.output(handle, trained, "model").uri),
+        model_run=executions.output(handle, trained, "model_run").uri,
     )
 
 
@@ -198,9 +212,11 @@ def _send_samples(
         events.emit(_log, events.NotAnswered(message=str(error)))
 
 
-def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> events.Outcome:
+def _outcome(
+    job: Job, handle: metadata.Metadata, nodes: Nodes, workspace: Workspace
+) -> events.Outcome:
     evaluation = results.read(executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri)
-    overall = evaluation.overall.candidate
+    overall, champion = evaluation.overall.candidate, evaluation.overall.champion
     pusher = nodes[NodeId.ATOMIC_PUSHER]
     pushed = executions.output(handle, pusher, "pushed_model")
     destination = pushed.get_string_custom_property(PUSHED_DESTINATION)
@@ -210,6 +226,8 @@ def _outcome(handle: metadata.Metadata, nodes: Nodes, workspace: Workspace) -> e
         accuracy=overall.accuracy,
         loss=overall.loss,
         calibration_error=overall.calibration_error,
+        accuracy_change=overall.accuracy - champion.accuracy if champion else None,
+        gates_off=tuple(job.config.gates_off()),
         digit_accuracy=evaluation.digit_accuracy,
         rejections=executions.rejections(handle, pusher),
         pushed=destination if executions.is_pushed(pushed) else None,

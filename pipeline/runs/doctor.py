@@ -185,14 +185,20 @@ def _changed_version(folder: Path, push: pushes.Push) -> Finding:
         return Finding(
             problem,
             f"rename it, and replace it with the copy in {copy}",
-            partial(version_folders.restore, folder, copy),
+            partial(_change, folder, version_folders.restore, copy),
         )
     return Finding(
         problem,
         "rename it, so that it is not served; if it is the newest, the next run pushes its model "
         "again",
-        partial(version_folders.set_aside, folder),
+        partial(_change, folder, version_folders.set_aside),
     )
+
+
+def _change(folder: Path, change: Callable[..., object], *arguments: Path) -> None:
+    """Changes a version while no roll-back does."""
+    with version_folders.exclusively(folder.parent):
+        change(folder, *arguments)
 
 
 def _machine(root: Path) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ attribute `event`, so that the trainer, which must not import this module, can e
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TextIO
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
@@ -22,6 +23,9 @@ _REJECTIONS = Field(validation_alias=AliasChoices("rejections", "refusals"))
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+    time: datetime | None = None
+    """When it was emitted; None in records of older releases."""
 
 
 class Planned(_Event):
@@ -43,14 +47,8 @@ class NodeChanged(_Event):
     """Why it failed, in one line."""
 
     rejections: Annotated[tuple[str, ...], _REJECTIONS] = ()
-    """The findings of the gate, if the node failed because of them."""
-
-
-class LayerTable(_Event):
-    """The table of layers, in Keras' format."""
-
-    kind: Literal["layer_table"] = "layer_table"
-    text: str
+    """What the gate rejected; empty if the node is none, or rejected nothing. The gates of the
+    data fail; those of the model do not, so that the report is written."""
 
 
 class Training(_Event):
@@ -64,6 +62,18 @@ class Training(_Event):
     loss: float
     accuracy: float
     images_per_s: float
+
+
+class Progress(_Event):
+    """The progress of another node."""
+
+    kind: Literal["progress"] = "progress"
+    node: str
+    done: int
+    total: int | None = None
+    """None: not known, or as in an earlier event of the node."""
+
+    unit: str
 
 
 class Evaluated(_Event):
@@ -86,6 +96,12 @@ class Outcome(_Event):
     accuracy: float
     loss: float
     calibration_error: float | None = None
+    accuracy_change: float | None = None
+    """Candidate minus champion; None without a champion."""
+
+    gates_off: tuple[str, ...] = ()
+    """The keys of the limits that are only reported."""
+
     digit_accuracy: dict[str, float]
     rejections: Annotated[tuple[str, ...], _REJECTIONS]
     """Why the model was not blessed; empty if it was."""
@@ -112,6 +128,15 @@ class Outcome(_Event):
         return min(self.digit_accuracy, key=lambda digit: self.digit_accuracy[digit])
 
 
+class Candidate(BaseModel):
+    """A digit that an image may show."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digit: int
+    probability: float
+
+
 class Answer(_Event):
     """The served model's answer for one image."""
 
@@ -122,8 +147,25 @@ class Answer(_Event):
 
     prediction: int
     probability: float
+    top: tuple[Candidate, ...] = ()
+    """The three most probable digits."""
+
     latency_ms: float
     version: int
+    remark: str = ""
+    """Why the answer may be wrong: the image, or a low probability; else empty."""
+
+
+class RunEnded(_Event):
+    """The last event of a run."""
+
+    kind: Literal["run_ended"] = "run_ended"
+    run_id: str
+    exit_code: int
+    message: str
+    """Why the run did not end with a pushed model; empty if it did."""
+
+    seconds: float
 
 
 class NotAnswered(_Event):
@@ -134,7 +176,15 @@ class NotAnswered(_Event):
 
 
 Event = Annotated[
-    Planned | NodeChanged | LayerTable | Training | Evaluated | Outcome | Answer | NotAnswered,
+    Planned
+    | NodeChanged
+    | Training
+    | Progress
+    | Evaluated
+    | Outcome
+    | Answer
+    | NotAnswered
+    | RunEnded,
     Field(discriminator="kind"),
 ]
 _event: TypeAdapter[Event] = TypeAdapter(Event)
@@ -143,6 +193,11 @@ _event: TypeAdapter[Event] = TypeAdapter(Event)
 def parse(line: str) -> Event:
     """Parses a line; raises pydantic.ValidationError if it is not an event."""
     return _event.validate_json(line)
+
+
+def to_json(event: _Event) -> str:
+    """An event as one line of JSON."""
+    return event.model_dump_json()
 
 
 def emit(logger: logging.Logger, event: _Event) -> None:
@@ -162,5 +217,6 @@ class JsonLines(logging.Handler):
         """Writes the event of a record, if it has one."""
         values: dict[str, Any] | None = getattr(record, "event", None)
         if values is not None:
-            self._stream.write(_event.validate_python(values).model_dump_json() + "\n")
+            event = _event.validate_python({**values, "time": datetime.now(UTC)})
+            self._stream.write(to_json(event) + "\n")
             self._stream.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ml_metadata.proto import metadata_store_pb2
+from tfx.components.util import model_utils
 from tfx.orchestration import metadata
 from tfx.orchestration.portable import inputs_utils
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
@@ -18,6 +19,7 @@ from tfx.types.artifact import Artifact
 
 from components.evaluation import results
 from components.names import artifact_properties as properties
+from components.names.node_ids import NodeId
 from pipeline.runs.events import NodeState
 
 State = metadata_store_pb2.Execution.State
@@ -83,6 +85,22 @@ def rejections(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> 
     )
     (evaluation,) = execution_lib.get_output_artifacts(handle, evaluator)[specs.EVALUATION_KEY]
     return (*results.read(evaluation.uri).rejections, *([not_served] if not_served else []))
+
+
+def own_rejections(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
+    """Why a node that completed rejected the model, or did not push it; empty otherwise."""
+    written = outputs(handle, node)
+    match node.node_info.id:
+        case NodeId.EVALUATOR:
+            if not model_utils.is_model_blessed(written[specs.BLESSING_KEY][0]):
+                return results.read(written[specs.EVALUATION_KEY][0].uri).rejections
+        case NodeId.SERVER_VALIDATOR:
+            reason = written["blessing"][0].get_string_custom_property(properties.REASON)
+            return (reason,) if reason else ()
+        case NodeId.ATOMIC_PUSHER:
+            if not is_pushed(written[specs.PUSHED_MODEL_KEY][0]):
+                return rejections(handle, node)
+    return ()
 
 
 def is_pushed(pushed_model: Artifact) -> bool:

@@ -46,6 +46,9 @@ class Release(BaseModel):
     champion: int | None = None
     """The version that it was compared with."""
 
+    accuracy_change: float | None = None
+    """Its accuracy minus that of the champion, on the same images."""
+
 
 def releases(workspace: Workspace, name: str) -> list[Release]:
     """The pushed versions of a model, the newest first."""
@@ -76,16 +79,18 @@ def roll_back(workspace: Workspace, name: str, version: int | None) -> tuple[int
     """Serves another version, without training.
 
     By default the newest version before the served one that is another model: with other files.
+    It is possible while a run goes on; the run keeps the champion that it has resolved.
 
     Returns:
       The version that was served before, if any, and the version that is served now.
 
     Raises:
       PipelineError: the version does not exist, or its files are not those that were pushed.
-      WorkspaceBusyError: a run is using the workspace.
     """
     folder = workspace.serving(name)
-    with workspace.exclusively():
+    if not folder.is_dir():
+        raise PipelineError(f"{folder} contains no served version.")
+    with version_folders.exclusively(folder):
         served = list(version_folders.find(folder))
         before = served[-1] if served else None
         if version is None:
@@ -184,6 +189,7 @@ def _result(record: RunRecord) -> dict[str, Any]:
         "run_id": record.run_id,
         "accuracy": outcome.accuracy,
         "loss": outcome.loss,
+        "accuracy_change": outcome.accuracy_change,
         "worst_digit": worst,
         "worst_digit_accuracy": outcome.digit_accuracy[worst],
     }

@@ -1,58 +1,100 @@
-"""The terminal output of a run: a line for each component, the training, the summary."""
+"""Shows a run while it goes on: a line for each component that ended, and what is running now."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, Self
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from components.names.node_ids import NodeId
 from pipeline.runs import events
-from pipeline.runs.releases import Release
-from pipeline.runs.run_record import RunRecord
-from serving import version_folders
 
-_STYLES: Final[dict[events.NodeState, tuple[str, str]]] = {
-    "waiting": ("·", "dim"),
-    "running": ("▸", "bold cyan"),
-    "cached": ("✓", "blue"),
-    "resolved": ("✓", "green"),
+LOADING: Final = "loading TensorFlow and TFX"
+FINISHING: Final = "asking the served model"
+
+_STYLES: Final = {
     "done": ("✓", "green"),
+    "resolved": ("✓", "green"),
+    "cached": ("✓", "blue"),
+    "rejected": ("✗", "bold red"),
     "failed": ("✗", "bold red"),
 }
+_NAME_WIDTH: Final = max(map(len, NodeId))
+_BAR_WIDTH: Final = 24
+_SHORTEST_S: Final = 2.0  # of progress that the time left is estimated from
+_PARTS: Final = 4  # without a live display: the lines about the progress of one component
 
-_WIDEST: Final = 1000
-_RESULTS: Final = {
-    "pushed": "the model was pushed",
-    "cached": "cached: this model was pushed before",
-    "rejected": "rejected by a gate (exit code 3)",
-    "failed": "failed (exit code 1)",
-}
+
+@dataclass
+class _Running:
+    """A component that is running."""
+
+    start_s: float
+    first: tuple[float, int] | None = None
+    """The time of the first sign of progress, and what was done then."""
+
+    progress: events.Training | events.Progress | None = None
+    total: int | None = None
+    """The value of `done` at the end; None if it is not known."""
+
+    @property
+    def done(self) -> int:
+        """What is done, in steps or in the unit of the progress."""
+        if isinstance(self.progress, events.Training):
+            return self.progress.step
+        return self.progress.done if self.progress else 0
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self.start_s
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from the rate since the first sign of progress; None if it is too early."""
+        if not (self.first and self.total):
+            return None
+        start_s, start = self.first
+        seconds = time.monotonic() - start_s
+        if seconds < _SHORTEST_S or self.done <= start:
+            return None
+        return max(0.0, seconds * (self.total - self.done) / (self.done - start))
 
 
 class RunView:
-    """Shows a run. On a terminal the lines change in place; elsewhere each change is a line."""
+    """Shows a run.
 
-    def __init__(self, console: Console):
+    Components that ended are lines that stay. On a terminal, the lines below them show what is
+    running; without one, some lines about its progress are printed.
+
+    Args:
+      console: where to print.
+      phase: what happens before the first component starts.
+    """
+
+    def __init__(self, console: Console, phase: str = LOADING):
         self._console = console
-        self._nodes: dict[str, events.NodeChanged] = {}
-        self._started_s: dict[str, float] = {}
-        self._training: events.Training | None = None
+        self._phase = phase
+        self._waiting: set[str] = set()
+        self._count = 0
+        self._running: dict[str, _Running] = {}
+        self._start_s = time.monotonic()
+        self._spinner = Spinner("dots", style="cyan")
         self.answers: list[events.Answer] = []
-        self._live = Live(self, console=console, refresh_per_second=4, transient=False)
+        self._live = Live(self, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live.start()
+        else:
+            self._print(f"{self._phase} ...")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,168 +103,101 @@ class RunView:
     def on_event(self, event: events.Event) -> None:
         """Shows an event."""
         if isinstance(event, events.Planned):
-            self._nodes = {
-                node: events.NodeChanged(node=node, state="waiting") for node in event.nodes
-            }
+            self._waiting = set(event.nodes)
+            self._count = len(event.nodes)
         elif isinstance(event, events.NodeChanged):
-            self._nodes[event.node] = event
-            if event.state == "running":
-                self._started_s[event.node] = time.monotonic()
-            elif not self._live.is_started:
-                self._console.print(self._line(event))
+            self._change(event)
         elif isinstance(event, events.Training):
-            self._print_progress(event)
-            self._training = event
-        elif isinstance(event, events.LayerTable):
-            self._console.print(Text(event.text), highlight=False)
+            self._advance(NodeId.TRAINER, event, event.steps)
+        elif isinstance(event, events.Progress):
+            self._advance(event.node, event, event.total)
         elif isinstance(event, events.Answer):
             self.answers.append(event)
 
+    def _change(self, event: events.NodeChanged) -> None:
+        if event.state == "running":
+            self._running[event.node] = _Running(time.monotonic())
+        elif event.state != "waiting":
+            self._running.pop(event.node, None)
+            self._waiting.discard(event.node)
+            if not self._waiting:
+                self._phase = FINISHING
+            self._console.print(_ended(event), highlight=False)
+
+    def _advance(
+        self, node: str, event: events.Training | events.Progress, total: int | None
+    ) -> None:
+        running = self._running.setdefault(node, _Running(time.monotonic()))
+        before = running.done
+        running.progress = event
+        running.total = total or running.total
+        if running.first is None and running.done:
+            running.first = time.monotonic(), running.done
+        if self._live.is_started or not running.total:
+            return
+        if before * _PARTS // running.total != running.done * _PARTS // running.total:
+            self._print(f"  {node}: {_details(running)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table.grid(padding=(0, 2))
-        for node in self._nodes.values():
-            symbol, style = _STYLES[node.state]
-            seconds = node.seconds
-            if node.state == "running":
-                seconds = time.monotonic() - self._started_s[node.node]
-            table.add_row(
-                Text(f"{symbol} {node.node}", style),
-                Text(node.state, style),
-                Text("" if node.state == "waiting" else f"{seconds:.1f} s", justify="right"),
+        for node, running in list(self._running.items()):
+            row = Table.grid(padding=(0, 1))
+            row.add_row(
+                self._spinner,
+                Text(f"{node:<{_NAME_WIDTH}} {_duration(running.seconds):>7}", "bold cyan"),
+                *_bar(running),
             )
-            if node.node == NodeId.TRAINER and node.state == "running" and self._training:
-                table.add_row(_training_text(self._training))
-        if self._nodes:
-            yield table
-        if self._training and self._nodes[NodeId.TRAINER].state == "running":
-            yield ProgressBar(total=self._training.steps, completed=self._training.step, width=60)
-
-    def _line(self, event: events.NodeChanged) -> Text:
-        symbol, style = _STYLES[event.state]
-        return Text(f"{symbol} {event.node} {event.state} {event.seconds:.1f} s", style)
-
-    def _print_progress(self, event: events.Training) -> None:
-        """Without a live display: one line for each tenth of the training."""
-        before = self._training.step * 10 // event.steps if self._training else 0
-        if not self._live.is_started and event.step * 10 // event.steps != before:
-            self._console.print(_training_text(event), highlight=False)
-
-
-def answers_table(answers: Sequence[events.Answer]) -> Table:
-    """A model server's answers, one row for each image."""
-    table = Table()
-    for heading in ("image", "true digit", "prediction", "probability", "latency"):
-        table.add_column(heading, justify="right")
-    for answer in answers:
-        is_wrong = answer.label not in (None, answer.prediction)
-        style = "bold red" if is_wrong else ""
-        table.add_row(
-            Text(answer.image),
-            "" if answer.label is None else str(answer.label),
-            Text(f"{'✗ ' if is_wrong else ''}{answer.prediction}", style),
-            f"{answer.probability:.4f}",
-            f"{answer.latency_ms:.1f} ms",
-        )
-    return table
-
-
-def runs_table(records: Sequence[RunRecord], is_in_use: bool) -> Table:
-    """The runs in a workspace, one row for each; the last may still be running."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("run", "pipeline", "result", "accuracy", "version", "took"):
-        table.add_column(heading)
-    for record in records:
-        outcome = record.outcome
-        pushed = Path(outcome.pushed) if outcome and outcome.pushed else None
-        is_running = is_in_use and record is records[-1] and record.exit_code is None
-        table.add_row(
-            record.run_id,
-            record.pipeline,
-            "running" if is_running else record.result,
-            f"{outcome.accuracy:.4f}" if outcome else "-",
-            _version(pushed) if pushed else "-",
-            f"{record.seconds:.0f} s" if record.exit_code is not None else "-",
-        )
-    return table
-
-
-def _version(pushed: Path) -> str:
-    if pushed.is_dir():
-        return pushed.name
-    is_withdrawn = int(pushed.name) in version_folders.find_withdrawn(pushed.parent)
-    return f"{pushed.name} ({'withdrawn' if is_withdrawn else 'removed'})"
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Prints a table in its full width: a shortened run or version is of no use."""
-    # `print` never exceeds the width of its console.
-    Console(file=console.file, width=_WIDEST, force_terminal=console.is_terminal).print(table)
-
-
-def releases_table(found: Sequence[Release]) -> Table:
-    """The pushed versions of a model, one row for each."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("version", "state", "accuracy", "worst digit", "champion", "run", "data"):
-        table.add_column(heading)
-    styles = {"served": "bold green", "withdrawn": "red", "kept": ""}
-    for release in found:
-        worst = release.worst_digit
-        table.add_row(
-            str(release.version),
-            Text(release.state, styles[release.state]),
-            "-" if release.accuracy is None else f"{release.accuracy:.4f}",
-            "-" if worst is None else f"{worst}: {release.worst_digit_accuracy:.4f}",
-            "-" if release.champion is None else str(release.champion),
-            release.run_id or "-",
-            (release.data_digest or "-").removeprefix("sha256:")[:8],
-        )
-    return table
-
-
-def summary(record: RunRecord, log: Path) -> Text:
-    """The summary of a run: accuracy, verdict and reasons, and the locations of the results.
-
-    Plain lines, so that no path is broken in two: print it with `soft_wrap`.
-    """
-    lines: list[tuple[str, str, str]] = []
-    outcome = record.outcome
-    if outcome is not None:
-        worst = outcome.worst_digit
-        accuracy = f"{outcome.accuracy:.4f} on {outcome.test_images:,} test images"
-        lines.append(("accuracy", f"{accuracy}, loss {outcome.loss:.4f}", ""))
-        lines.append(("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}", ""))
-        if outcome.rejections:
-            lines += [("blessed", f"no: {rejection}", "red") for rejection in outcome.rejections]
+            yield row
+            if running.progress:
+                yield Text(f"  {_details(running)}", "cyan", no_wrap=True, overflow="ellipsis")
+        total = _duration(time.monotonic() - self._start_s)
+        if self._count and self._waiting:
+            done = self._count - len(self._waiting)
+            yield Text(f"  {done} of {self._count} components, {total}", "dim")
         else:
-            lines.append(("blessed", "yes, all gates passed", "green"))
-        lines.append(("pushed", outcome.pushed or "no model", ""))
-        lines.append(("report", outcome.report or "none", ""))
-        lines.append(("artifacts", outcome.artifacts, ""))
-        tensorboard = Path(sys.executable).with_name("tensorboard")
-        lines.append(("tensorboard", f"{tensorboard} --logdir {outcome.tensorboard}", ""))
-    failed = [node for node in record.nodes if node.state == "failed"]
-    for node in failed:
-        reasons = node.rejections or (node.message,)
-        lines += [(node.node, reason, "red") for reason in reasons]
-        if node.node == NodeId.ANOMALY_GATE and node.rejections:
-            lines.append(("if intended", "see `mnist-tfx schema diff` and docs/own-data.md", ""))
-    lines.append(("log", str(log), ""))
-    lines.append(("took", f"{record.seconds:.0f} s", ""))
-    style = "bold red" if record.message else "bold green"
-    lines.append(("result", _RESULTS[record.result], style))
-    has_reasons = bool(failed or (outcome and outcome.rejections))
-    if record.message and not has_reasons:
-        lines.append(("", record.message, "red"))
-    text = Text()
-    for name, fact, fact_style in lines:
-        text.append(f"\n{name:<12} ")
-        text.append(fact, fact_style)
-    return text
+            self._spinner.update(text="")
+            row = Table.grid(padding=(0, 1))
+            row.add_row(self._spinner, Text(f"{self._phase}, {total}", "cyan"))
+            yield row
 
 
-def _training_text(event: events.Training) -> Text:
-    return Text(
-        f"  epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}, "
-        f"loss {event.loss:.4f}, accuracy {event.accuracy:.4f}, {event.images_per_s:.0f} images/s",
-        "cyan",
-    )
+def _ended(event: events.NodeChanged) -> Text:
+    """The line about a component that ended."""
+    state = "rejected" if event.rejections else event.state
+    symbol, style = _STYLES[state]
+    return Text(f"{symbol} {event.node:<{_NAME_WIDTH}} {state:<8} {event.seconds:6.1f} s", style)
+
+
+def _bar(running: _Running) -> tuple[ProgressBar | Text, ...]:
+    """The bar, the share and the time left; empty if the total is not known."""
+    if not running.total:
+        return ()
+    share = min(1.0, running.done / running.total)
+    left_s = running.seconds_left
+    left = "" if left_s is None else f", {_duration(left_s)} left"
+    bar = ProgressBar(total=running.total, completed=running.done, width=_BAR_WIDTH)
+    return bar, Text(f"{share:4.0%}{left}", "cyan")
+
+
+def _details(running: _Running) -> str:
+    event = running.progress
+    if isinstance(event, events.Training):
+        return (
+            f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}, loss "
+            f"{event.loss:.4f}, accuracy {event.accuracy:.4f}, {event.images_per_s:.0f} images/s"
+        )
+    assert event is not None
+    total = f" of {running.total:,}" if running.total else ""
+    return f"{event.done:,}{total} {event.unit}"
+
+
+def _duration(seconds: float) -> str:
+    """For people: "12 s", "3:07" (minutes), "1:02:03" (hours)."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -142,6 +142,12 @@ class KfpApi:
         run.run_details = api.V2beta1RunDetails(task_details=self._workflow(run, moment))
         return run
 
+    def list_runs(self, request: Request) -> Any:
+        self._check_namespace(request.args.get("namespace"), "ListRuns")
+        assert request.args["sort_by"] == "created_at desc"
+        newest = self.runs[::-1][: int(request.args["page_size"])]
+        return api.V2beta1ListRunsResponse(runs=newest, total_size=len(self.runs))
+
     def list_recurring_runs(self, request: Request) -> Any:
         self._check_namespace(request.args.get("namespace"), "ListRecurringRuns")
         found = self._filtered(self.recurring_runs, request)
@@ -344,6 +350,7 @@ _MAP = Map(
         _rule("GET", "/pipelines/<pipeline_id>/versions", "list_versions"),
         _rule("POST", "/pipelines/upload_version", "upload_version"),
         _rule("POST", "/runs", "create_run"),
+        _rule("GET", "/runs", "list_runs"),
         _rule("GET", "/runs/<run_id>", "get_run"),
         _rule("GET", "/recurringruns", "list_recurring_runs"),
         _rule("POST", "/recurringruns", "create_recurring_run"),

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +23,14 @@ import pytest
 from doubles import browser
 from doubles.processes import is_running
 from doubles.snapshots import Snapshot
+from PIL import Image
 
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
 from components.report import run_page
 from pipeline.local import runner
+from pipeline.runs import events
 from pipeline.runs.workspace import Workspace
 
 from .conftest import LocalRuns, cli
@@ -61,10 +64,15 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     assert outcome.accuracy > 0.8
     assert finished.nodes_that_are("resolved") == RESOLVERS
     assert finished.nodes_that_are("done") == set(NodeId) - RESOLVERS
-    assert "Total params: 1,413,834" in done.stdout
+    log = (finished.root / "runs" / finished.last.run_id / "log.txt").read_text()
+    assert "Total params: 1,413,834" in log
+    assert re.search(r"✓ Trainer +done +[\d.]+ s\n", done.stdout)
     assert f"5 test images, answered by version {version} over gRPC" in done.stdout
     assert (
-        len(re.findall(r"idx:\d+ │ +\d │ +(?:✗ )?\d │ +[01]\.\d{4} │ +[\d.]+ ms", done.stdout)) == 5
+        len(
+            re.findall(rf"idx:\d+ +(?:✗ )?\d +[01]\.\d{{4}} +\d +{version} +[\d.]+ ms", done.stdout)
+        )
+        == 5
     )
     assert "yes, all gates passed" in done.stdout
     assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
@@ -117,6 +125,43 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         assert text in seen.text, text
 
 
+def test_json_prints_the_events_and_nothing_else(finished: LocalRuns) -> None:
+    done = finished.run("--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [events.parse(line) for line in done.stdout.splitlines()]
+    assert isinstance(found[0], events.Planned) and set(found[0].nodes) == set(NodeId)
+    ended = {event.node for event in found if isinstance(event, events.NodeChanged)}
+    assert ended == set(NodeId)
+    last = found[-1]
+    assert isinstance(last, events.RunEnded)
+    assert (last.run_id, last.exit_code, last.message) == (finished.last.run_id, 0, "")
+    kept = finished.root / "runs" / last.run_id / "events.jsonl"
+    assert kept.read_text().splitlines() == done.stdout.splitlines()[:-1]
+
+
+def test_a_run_can_be_watched_from_another_terminal(finished: LocalRuns) -> None:
+    watched: list[subprocess.CompletedProcess[str]] = []
+    watch = threading.Thread(target=lambda: watched.append(_watch_when_started(finished)))
+    watch.start()
+    done = finished.run("--set", "evaluation.min_accuracy=0.999")
+    watch.join()
+    assert done.returncode == watched[0].returncode == 3, watched[0].stdout + watched[0].stderr
+    assert re.search(r"✗ Evaluator +rejected", watched[0].stdout)
+    shown = done.stdout[done.stdout.index("\naccuracy ") :]
+    assert watched[0].stdout.endswith(shown), "the same summary"
+    none = finished.call("status", "--watch", name=None)
+    assert none.returncode == 1
+    assert none.stderr.startswith(f"mnist-tfx: no run is going on in {finished.root}; `mnist-tfx ")
+
+
+def _watch_when_started(runs: LocalRuns) -> subprocess.CompletedProcess[str]:
+    before = len(Workspace(runs.root).records())
+    deadline_s = time.monotonic() + 240
+    while len(Workspace(runs.root).records()) == before and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return runs.call("status", "--watch", name=None)
+
+
 def test_an_unchanged_run_is_cached(finished: LocalRuns) -> None:
     """Also after a second download: the files' times change, their content does not."""
     for path in finished.data.iterdir():
@@ -150,6 +195,10 @@ def test_a_model_below_a_threshold_is_not_pushed(finished: LocalRuns) -> None:
     report = Path(outcome.report or "").read_text()
     assert "<title>digits: rejected, accuracy " in report
     assert accuracy[0] in report
+    rejecting = {node.node for node in finished.last.nodes if node.rejections}
+    assert rejecting == {NodeId.EVALUATOR, NodeId.ATOMIC_PUSHER}
+    assert re.search(r"✗ Evaluator +rejected", done.stdout)
+    assert re.search(r"✗ AtomicPusher +rejected", done.stdout)
     again = finished.run(*limit)
     assert again.returncode == 3, "cached, it is rejected again"
     assert set(finished.states.values()) == ALL_CACHED
@@ -339,9 +388,16 @@ def test_serve_and_predict(
             [answer["probability"] for answer in answers], expected.max(axis=1), atol=1e-4
         )
         assert {answer["version"] for answer in answers} == {version} == {int(found[1])}
-        table = cli(*predict, *inputs)
-        assert "idx:7" in table.stdout
+        Image.new("L", (90, 60), "white").save(tmp_path / "blank.png")
+        saved = tmp_path / "saved"
+        table = cli(*predict, *inputs, tmp_path / "blank.png", "--save-images", saved)
         assert table.stderr == ""
+        rows = table.stdout.splitlines()[2:]
+        assert rows[0].startswith("idx:7") and str(version) in rows[0]
+        assert rows[3].rstrip().endswith("no digit found")
+        with Image.open(saved / "idx-7.png") as sent:
+            np.testing.assert_array_equal(sent, test_digits.images[7])
+        assert len(list(saved.iterdir())) == 4
         wrong = cli(*predict, "idx:300", "--data-dir", finished.data)
         assert wrong.returncode == 1
         assert wrong.stderr == "mnist-tfx: idx:300: expected idx:N with N from 0 to 299.\n"

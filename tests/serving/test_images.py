@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from components.images.idx_format import ImagesAndLabels
 from serving import images
@@ -133,3 +134,48 @@ def test_an_array_with_a_huge_shape_in_its_header_is_rejected(tmp_path: Path) ->
         np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(InvalidRequestError, match="huge.npy is neither a picture nor a .npy"):
         images.read(path)
+
+
+def _page(digit: np.ndarray, scale: int = 6) -> np.ndarray:
+    return 255 - np.kron(digit, np.ones((scale, scale), np.uint8))
+
+
+def test_digits_have_no_problem(test_digits: ImagesAndLabels) -> None:
+    problems = [images.find_problem(image) for image in test_digits.images]
+    problems += [images.find_problem(images.normalize(_page(d))) for d in test_digits.images]
+    assert problems.count(None) == len(problems)
+
+
+def test_floats_are_looked_at_as_pixels_are(test_digits: ImagesAndLabels) -> None:
+    assert images.find_problem(test_digits.images[0] / 255) is None
+    assert images.find_problem(np.zeros((28, 28))) is images.Problem.NO_DIGIT
+
+
+def test_a_blank_or_noisy_sheet_contains_no_digit() -> None:
+    noise = np.random.default_rng(0).normal(245, 4, (300, 300)).clip(0, 255).astype(np.uint8)
+    for sheet in (np.full((300, 300), 250, np.uint8), noise):
+        assert images.find_problem(images.normalize(sheet)) is images.Problem.NO_DIGIT
+
+
+def test_a_photo_contains_no_digit() -> None:
+    """Smooth random areas of every brightness stand for a photo; nearly all are recognized."""
+    rng = np.random.default_rng(0)
+    found = []
+    for width in range(5, 30):
+        blurred = ndimage.gaussian_filter(rng.normal(size=(200, 200)), width)
+        photo = (255 * (blurred - blurred.min()) / np.ptp(blurred)).astype(np.uint8)
+        found.append(images.find_problem(images.normalize(photo)))
+    assert found.count(images.Problem.NO_DIGIT) >= 0.9 * len(found)
+
+
+def test_two_digits_side_by_side_are_found(test_digits: ImagesAndLabels) -> None:
+    for left, right in zip(test_digits.images[:50:2], test_digits.images[1:50:2], strict=True):
+        pair = images.normalize(np.hstack([_page(left), _page(right)]))
+        assert images.find_problem(pair) is images.Problem.SEVERAL_DIGITS
+
+
+def test_a_written_image_is_read_unchanged(tmp_path: Path, test_digits: ImagesAndLabels) -> None:
+    digit = test_digits.images[0]
+    for place, image in enumerate((digit, (digit / 255).astype(np.float32))):
+        images.write(image, tmp_path / f"{place}.png")
+        np.testing.assert_array_equal(images.read(tmp_path / f"{place}.png"), [digit])

@@ -65,7 +65,10 @@ def test_submit_and_wait_shows_the_components_and_the_outcome(server: tuple[KfpA
     assert re.search(
         rf"^page  http://127.0.0.1:\d+/#/runs/details/{made.run_id}$", done.stdout, re.M
     )
-    assert "✓ IdxExampleGen done 7.0 s\n✓ CuratedSchema done 7.0 s\n" in done.stdout
+    assert (
+        "✓ IdxExampleGen     done        7.0 s\n✓ CuratedSchema     done        7.0 s\n"
+        in done.stdout
+    )
     assert done.stdout.endswith("\nthe run succeeded.\n")
 
 
@@ -100,7 +103,7 @@ def test_a_gate_that_rejected_ends_with_exit_code_3_and_its_reason(
     api.logs = {"anomalygate": f"mnist-tfx: {rejection}\n"}
     done = run("submit", "--wait")
     assert (done.returncode, done.stderr) == (3, "")
-    assert "✗ AnomalyGate failed 7.0 s" in done.stdout
+    assert "✗ AnomalyGate       rejected    7.0 s" in done.stdout
     assert done.stdout.endswith(f"\n{rejection}\n")
 
 
@@ -110,6 +113,32 @@ def test_without_wait_it_returns_at_once(server: tuple[KfpApi, Run]) -> None:
     done = run("submit")
     assert (done.returncode, done.stderr) == (0, "")
     assert api.looks == 0
+
+
+def test_a_submitted_run_is_listed_and_followed_later(
+    server: tuple[KfpApi, Run], tmp_path: Path
+) -> None:
+    api, run = server
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text('extends = "kubeflow"\n')
+    none = run("status", "--watch", "--cluster", str(cluster))
+    assert (none.returncode, none.stderr) == (
+        ExitCode.FAILED,
+        "mnist-tfx: there are no runs; start one with `mnist-tfx submit`.\n",
+    )
+    run("submit", "--run-name", "first")
+    run("submit", "--run-name", "second")
+    first, second = api.runs
+    listed = run("status", "--cluster", str(cluster)).stdout
+    assert re.search(rf"{second.run_id} +second +pending +2026-01-01 00:00", listed)
+    assert listed.index(second.run_id) < listed.index(first.run_id), "the newest first"
+    api.moments = [{"idxexamplegen": "RUNNING"}, {"idxexamplegen": "SUCCEEDED"}]
+    followed = run("status", "--watch", "--cluster", str(cluster))
+    assert followed.returncode == 0
+    assert f"run   {second.run_id}" in followed.stdout
+    assert "✓ IdxExampleGen     done        7.0 s\n\nthe run succeeded.\n" in followed.stdout
+    other = run("status", "--watch", "--cluster", str(cluster), "--run", str(first.run_id))
+    assert f"run   {first.run_id}" in other.stdout
 
 
 def test_schedules_from_creation_to_deletion(server: tuple[KfpApi, Run]) -> None:
@@ -126,7 +155,7 @@ def test_schedules_from_creation_to_deletion(server: tuple[KfpApi, Run]) -> None
     assert run("schedule", "pause", "mnist").stdout == "paused mnist.\n"
     listed = run("schedule", "list").stdout
     assert re.search(
-        rf"mnist +│ @daily │ paused │ 2026-01-01 00:00 │ {created.recurring_run_id}", listed
+        rf"mnist +@daily +paused +2026-01-01 00:00 +{created.recurring_run_id}", listed
     )
     assert run("schedule", "resume", "mnist").returncode == 0
     assert created.status == "ENABLED"

@@ -1,12 +1,14 @@
 """The list of versions, and the roll-back; test_local_run.py tests their lineage."""
 
+from concurrent import futures
 from pathlib import Path
 
 import pytest
 
 from pipeline.runs import releases
 from pipeline.runs.workspace import Workspace
-from pipeline.settings.errors import PipelineError, WorkspaceBusyError
+from pipeline.settings.errors import PipelineError
+from serving import version_folders
 
 
 @pytest.fixture
@@ -47,10 +49,21 @@ def test_an_impossible_roll_back_is_rejected(workspace: Workspace, tmp_path: Pat
         releases.roll_back(workspace, "other", None)
 
 
-def test_a_run_locks_the_workspace(workspace: Workspace) -> None:
-    with workspace.exclusively(), pytest.raises(WorkspaceBusyError):
-        releases.roll_back(workspace, "mnist", None)
-    assert _states(workspace)[13] == "served"
+def test_a_roll_back_is_possible_while_a_run_goes_on(workspace: Workspace) -> None:
+    with workspace.exclusively():
+        assert releases.roll_back(workspace, "mnist", None) == (13, 12)
+    assert _states(workspace)[12] == "served"
+
+
+def test_a_roll_back_waits_for_a_push(workspace: Workspace) -> None:
+    """A push looks for the newest version, and removes old ones."""
+    folder = workspace.serving("mnist")
+    with futures.ThreadPoolExecutor() as pool, version_folders.exclusively(folder):
+        waiting = pool.submit(releases.roll_back, workspace, "mnist", None)
+        with pytest.raises(futures.TimeoutError):
+            waiting.result(timeout=0.3)
+        (folder / "13").rename(folder / "14")
+    assert waiting.result() == (14, 12)
 
 
 def test_a_roll_back_passes_over_a_version_of_the_same_model(workspace: Workspace) -> None:

@@ -1,0 +1,57 @@
+"""Typer as this program uses it: commands in groups, each with an example in its help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+RUNS: Final = "Runs"
+MODELS: Final = "Models"
+REVIEW: Final = "Review"
+CLUSTER: Final = "Kubeflow Pipelines and Vertex AI"
+MAINTENANCE: Final = "Maintenance"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _hide_type_of_flags(parameters: list[Any]) -> list[Any]:
+    """Typer would print "<bool>" beside an option that takes no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _hide_type_of_flags(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _hide_type_of_flags(super().get_params(ctx))
+
+
+class App(typer.Typer):
+    """A group of commands; the arguments are those of `typer.Typer`."""
+
+    def __init__(self, **options: Any):
+        super().__init__(cls=_Group, pretty_exceptions_enable=False, **options)
+
+    def add_command(
+        self, name: str | None = None, *, group: str | None = None, example: str, **options: Any
+    ) -> Callable[[_Function], _Function]:
+        """A decorator that adds a command.
+
+        Args:
+          name: its name; that of the function by default.
+          group: the group in the list of commands.
+          example: a complete command line.
+          **options: those of `typer.Typer.command`.
+        """
+        return self.command(
+            name, cls=_Command, rich_help_panel=group, epilog=f"Example: {example}", **options
+        )
