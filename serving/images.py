@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,16 +57,8 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
     try:
         if path.suffix == ".npy":
             return _read_array(path, polarity)
-        with Image.open(path) as picture:
-            if math.prod(picture.size) > MAX_PIXELS:  # known before the pixels are unpacked
-                raise ValueError(
-                    f"it has {math.prod(picture.size)} pixels; the maximum is {MAX_PIXELS}"
-                )
-            upright = ImageOps.exif_transpose(picture)
-            if upright.has_transparency_data:  # the paper shows through
-                rgba = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-            return normalize(np.asarray(upright.convert("L")), polarity)[np.newaxis]
+        with path.open("rb") as file:
+            return read_picture(file, polarity)[np.newaxis]
     except FileNotFoundError as error:
         raise InvalidRequestError(f"the file {path} does not exist.") from error
     except InvalidRequestError:
@@ -75,6 +67,27 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
         raise InvalidRequestError(
             f"{path} is neither a picture nor a .npy array: {error}."
         ) from error
+
+
+def read_picture(
+    file: BinaryIO, polarity: Polarity = Polarity.AUTO, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """The image in an open file with a picture: uint8 [28, 28], white on black.
+
+    Raises:
+      ValueError: it has more than `max_pixels` pixels.
+      Exception: it is no picture; Pillow raises many kinds.
+    """
+    with Image.open(file) as picture:
+        if math.prod(picture.size) > max_pixels:  # known before the pixels are unpacked
+            raise ValueError(
+                f"it has {math.prod(picture.size)} pixels; the maximum is {max_pixels}"
+            )
+        upright = ImageOps.exif_transpose(picture)
+        if upright.has_transparency_data:  # the paper shows through
+            rgba = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return normalize(np.asarray(upright.convert("L")), polarity)
 
 
 def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> NDArray[np.uint8]:

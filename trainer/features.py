@@ -33,6 +33,7 @@ SERVING_DEFAULT: Final = "serving_default"  # EXAMPLES -> PROBABILITIES, PREDICT
 PREDICT_IMAGES: Final = "predict_images"  # IMAGES, uint8 in 0..255 -> the same
 PREDICT_FLOAT_IMAGES: Final = "predict_float_images"  # IMAGES, float32 in [0, 1] -> the same
 CLASSIFY: Final = "classify"  # INPUTS -> CLASSES, SCORES (TF Serving's Classify API)
+FEATURE_MAPS: Final = "feature_maps"  # IMAGES, uint8 in 0..255 -> CONVOLUTION and POOLING outputs
 
 EXAMPLES: Final = "examples"  # string [batch]: serialized tf.Example protos, no label needed
 IMAGES: Final = "images"  # [batch, HEIGHT_PX, WIDTH_PX]
@@ -41,3 +42,8 @@ PROBABILITIES: Final = "probabilities"  # float32 [batch, NUM_CLASSES], rows sum
 PREDICTED_CLASS: Final = "predicted_class"  # int64 [batch]
 CLASSES: Final = "classes"  # string [batch, NUM_CLASSES]
 SCORES: Final = "scores"  # float32 [batch, NUM_CLASSES]
+# One output for each layer, numbered from 1 in the order of the network, such as "pooling_3":
+# float32 [batch, height, width, SHOWN_CHANNELS], the first channels of the layer.
+CONVOLUTION: Final = "convolution"
+POOLING: Final = "pooling"
+SHOWN_CHANNELS: Final = 16

@@ -6,6 +6,7 @@
 | predict_images | uint8 images | the same | Predict, smallest request |
 | predict_float_images | float32 images in [0, 1] | the same | Predict |
 | classify | serialized tf.Example | classes, scores | Classify |
+| feature_maps | uint8 images | the first channels of each convolution and pooling | the demo |
 
 All share the same scaling and the same network. An example needs no label.
 """
@@ -38,6 +39,7 @@ class ServedModel(tf.Module):  # type: ignore[misc]
         # The optimizer is not tracked either: its state is twice the size of the network.
         self.weights = [weight.value for weight in network.weights]
         self._infer = functools.partial(network, training=False)
+        self._layers = functools.partial(_feature_maps(network), training=False)
         self.transform_layer = transform.transform_features_layer()
         self._image_spec = {features.IMAGE: transform.raw_feature_spec()[features.IMAGE]}
 
@@ -55,6 +57,7 @@ class ServedModel(tf.Module):  # type: ignore[misc]
                 float_images
             ),
             features.CLASSIFY: self.classify_examples.get_concrete_function(inputs),
+            features.FEATURE_MAPS: self.feature_maps.get_concrete_function(uint8_images),
         }
         tf.saved_model.save(self, folder, signatures)
         # TensorFlow 2 sets every signature's method name to Predict, and TF Serving's Classify
@@ -92,6 +95,12 @@ class ServedModel(tf.Module):  # type: ignore[misc]
             features.SCORES: scores,
         }
 
+    @tf.function
+    def feature_maps(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Pixels, uint8 [batch, 28, 28] in 0..255, to what the layers make of them."""
+        outputs = self._layers(preprocessing.scale_pixels(_checked(images)))
+        return {name: maps[..., : features.SHOWN_CHANNELS] for name, maps in outputs.items()}
+
     def _probabilities_of_examples(self, examples: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_example(examples, self._image_spec)
         # The transform graph would pad short images and truncate long ones.
@@ -101,6 +110,22 @@ class ServedModel(tf.Module):  # type: ignore[misc]
             f"an image must have {features.NUM_PIXELS} bytes, one for each pixel",
         )
         return self._infer(self.transform_layer(parsed)[features.IMAGE])
+
+
+def _feature_maps(network: keras.Model) -> keras.Model:
+    """The same layers; the outputs are those of the convolutions and poolings, by name."""
+    kinds = {
+        features.CONVOLUTION: keras.layers.Conv2D,
+        features.POOLING: (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D),
+    }
+    outputs = {
+        f"{name}_{number}": layer.output
+        for name, kind in kinds.items()
+        for number, layer in enumerate(
+            (layer for layer in network.layers if isinstance(layer, kind)), start=1
+        )
+    }
+    return keras.Model(network.inputs, outputs)
 
 
 def _checked(images: tf.Tensor) -> tf.Tensor:

@@ -139,6 +139,26 @@ def serve(
     raise typer.Exit(exit_code)
 
 
+@app.add_command(group=MODELS, example="mnist-tfx demo --port 8600")
+def demo(
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 for a free one.")
+    ] = 8600,
+    data_dir: DataOption = None,
+    is_without_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the page in the browser.")
+    ] = False,
+) -> None:
+    """Open a local page: draw digits, see the feature maps, look at runs and versions."""
+    from pipeline.demo import session
+
+    raise typer.Exit(
+        session.run(root.resolve(), name, port, data_dir, console, not is_without_browser)
+    )
+
+
 @app.add_command(group=MODELS, example="mnist-tfx predict idx:0 digit.png")
 def predict(  # noqa: PLR0913 - an argument per option
     inputs: Annotated[

@@ -102,7 +102,11 @@ def send(
     client: Client, sample: Sample, version: int | None = None, label: str | None = None
 ) -> list[Answer]:
     """One request; the arguments and errors are those of `Client.predict`."""
-    prediction = client.predict(sample.images, version, label)
+    return answers(sample, client.predict(sample.images, version, label))
+
+
+def answers(sample: Sample, prediction: Prediction) -> list[Answer]:
+    """A server's answer for each image of a sample."""
     rows = zip(sample.images, sample.names, sample.labels, prediction.probabilities, strict=True)
     return [
         _answer(image, name, known, probabilities, prediction)

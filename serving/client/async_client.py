@@ -13,6 +13,7 @@ from serving.client import channel, predictions, protocol, retries
 from serving.client.channel import Tls
 from serving.client.predictions import Prediction
 from serving.client.retries import Readiness, Tries
+from trainer import features
 
 
 class AsyncClient:
@@ -33,6 +34,20 @@ class AsyncClient:
     ) -> Prediction:
         """As `Client.predict`."""
         request = predictions.predict_request(self.model, images, version, label)
+        return Prediction.from_response(*await self._send(request))
+
+    async def feature_maps(
+        self, images: NDArray[np.uint8], version: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """As `Client.feature_maps`."""
+        request = predictions.predict_request(
+            self.model, images, version, signature=features.FEATURE_MAPS
+        )
+        response, _ = await self._send(request)
+        return predictions.outputs(response)
+
+    async def _send(self, request: Any) -> tuple[Any, float]:
+        """As `Client._send`."""
         tries = Tries(self.address, self.timeout_s)
         methods = protocol.Methods(self._channel)
         while True:
@@ -41,7 +56,7 @@ class AsyncClient:
             except grpc.aio.AioRpcError as error:
                 await asyncio.sleep(tries.pause_after(error))
             else:
-                return Prediction.from_response(response, tries.elapsed_s)
+                return response, tries.elapsed_s
 
     async def wait_until_ready(
         self, version: int | None = None, timeout_s: float = 60.0, fail_fast: bool = False

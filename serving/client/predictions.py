@@ -33,14 +33,14 @@ class Prediction:
     @classmethod
     def from_response(cls, response: Any, latency_s: float) -> Prediction:
         """From a PredictResponse."""
-        tensor = response.outputs[features.PROBABILITIES]
-        shape = [dim.size for dim in tensor.tensor_shape.dim]
-        values = (
-            np.frombuffer(tensor.tensor_content, np.float32)
-            if tensor.tensor_content
-            else np.array(tensor.float_val, np.float32)
-        )
-        return cls(values.reshape(shape), response.model_spec.version.value, latency_s)
+        probabilities = _array(response.outputs[features.PROBABILITIES])
+        return cls(probabilities, response.model_spec.version.value, latency_s)
+
+
+def outputs(response: Any) -> dict[str, NDArray[np.float32]]:
+    """The float32 outputs of a PredictResponse, by name."""
+    found = response.outputs.items()
+    return {name: _array(tensor) for name, tensor in found if tensor.dtype == protocol.DT_FLOAT}
 
 
 def predict_request(
@@ -48,14 +48,16 @@ def predict_request(
     images: NDArray[np.generic],
     version: int | None = None,
     label: str | None = None,
+    signature: str | None = None,
 ) -> Any:
-    """A PredictRequest for the probabilities of images.
+    """A PredictRequest for images.
 
     Args:
       model: the model's name.
       images: [batch, 28, 28]; uint8 in 0..255, or floating point in [0, 1].
       version: the version to ask; the newest if neither `version` nor `label` is given.
       label: the label of the version to ask.
+      signature: the signature to run; None for the probabilities.
 
     Raises:
       InvalidRequestError: the shape, the type or the range of the images is wrong, or both
@@ -65,10 +67,10 @@ def predict_request(
         raise InvalidRequestError(
             f"version {version} and label {label} are both given; give only one of them."
         )
-    signature, pixels = _checked(images)
+    default, pixels = _checked(images)
     request = protocol.PredictRequest()
     request.model_spec.name = model
-    request.model_spec.signature_name = signature
+    request.model_spec.signature_name = signature or default
     if version is not None:
         request.model_spec.version.value = version
     elif label is not None:
@@ -79,6 +81,16 @@ def predict_request(
         tensor.tensor_shape.dim.add(size=size)
     tensor.tensor_content = np.ascontiguousarray(pixels).tobytes()
     return request
+
+
+def _array(tensor: Any) -> NDArray[np.float32]:
+    """A TensorProto of type float32."""
+    values = (
+        np.frombuffer(tensor.tensor_content, np.float32)
+        if tensor.tensor_content
+        else np.array(tensor.float_val, np.float32)
+    )
+    return values.reshape([dim.size for dim in tensor.tensor_shape.dim])
 
 
 def _checked(images: NDArray[np.generic]) -> tuple[str, NDArray[np.generic]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -14,6 +14,7 @@ from serving.client import channel, predictions, protocol, retries
 from serving.client.channel import Tls
 from serving.client.predictions import Prediction
 from serving.client.retries import Readiness, Tries
+from trainer import features
 
 
 class Client:
@@ -60,6 +61,27 @@ class Client:
           ServingError: any other rejection.
         """
         request = predictions.predict_request(self.model, images, version, label)
+        return Prediction.from_response(*self._send(request))
+
+    def feature_maps(
+        self, images: NDArray[np.uint8], version: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Asks what each convolution and pooling makes of a batch.
+
+        The arguments and errors are those of `predict`.
+
+        Returns:
+          By layer, such as "convolution_1" or "pooling_3": [batch, height, width, channels], the
+          first channels of the layer.
+        """
+        request = predictions.predict_request(
+            self.model, images, version, signature=features.FEATURE_MAPS
+        )
+        response, _ = self._send(request)
+        return predictions.outputs(response)
+
+    def _send(self, request: Any) -> tuple[Any, float]:
+        """The response to a PredictRequest, and the latency in seconds, including retries."""
         tries = Tries(self.address, self.timeout_s)
         while True:
             try:
@@ -67,7 +89,7 @@ class Client:
             except grpc.RpcError as error:
                 time.sleep(tries.pause_after(error))
             else:
-                return Prediction.from_response(response, tries.elapsed_s)
+                return response, tries.elapsed_s
 
     def wait_until_ready(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,10 +55,17 @@ def look(
     The browser starts and ends in this call: while Playwright runs, it keeps an event loop
     running, and other tests of the process have event loops of their own.
     """
+    with started(program) as browser:
+        return _look(browser, path, size, scheme)
+
+
+@contextlib.contextmanager
+def started(program: str) -> Iterator[Browser]:
+    """A context with a running browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
         try:
-            return _look(browser, path, size, scheme)
+            yield browser
         finally:
             browser.close()
 

@@ -39,7 +39,7 @@ def test_every_signature_gives_the_same_probabilities(
         },
         features.CLASSIFY: {features.INPUTS: examples},
     }
-    assert set(module.signatures) == set(answers)
+    assert set(module.signatures) == {*answers, features.FEATURE_MAPS}
     found = {key: module.signatures[key](**inputs) for key, inputs in answers.items()}
     expected = found[features.PREDICT_IMAGES][features.PROBABILITIES].numpy()
     assert expected.shape == (32, 10)
@@ -93,3 +93,24 @@ def test_a_tensorflow_1_session_finds_the_weights(
     module = tf.saved_model.load(str(exported_model))
     expected = module.signatures[features.PREDICT_IMAGES](images=tf.constant(sample.images))
     np.testing.assert_allclose(found, expected[features.PROBABILITIES], rtol=1e-5, atol=1e-7)
+
+
+def test_feature_maps_are_the_outputs_of_the_layers(
+    exported_model: Path, sample: ImagesAndLabels
+) -> None:
+    signature = tf.saved_model.load(str(exported_model)).signatures[features.FEATURE_MAPS]
+    maps = {n: v.numpy() for n, v in signature(images=tf.constant(sample.images)).items()}
+    sizes = {name: found.shape[1:] for name, found in maps.items()}
+    assert sizes == {
+        "convolution_1": (28, 28, 16),
+        "pooling_1": (14, 14, 16),
+        "convolution_2": (14, 14, 16),
+        "convolution_3": (14, 14, 16),
+        "pooling_2": (7, 7, 16),
+        "convolution_4": (7, 7, 16),
+        "convolution_5": (7, 7, 16),
+        "pooling_3": (3, 3, 16),
+    }
+    assert all(found.min() == 0 and found.max() > 0 for found in maps.values()), "after ReLU"
+    blocks = maps["convolution_3"].reshape(32, 7, 2, 7, 2, 16)
+    np.testing.assert_array_equal(maps["pooling_2"], blocks.max(axis=(2, 4)))

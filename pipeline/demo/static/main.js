@@ -1,0 +1,104 @@
+import { picture, post } from "./api.js";
+import { prepareBars, showAnswer, showLayers, showNothing, showShifts } from "./answer.js";
+import { find } from "./dom.js";
+import { Pad } from "./pad.js";
+import { showProgress, showWorkspace } from "./workspace.js";
+
+const DETAILS_DELAY_MS = 300; // after the last change of the drawing
+const PROGRESS_INTERVAL_MS = 1000;
+const IDLE_INTERVAL_MS = 5000;
+
+function showError(error) {
+  find("message").textContent = error.message;
+  find("message").hidden = false;
+}
+
+// One request at a time: the next one takes the newest drawing.
+let isAsking = false;
+let isChanged = false;
+let timer;
+
+async function ask() {
+  isChanged = true;
+  clearTimeout(timer);
+  timer = setTimeout(askDetails, DETAILS_DELAY_MS);
+  if (isAsking) return;
+  isAsking = true;
+  try {
+    while (isChanged) {
+      isChanged = false;
+      if (pad.isEmpty) showNothing();
+      else {
+        const answer = await post("/api/answer", await pad.png());
+        if (!pad.isEmpty) showAnswer(answer);
+      }
+      find("message").hidden = true;
+    }
+  } catch (error) {
+    showError(error);
+  } finally {
+    isAsking = false;
+  }
+}
+
+async function askDetails() {
+  if (pad.isEmpty) return;
+  const drawing = await pad.png();
+  for (const [path, show] of [["/api/shifts", showShifts], ["/api/layers", showLayers]]) {
+    try {
+      const found = await post(path, drawing);
+      if (!pad.isEmpty) show(found);
+    } catch (error) {
+      showError(error);
+    }
+  }
+}
+
+async function showSample() {
+  try {
+    pad.show(await picture("/api/digit"));
+  } catch (error) {
+    showError(error);
+  }
+}
+
+async function showFile(event) {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (!file) return;
+  try {
+    // The server crops, inverts and centres a picture, as `mnist-tfx predict` does.
+    const { image } = await post("/api/answer?polarity=auto", file);
+    const pixels = Uint8ClampedArray.from(atob(image), (c) => c.charCodeAt(0));
+    const rgba = new Uint8ClampedArray(4 * pixels.length);
+    pixels.forEach((value, place) => rgba.set([value, value, value, 255], 4 * place));
+    pad.show(await createImageBitmap(new ImageData(rgba, 28, 28)));
+  } catch (error) {
+    showError(error);
+  }
+}
+
+async function follow() {
+  let wasRunning = false;
+  for (;;) {
+    try {
+      const isRunning = await showProgress();
+      if (wasRunning && !isRunning) await showWorkspace(showError);
+      wasRunning = isRunning;
+    } catch {
+      showError(new Error("The page's server does not answer; start `mnist-tfx demo` again."));
+    }
+    await new Promise((resolve) => {
+      setTimeout(resolve, wasRunning ? PROGRESS_INTERVAL_MS : IDLE_INTERVAL_MS);
+    });
+  }
+}
+
+prepareBars();
+const pad = new Pad(find("pad"), ask);
+find("clear").addEventListener("click", () => pad.clear());
+find("undo").addEventListener("click", () => pad.undo());
+find("sample").addEventListener("click", showSample);
+find("file").addEventListener("change", showFile);
+showWorkspace(showError).catch(showError);
+follow();
