@@ -1,7 +1,8 @@
 """RunReport: one HTML page about a run, for people. `components/report/` writes it.
 
 It runs after the Evaluator, and shows the data, the training, the evaluation with the reasons for
-a rejection, and the provenance of the model.
+a rejection, and the provenance of the model. It does not know the push, since it does not depend
+on it; `components/report/outcome.py` adds the end of a run to a copy.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import dataset, model, signatures, training_cost
+from trainer.curves import Curves
 from trainer.hparams import HyperParameters
 from trainer.training_cost import TrainingCost
 
@@ -57,7 +58,8 @@ def run_fn(fn_args: FnArgs) -> None:
         epochs=hparams.epochs,
         validation_data=dataset.evaluation_batches(held_out),
         callbacks=[
-            TensorBoard(fn_args.model_run_dir, update_freq=50),
+            keras.callbacks.TensorBoard(fn_args.model_run_dir),
+            Curves(fn_args.model_run_dir, steps, held_out),
             ProgressLog(hparams, steps_per_epoch),
         ],
         shuffle=False,  # the dataset is shuffled already
@@ -73,19 +75,6 @@ def run_fn(fn_args: FnArgs) -> None:
 def _write(folder: str, name: str, text: str) -> None:
     with tf.io.gfile.GFile(posixpath.join(folder, name), "w") as file:
         file.write(text)
-
-
-class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]
-    """Keras' callback, corrected: with `update_freq` it omits the metrics of most epochs.
-
-    It writes only in steps that are a multiple of `update_freq` (Keras 3.15, `_push_writer`),
-    and the metrics of an epoch belong to the epoch's last step.
-    """
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the epoch's metrics."""
-        with tf.summary.record_if(True):
-            super().on_epoch_end(epoch, logs)
 
 
 class ProgressLog(keras.callbacks.Callback):  # type: ignore[misc]

@@ -32,7 +32,7 @@ _STYLE: Final[dict[Any, Any]] = {  # Matplotlib's type of a key is a list of all
     "svg.fonttype": "none",  # text stays text: searchable, readable aloud, and small
     "svg.hashsalt": "report",  # the same ids in every process
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -63,7 +63,7 @@ class Curve(NamedTuple):
 
 def draw(
     plot: Callable[[Axes], None],
-    size_in: tuple[float, float] = (4.2, 2.5),
+    size_in: tuple[float, float] = (4.6, 2.9),
     colours: Mapping[str, str] = _VARIABLES,
 ) -> str:
     """An `<svg>` element with what `plot` draws; the page adds the text alternative."""

@@ -11,7 +11,7 @@ from components.report.model_facts import ModelFacts
 from components.report.page import Chart, Table, chart
 from components.report.robustness_chart import Point
 from components.report.run_facts import RunFacts
-from components.report.training_facts import TrainingFacts
+from components.report.training_facts import METRICS, TrainingFacts
 from trainer import features
 
 
@@ -52,17 +52,17 @@ def balance(facts: RunFacts) -> Chart:
     )
     rows = [
         [
-            features.CLASS_NAMES[digit],
+            facts.class_names[digit],
             f"{facts.expected_shares[digit]:.4f}",
             *(f"{split.shares[digit]:.4f}" for split in splits.values()),
         ]
         for digit in range(features.NUM_CLASSES)
     ]
     return chart(
-        "Share of each digit",
-        f"The share of each digit in {', '.join(splits)}: at most {largest:.4f} from expected.",
-        charts.bars(features.CLASS_NAMES, named, "share", "digit"),
-        Table("Share of each digit", ("digit", "expected", *splits), rows),
+        "Share of each class",
+        f"The share of each class in {', '.join(splits)}: at most {largest:.4f} from expected.",
+        charts.bars(facts.class_names, named, "share", ""),
+        Table("Share of each class", ("class", "expected", *splits), rows),
     )
 
 
@@ -88,7 +88,10 @@ def brightness(data: DataFacts) -> Chart:
 def training(training: TrainingFacts) -> list[Chart]:
     """Loss and accuracy during training; empty without logs."""
     drawn = []
-    for metric, points in sorted(training.train.items(), reverse=True):
+    for metric in METRICS:
+        if not (points := training.train.get(metric)):
+            continue
+        name = metric.replace("_", " ")
         named = {"train": charts.Curve([s for s, _ in points], [v for _, v in points])}
         held_out = training.held_out.get(metric, [])
         rows = [
@@ -99,13 +102,13 @@ def training(training: TrainingFacts) -> list[Chart]:
         if held_out:
             named["held out"] = charts.Curve([s for s, _ in held_out], [v for _, v in held_out])
             trend += f"; {held_out[-1][1]:.4f} on held-out images at the end"
-        svg = charts.curves(named, "step", metric)
+        svg = charts.curves(named, "step", name)
         drawn.append(
             chart(
-                f"{metric.capitalize()} during training",
-                f"The {metric} changes {trend}.",
+                f"{name.capitalize()} during training",
+                f"The {name} changes {trend}.",
                 svg,
-                Table(f"{metric} during training", ("images", "step", metric), rows),
+                Table(f"{name} during training", ("images", "step", name), rows),
             )
         )
     return drawn

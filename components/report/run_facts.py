@@ -16,7 +16,7 @@ from tfx.types.artifact import Artifact
 
 from components.evaluation import results
 from components.evaluation.results import Evaluation
-from components.images import example_split
+from components.images import corruptions, example_split
 from components.names import artifact_properties as properties
 from components.names.splits import TEST
 from components.report import data_facts, model_facts, training_facts
@@ -108,8 +108,12 @@ class RunFacts:
     """[10, 10], true digits by predicted digits."""
 
     model: ModelFacts
+    class_names: Sequence[str]
     expected_shares: Sequence[float]
     robustness_images: int
+    corrupted: Mapping[str, NDArray[np.uint8]]
+    """By corruption: a test image at strength 0 and at each evaluated strength, [n, 28, 28]."""
+
     provenance: Mapping[str, str]
     artifacts: Sequence[Sequence[str]]
     """Name, id and URI of each."""
@@ -125,6 +129,7 @@ class RunFacts:
 def gather(artifacts: ReportArtifacts, parameters: ReportParameters) -> RunFacts:
     """Reads the artifacts."""
     configuration = json.loads(parameters.configuration_json)
+    test = example_split.read(artifacts.examples, TEST)
     evaluation_uri = artifacts.evaluation.uri
     return RunFacts(
         pipeline=parameters.pipeline_name,
@@ -141,9 +146,11 @@ def gather(artifacts: ReportArtifacts, parameters: ReportParameters) -> RunFacts
         training=training_facts.gather(artifacts.model_run.uri),
         evaluation=results.read(evaluation_uri),
         confusion=results.read_confusion_matrix(evaluation_uri),
-        model=model_facts.gather(evaluation_uri, example_split.read(artifacts.examples, TEST)),
+        model=model_facts.gather(evaluation_uri, test),
+        class_names=configuration["data"]["class_names"],
         expected_shares=configuration["validation"]["class_balance"],
         robustness_images=configuration["robustness"]["images"],
+        corrupted=_corrupted(test.images[:1], configuration["robustness"]),
         recipe=configuration["trainer"],
         gates_off=[key for key in parameters.gates_off.split(",") if key],
         provenance=_provenance(artifacts, parameters),
@@ -154,6 +161,22 @@ def gather(artifacts: ReportArtifacts, parameters: ReportParameters) -> RunFacts
         },
         configuration=json.dumps(configuration, indent=1),
     )
+
+
+def _corrupted(
+    image: NDArray[np.uint8], robustness: Mapping[str, Any]
+) -> dict[str, NDArray[np.uint8]]:
+    rows = {}
+    for name, strengths in robustness["strengths"].items():
+        row = [image]
+        for strength in strengths:
+            rng = np.random.default_rng(robustness["seed"])
+            if name == corruptions.TRANSLATE:
+                row.append(corruptions.shift(image, "right", strength))
+            else:
+                row.append(corruptions.CORRUPTIONS[name].apply(image, strength, rng))
+        rows[name] = np.concatenate(row)
+    return rows
 
 
 def _provenance(artifacts: ReportArtifacts, parameters: ReportParameters) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -13,17 +14,18 @@ from components.evaluation.results import Evaluation, Scores, SliceScores
 from components.evaluation.slice_features import IDENTITY
 from components.evaluation.slices import Slice
 from components.images import corruptions
-from components.report import pictures, run_charts
+from components.report import pictures, run_charts, wording
 from components.report.data_facts import DataFacts
 from components.report.model_facts import Mistake
 from components.report.page import Table, interval, render
 from components.report.run_facts import RunFacts
 
 SECTIONS: Final = {
+    "outcome": "Outcome",
     "data": "Data",
     "training": "Training",
     "metrics": "Metrics and gates",
-    "digits": "Digits",
+    "classes": "Classes",
     "confusion": "Confusion matrix",
     "mistakes": "Worst mistakes",
     "robustness": "Robustness",
@@ -46,29 +48,38 @@ def render_run(facts: RunFacts) -> str:
         overall=overall.candidate,
         change=overall.candidate.accuracy - overall.champion.accuracy if overall.champion else None,
         worst=min(digits, key=lambda found: found.candidate.accuracy),
+        conclusion=wording.conclusion(facts.evaluation, facts.class_names),
+        class_names=facts.class_names,
+        named=functools.partial(wording.named, facts.class_names),
+        gates=[gate for gate in evaluation.gates if gate.is_change or gate.slice.digit is None],
         charts={
             "balance": run_charts.balance(facts),
             "brightness": run_charts.brightness(facts.data),
             "training": run_charts.training(facts.training),
             "reliability": run_charts.reliability(facts.model),
-            "robustness": [
-                run_charts.robustness(evaluation, name) for name in evaluation.corruptions
-            ],
+            "robustness": {
+                name: run_charts.robustness(evaluation, name) for name in evaluation.corruptions
+            },
+        },
+        strips={
+            name: pictures.data_uri(pictures.sheet(images, len(images)))
+            for name, images in facts.corrupted.items()
         },
         reported=_reported(evaluation),
         training_summary=_training_summary(facts),
         pixel_table=_pixel_table(facts.data),
         samples=pictures.data_uri(_sample_sheet(facts.data.samples)),
-        digit_table=_digit_table(digits),
+        class_table=_class_table(facts),
         confusion=_confusion(facts.confusion),
         mistakes=[_mistake(mistake) for mistake in facts.model.worst],
         robustness_images=facts.robustness_images,
         has_robustness_gates=any(g.slice.corruption != IDENTITY for g in evaluation.gates),
         direction_table=_direction_table(evaluation),
-        champion_table=_champion_table("Accuracy", [overall, *digits]),
+        champion_table=_champion_table("Accuracy", [overall, *digits], facts.class_names),
         champion_robustness=_champion_table(
             "Accuracy under each corruption",
             [found for name in evaluation.corruptions for found in evaluation.robustness(name)],
+            facts.class_names,
         ),
         artifact_table=Table("Artifacts of this run", ("artifact", "id", "place"), facts.artifacts),
         version_table=Table("Versions", ("package", "version"), list(facts.versions.items())),
@@ -113,22 +124,29 @@ def _sample_sheet(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pictures.sheet(samples.reshape(digits * each, height, width), each)
 
 
-def _digit_table(digits: Sequence[SliceScores]) -> Table:
-    headings = ["digit", "images", "accuracy", "95 % interval", "loss", "calibration error"]
+def _class_table(facts: RunFacts) -> Table:
+    minimum = {
+        gate.slice.digit: gate
+        for gate in facts.evaluation.gates
+        if gate.metric == ACCURACY and not gate.is_change and gate.slice.digit is not None
+    }
+    headings = ["class", "images", "accuracy", "95 % interval", "minimum", "loss", "calibration"]
     rows = []
-    for found in digits:
-        own = found.candidate
+    for found in facts.evaluation.digits:
+        own, digit = found.candidate, found.slice.digit or 0
+        gate = minimum.get(digit)
         rows.append(
             [
-                str(found.slice.digit),
+                facts.class_names[digit],
                 f"{own.examples:,}",
                 f"{own.accuracy:.4f}",
                 interval(own.accuracy_interval),
+                f"{gate.limit:g} {'✓' if gate.passed else '✗'}" if gate else "-",
                 f"{own.loss:.4f}",
                 f"{own.calibration_error:.4f}",
             ]
         )
-    return Table("The candidate on the clean test images of each digit", headings, rows)
+    return Table("The candidate on the clean test images of each class", headings, rows)
 
 
 def _direction_table(evaluation: Evaluation) -> Table:
@@ -145,7 +163,9 @@ def _direction_table(evaluation: Evaluation) -> Table:
     return Table("Accuracy of translated images", ("pixels", *columns), rows)
 
 
-def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None:
+def _champion_table(
+    caption: str, slices: Sequence[SliceScores], class_names: Sequence[str]
+) -> Table | None:
     """None without a champion."""
     rows = []
     for found in slices:
@@ -153,7 +173,7 @@ def _champion_table(caption: str, slices: Sequence[SliceScores]) -> Table | None
             return None
         rows.append(
             [
-                found.slice.name,
+                wording.named(class_names, found.slice.name),
                 f"{found.champion.accuracy:.4f}",
                 f"{found.candidate.accuracy:.4f}",
                 f"{found.candidate.accuracy - found.champion.accuracy:+.4f}",

@@ -12,22 +12,22 @@ from tensorboard.backend.event_processing import plugin_event_multiplexer
 from trainer import training_cost
 from trainer.training_cost import TrainingCost
 
-# The tags that Keras' TensorBoard callback writes, and the metrics that they stand for.
-_TAGS: Final = {
-    "train": {"batch_loss": "loss", "batch_accuracy": "accuracy"},
-    "validation": {"epoch_loss": "loss", "epoch_accuracy": "accuracy"},
-}
+METRICS: Final = ("loss", "accuracy", "learning_rate")
+_FOLDERS: Final = ("train", "validation")
+
+Points = list[tuple[int, float]]
+"""Steps and values."""
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """Points of (step, value), by metric: `loss` and `accuracy`."""
+    """The curves that the Trainer wrote (trainer/curves.py), by metric."""
 
-    train: dict[str, list[tuple[int, float]]]
-    """The running mean since the start of the epoch, with dropout."""
+    train: dict[str, Points]
+    """The mean since the point before, with dropout."""
 
-    held_out: dict[str, list[tuple[int, float]]]
-    """At the end of each epoch, without dropout; the step is that of the epoch's end."""
+    held_out: dict[str, Points]
+    """On held-out images, without dropout."""
 
     cost: TrainingCost | None
     """None if the Trainer left no record of it."""
@@ -42,27 +42,24 @@ def gather(model_run: str) -> TrainingFacts:
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
     multiplexer.AddRunsFromDirectory(model_run)
     multiplexer.Reload()
-    found: dict[str, dict[str, list[tuple[int, float]]]] = {"train": {}, "validation": {}}
-    for run, tags in _TAGS.items():
-        if run not in multiplexer.Runs():
-            continue
-        for tag, name in tags.items():
-            if tag in multiplexer.Runs()[run]["tensors"]:
-                found[run][name] = [
-                    (event.step, float(tf.make_ndarray(event.tensor_proto)))
-                    for event in multiplexer.Tensors(run, tag)
-                ]
-    cost = _cost(model_run)
-    written = (step for points in found["train"].values() for step, _ in points)
-    last_step = cost.steps if cost else max(written, default=0)
-    epochs = max((len(points) for points in found["validation"].values()), default=1)
-    held_out = {
-        name: [
-            ((epoch + 1) * last_step // epochs, value) for epoch, (_, value) in enumerate(points)
-        ]
-        for name, points in found["validation"].items()
-    }
-    return TrainingFacts(found["train"], held_out, cost)
+    train, held_out = (
+        {
+            metric: _points(multiplexer, folder, metric)
+            for metric in METRICS
+            if metric in multiplexer.Runs().get(folder, {}).get("tensors", ())
+        }
+        for folder in _FOLDERS
+    )
+    return TrainingFacts(train, held_out, _cost(model_run))
+
+
+def _points(
+    multiplexer: plugin_event_multiplexer.EventMultiplexer, folder: str, tag: str
+) -> Points:
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto)))
+        for event in multiplexer.Tensors(folder, tag)
+    ]
 
 
 def _cost(model_run: str) -> TrainingCost | None:

@@ -40,13 +40,21 @@ def report(
         str | None,
         typer.Option("--run", help="The run; the default is the last run with a report."),
     ] = None,
+    compared: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="RUN RUN", help="Write a page that compares two runs."),
+    ] = None,
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Print the path of a run's report, or open it."""
-    from pipeline.runs.lineage import Lineage
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
+    if compared:
+        from pipeline.view import comparison_page
+
+        _show_page(comparison_page.write(workspace, compared), is_opened)
+        return
     records = [r for r in workspace.records() if run_id in (None, r.run_id)]
     if run_id and not records:
         raise PipelineError(
@@ -60,16 +68,42 @@ def report(
             f"{subject} contains no report; a run that reaches the Evaluator writes one."
         )
     reported, path = found[-1]
-    lineage = Lineage.of_workspace(workspace)
-    artifacts = lineage.of_run(reported) if lineage else []
-    # A later run has this path if the metadata was set aside in between: the numbers begin again.
-    if not path.exists() or str(path.parent) not in {artifact.uri for artifact in artifacts}:
+    if not path.exists():
         raise PipelineError(
             f"the report of the run {reported} was deleted or set aside; run the pipeline again."
         )
+    _show_page(path, is_opened)
+
+
+def _show_page(path: Path, is_opened: bool) -> None:
     console.print(str(path), highlight=False, soft_wrap=True)
     if is_opened and not webbrowser.open(path.as_uri()):
         raise PipelineError("no browser was found; open the file above yourself.")
+
+
+@app.add_command(group=REVIEW, example="mnist-tfx compare 20261126-070855 20261126-081200")
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="The runs, each by the beginning of its id.")
+    ],
+    root: RootOption = defaults.ROOT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare runs: results, data, code, configuration, and seconds."""
+    from pipeline.runs import comparison
+    from pipeline.runs.workspace import Workspace
+    from pipeline.view import tables
+
+    if len(runs) < 2:
+        raise ConfigError("compare: expected at least two runs.")
+    records, sections = comparison.compare(Workspace(root.resolve()), runs)
+    if as_json:
+        found = {
+            section.title: {row.name: row.values for row in section.rows} for section in sections
+        }
+        print(json.dumps({"runs": [record.run_id for record in records], **found}, indent=1))
+    else:
+        tables.print_full(console, tables.comparison(records, sections))
 
 
 @app.add_command(group=REVIEW, example="mnist-tfx lineage 1795672195")

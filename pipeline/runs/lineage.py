@@ -93,6 +93,24 @@ class Lineage:
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
         return list(self._store.get_artifacts_by_context(context.id)) if context else []
 
+    def origin_of_run(self, run_id: str) -> dict[str, str]:
+        """What a run was made from: the properties FINGERPRINT of its data, and the parameters
+        `configuration` and `code_digest` of its report; what is not known is missing."""
+        context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
+        if context is None:
+            return {}
+        found: dict[str, str] = {}
+        for artifact in self._store.get_artifacts_by_context(context.id):
+            if properties.FINGERPRINT in artifact.custom_properties:
+                value = artifact.custom_properties[properties.FINGERPRINT]
+                found[properties.FINGERPRINT] = value.string_value
+        for execution in self._store.get_executions_by_context(context.id):
+            recorded = execution.custom_properties
+            if "configuration" in recorded:
+                for name in ("configuration", "code_digest"):
+                    found[name] = recorded[name].string_value
+        return found
+
     def made_by(
         self, pipeline: str, component: str, type_name: str
     ) -> list[metadata_store_pb2.Artifact]:

@@ -37,6 +37,12 @@ class DataConfig(Section):
     dataset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """The name of the data set. "mnist" is downloaded and verified by its digests."""
 
+    class_names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=40)], ...],
+        Field(strict=False, min_length=features.NUM_CLASSES, max_length=features.NUM_CLASSES),
+    ]
+    """The name of each class, in the order of the labels; for the report."""
+
     eval_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     """The fraction of the training images that becomes the split `eval`."""
 

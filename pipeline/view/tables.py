@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.runs import events
+from pipeline.runs.comparison import Section
 from pipeline.runs.releases import Release
 from pipeline.runs.run_record import RunRecord
 from serving import version_folders
@@ -69,6 +70,17 @@ def releases(found: Sequence[Release]) -> Table:
             "-" if release.champion is None else str(release.champion),
             release.run_id or "-",
         )
+    return made
+
+
+def comparison(records: Sequence[RunRecord], sections: Sequence[Section]) -> Table:
+    """Several runs side by side; what differs is bold."""
+    made = table(("", *(record.run_id for record in records)))
+    for section in sections:
+        made.add_section()
+        made.add_row(Text(section.title, "cyan"))
+        for row in section.rows:
+            made.add_row(row.name, *row.values, style="bold" if row.differs else "dim")
     return made
 
 

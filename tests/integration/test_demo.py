@@ -227,7 +227,7 @@ def test_runs_versions_and_reports(demo: Demo, api: httpx.Client) -> None:
     assert [v["version"] for v in found["versions"]] == demo.runs.versions[::-1]
     assert found["running"] is None and api.get("/api/progress").json() is None
     report = api.get(f"/report/{records[0].run_id}")
-    assert "<title>digits: blessed" in report.text
+    assert "<title>digits: pushed" in report.text
     assert "default-src 'none'" in report.headers["Content-Security-Policy"]
     assert api.get("/report/none").status_code == 404
 

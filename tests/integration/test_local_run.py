@@ -106,12 +106,12 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         seen = browser.look(chromium, report, size)
         assert seen.problems == []
         assert seen.sections == list(run_page.SECTIONS)
-        assert seen.images == 1 + min(mistakes, 50)
+        assert seen.images == 1 + min(mistakes, 50) + 2, "and two corruptions"
         assert seen.undrawn == []
-        assert len(seen.charts) == 7, "balance, brightness, loss, accuracy, reliability, two more"
+        assert len(seen.charts) == 9, "with those of two corruptions, and the graph"
         assert seen.without_alternative == 0
         assert seen.width_px == size[0]
-    assert seen.title == f"digits: blessed, accuracy {outcome.accuracy:.4f}"
+    assert seen.title == f"digits: pushed, accuracy {outcome.accuracy:.4f}"
     labels = finished.data / "t10k-labels-idx1-ubyte.gz"
     for text in (
         f"{mistakes} of 300 test images were misclassified.",

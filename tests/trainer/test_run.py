@@ -134,11 +134,12 @@ def test_training_reduces_the_loss_and_logs_it(
     cost = json.loads((folder / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 6 * 240
     assert cost["images_per_s"] == pytest.approx(cost["images"] / cost["seconds"])
-    # 90 steps, of which the 50th is written; the ends of the epochs are not among them.
-    assert _tags(folder / "run" / "train")["batch_loss"] == [50]
-    for kind in ("train", "validation"):
-        for metric in ("epoch_loss", "epoch_accuracy"):
-            assert _tags(folder / "run" / kind)[metric] == list(range(6))
+    # 90 steps: one step in a window, and ten looks at held-out images besides the epochs' ends.
+    for metric in ("loss", "accuracy", "learning_rate"):
+        assert _tags(folder / "run" / "train")[metric] == list(range(1, 91))
+    looks = sorted([*range(9, 91, 9), *range(15, 91, 15)])
+    for metric in ("loss", "accuracy"):
+        assert _tags(folder / "run" / "validation")[metric] == looks
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert "1,413,834" in caplog.text, "the table of layers is in the log"
     progress = [event for event in events if event["kind"] == run.TRAINING]
