@@ -7,7 +7,7 @@ UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
 
-.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak image test-image clean
+.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -56,7 +56,7 @@ lock: setup
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header --extra dev --no-emit-package pyfarmhash \
 	  --output-file requirements.lock pyproject.toml
-	for name in audit fuzz tools; do \
+	for name in audit docs fuzz tools; do \
 	  $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --output-file bootstrap/$$name.lock bootstrap/$$name.in || exit; \
 	done
@@ -87,6 +87,20 @@ fuzz: setup
 	@$(PYTHON) bootstrap/install.py fuzz
 	@PYTHONPATH=tests:$$(.venv/fuzz/bin/python -c "import site; print(*site.getsitepackages())") \
 	  $(BIN)/python -m fuzz $(ARGS)
+
+# The documentation site: build/site/index.html. Dead links are errors.
+docs: setup
+	@$(PYTHON) bootstrap/install.py docs
+	@$(BIN)/python bootstrap/build_docs.py
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet --strict
+
+# The pictures in docs/, from the newest run in a workspace; needs Chromium.
+pictures: setup
+	@TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=tests $(BIN)/python -m pictures $(ARGS)
+
+# Builds dist/, installs the wheel into an empty environment outside the repository, and runs it.
+release-check: setup
+	@$(PYTHON) bootstrap/release_check.py
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:

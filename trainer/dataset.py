@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -55,14 +56,33 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
     return Split(columns[features.IMAGE][order], columns[features.LABEL][order])
 
 
-def training_batches(split: Split, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Batches in a new order in every epoch; the last batch may be smaller."""
-    return (
+def training_batches(
+    split: Split, batch_size: int, seed: int, max_shift_px: float = 0.0
+) -> tf.data.Dataset:
+    """Batches in a new order in every epoch; the last batch may be smaller.
+
+    Args:
+      split: the images and labels.
+      batch_size: the number of images in a batch.
+      seed: of the order, and of the shifts.
+      max_shift_px: the maximum distance that an image is moved by, in each direction, every time
+        that it is shown; the distance is not a whole number of pixels.
+    """
+    batches = (
         tf.data.Dataset.from_tensor_slices((split.images, split.labels))
         .shuffle(len(split.images), seed=seed, reshuffle_each_iteration=True)
         .batch(batch_size)
-        .prefetch(2)
     )
+    if max_shift_px:
+        move = keras.layers.RandomTranslation(
+            max_shift_px / features.HEIGHT_PX,
+            max_shift_px / features.WIDTH_PX,
+            fill_mode="constant",
+            interpolation="bilinear",
+            seed=seed,
+        )
+        batches = batches.map(lambda images, labels: (move(images, training=True), labels))
+    return batches.prefetch(2)
 
 
 def evaluation_batches(split: Split) -> tf.data.Dataset:

@@ -42,6 +42,13 @@ class HyperParameters(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """The fraction of units dropped after each of the two hidden dense layers."""
 
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of a label that is spread over all classes. It raises the accuracy, and lowers the
+    confidence: a probability is at most about 1 minus this share."""
+
+    max_shift_px: Annotated[float, Field(ge=0, le=14)] = 0.0
+    """The maximum distance, in each direction, that a training image is moved by at random."""
+
     pooling: Pooling = "max"
 
     def changed(self, changes: Mapping[str, object]) -> HyperParameters:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -57,7 +59,7 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
         )
     model.compile(
         optimizer=keras.optimizers.Adam(_learning_rate(hparams, steps)),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
+        loss=_loss(hparams.label_smoothing),
         metrics=["accuracy"],
     )
     return model
@@ -83,3 +85,21 @@ def _learning_rate(
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
+
+
+def _loss(label_smoothing: float) -> Callable[[Any, Any], Any]:
+    """The cross-entropy of labels [batch] and probabilities [batch, classes].
+
+    Keras' own has no label smoothing if the labels are numbers.
+    """
+    if not label_smoothing:
+        own: Callable[[Any, Any], Any] = keras.losses.SparseCategoricalCrossentropy()
+        return own
+
+    def smoothed(labels: Any, probabilities: Any) -> Any:
+        spread = keras.ops.one_hot(keras.ops.reshape(labels, [-1]), features.NUM_CLASSES)
+        return keras.losses.categorical_crossentropy(
+            spread, probabilities, label_smoothing=label_smoothing
+        )
+
+    return smoothed

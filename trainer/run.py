@@ -54,7 +54,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
     start_s = time.monotonic()
     network.fit(
-        dataset.training_batches(train, hparams.batch_size, hparams.seed),
+        dataset.training_batches(train, hparams.batch_size, hparams.seed, hparams.max_shift_px),
         epochs=hparams.epochs,
         validation_data=dataset.evaluation_batches(held_out),
         callbacks=[

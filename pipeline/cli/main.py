@@ -25,6 +25,7 @@ from pipeline.cli.options import (
     SpanOption,
     with_span,
 )
+from pipeline.export.format import Format
 from pipeline.settings import defaults
 from pipeline.settings.errors import ConfigError, PipelineError
 from serving.errors import ModelNotFoundError
@@ -305,6 +306,30 @@ def models(
         print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
     else:
         tables.print_full(console, tables.releases(found))
+
+
+@app.add_command(group=MODELS, example="mnist-tfx export --to onnx -o mnist.onnx")
+def export(
+    target: Annotated[Format, typer.Option("--to", help="The format.")],
+    version: Annotated[
+        int | None, typer.Argument(help="The version; the default is the served one.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The file; the default is NAME-VERSION.SUFFIX."),
+    ] = None,
+    root: RootOption = defaults.ROOT,
+    name: NameOption = defaults.NAME,
+    data_dir: DataOption = None,
+) -> None:
+    """Export a pushed version for LiteRT, ONNX or Keras, and compare its answers.
+
+    The file takes uint8 images [batch, 28, 28] in 0..255: the scaling is a part of it.
+    """
+    from pipeline.export import session
+    from pipeline.runs.workspace import Workspace
+
+    session.run(Workspace(root.resolve()), name, version, target, output, data_dir, console)
 
 
 @app.add_command(group=MODELS, example="mnist-tfx rollback")

@@ -10,7 +10,8 @@ import typer
 ConfigOption = Annotated[
     str,
     typer.Option(
-        "--config", help="A TOML file, or a shipped configuration: local, quick, full, fashion."
+        "--config",
+        help="A TOML file, or a shipped configuration: local, quick, best, full, fashion.",
     ),
 ]
 SetOption = Annotated[

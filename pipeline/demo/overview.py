@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from components.names.node_ids import NodeId
 from pipeline.local import runner
 from pipeline.runs import events, releases
 from pipeline.runs.run_record import RunRecord
@@ -52,7 +53,7 @@ def progress(workspace: Workspace) -> _Json | None:
         elif isinstance(event, events.Training):
             text = f"loss {event.loss:.3f}, accuracy {event.accuracy:.3f}"
             share = event.step / event.steps
-            nodes.get("Trainer", {}).update({"share": share, "details": text})
+            nodes.get(NodeId.TRAINER, {}).update({"share": share, "details": text})
         elif isinstance(event, events.Progress):
             totals[event.node] = event.total or totals.get(event.node, 0)
             if totals[event.node]:

@@ -175,14 +175,14 @@ def test_pips_registry_and_certificate_are_handed_to_uv(monkeypatch: pytest.Monk
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", NOBODY)
     monkeypatch.setenv("PIP_CERT", "/certificates.pem")
-    settings = install._uv_settings()
+    settings = install.uv_settings()
     assert settings["UV_DEFAULT_INDEX"] == NOBODY
     assert settings["SSL_CERT_FILE"] == "/certificates.pem"
     monkeypatch.delenv("PIP_CERT")  # no certificate in pip's settings: the system's list
     monkeypatch.setattr(install, "SYSTEM_CERTIFICATES", ("/gone.pem", __file__))
-    assert install._uv_settings()["SSL_CERT_FILE"] == __file__
+    assert install.uv_settings()["SSL_CERT_FILE"] == __file__
     monkeypatch.setenv("UV_DEFAULT_INDEX", "the user's own")
-    assert "UV_DEFAULT_INDEX" not in install._uv_settings()
+    assert "UV_DEFAULT_INDEX" not in install.uv_settings()
 
 
 def test_the_locks_have_a_hash_for_everything_and_no_address() -> None:

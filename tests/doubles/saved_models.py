@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.images import idx_format
+from trainer.hparams import Pooling
 
 
 def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> None:
@@ -37,7 +38,7 @@ def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> N
     metadata_io.write_metadata(metadata, str(raw_metadata))
 
 
-def export(folder: Path, transform_graph: str, seed: int) -> None:
+def export(folder: Path, transform_graph: str, seed: int, pooling: Pooling = "max") -> None:
     """The network with the initial weights of a seed, and all signatures."""
     import keras
     import tensorflow_transform as tft
@@ -45,7 +46,7 @@ def export(folder: Path, transform_graph: str, seed: int) -> None:
     from trainer import hparams, model, signatures
 
     keras.utils.set_random_seed(seed)
-    network = model.build_model(hparams.HyperParameters(), steps=1)
+    network = model.build_model(hparams.HyperParameters(pooling=pooling), steps=1)
     signatures.ServedModel(network, tft.TFTransformOutput(transform_graph)).export(str(folder))
 
 

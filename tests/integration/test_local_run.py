@@ -108,7 +108,7 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         assert seen.sections == list(run_page.SECTIONS)
         assert seen.images == 1 + min(mistakes, 50) + 2, "and two corruptions"
         assert seen.undrawn == []
-        assert len(seen.charts) == 9, "with those of two corruptions, and the graph"
+        assert len(seen.charts) == 8, "with the learning rate and two corruptions"
         assert seen.without_alternative == 0
         assert seen.width_px == size[0]
     assert seen.title == f"digits: pushed, accuracy {outcome.accuracy:.4f}"

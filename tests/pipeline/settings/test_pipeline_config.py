@@ -8,7 +8,7 @@ from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["local", "quick", "full", "fashion"])
+@pytest.mark.parametrize("name", ["local", "quick", "best", "full", "fashion"])
 def test_shipped_configurations_are_valid(name: str) -> None:
     assert f"{name}.toml" in pipeline_config.shipped()
     loaded = pipeline_config.load(name)
@@ -85,7 +85,8 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named_with_the_existing_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"gone\.toml does not exist; .* one of fashion\.toml, full\.toml"
+        ConfigError,
+        match=r"gone\.toml does not exist; .* one of best\.toml, fashion\.toml, full\.toml",
     ):
         pipeline_config.load("gone.toml")
 

@@ -1,0 +1,1 @@
+"""Exports a pushed model for other runtimes: LiteRT, ONNX, Keras."""
