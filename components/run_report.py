@@ -1,6 +1,6 @@
-"""RunReport: one HTML page about a run, for people. `components/report/` writes it.
+"""RunReport: one HTML page about a run, and the model card; `components/report/` writes both.
 
-It runs after the Evaluator, and shows the data, the training, the evaluation with the reasons for
+It runs after the Evaluator. The page shows data, training, evaluation with the reasons for
 a rejection, and the provenance of the model. It does not know the push, since it does not depend
 on it; `components/report/outcome.py` adds the end of a run to a copy.
 """
@@ -29,7 +29,7 @@ from tfx.types.standard_artifacts import (
 from tfx.utils import io_utils
 
 from components import anomaly_gate
-from components.report import run_facts, run_page
+from components.report import model_card, run_facts, run_page
 from components.report.run_facts import ReportArtifacts, ReportParameters
 from components.validation.anomalies import Check
 
@@ -61,7 +61,7 @@ class Spec(ComponentSpec):  # type: ignore[misc]
 
 
 class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
-    """Gathers the facts, and writes the page."""
+    """Gathers the facts, and writes the pages."""
 
     def Do(
         self,
@@ -69,7 +69,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes FILE into the folder of the output."""
+        """Writes FILE, and the model card, into the folder of the output."""
         self._log_startup(input_dict, output_dict, exec_properties)
 
         def one(name: str) -> Artifact:
@@ -96,7 +96,12 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         facts = run_facts.gather(artifacts, parameters)
         report = artifact_utils.get_single_instance(output_dict[REPORT])
         fileio.makedirs(report.uri)
-        io_utils.write_string_file(posixpath.join(report.uri, FILE), run_page.render_run(facts))
+        for name, text in (
+            (FILE, run_page.render_run(facts)),
+            (model_card.MARKDOWN, model_card.render_markdown(facts)),
+            (model_card.HTML, model_card.render_html(facts)),
+        ):
+            io_utils.write_string_file(posixpath.join(report.uri, name), text)
 
 
 @dataclass(frozen=True)

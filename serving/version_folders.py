@@ -87,6 +87,8 @@ def prune(base_path: Path, keep: int) -> list[int]:
         removing = base_path / f"{_REMOVING}{uuid.uuid4().hex}"
         every[version].rename(removing)
         shutil.rmtree(removing, ignore_errors=True)
+        for card in cards(base_path, version):
+            card.unlink()
     return sorted(old)
 
 
@@ -107,6 +109,16 @@ def exclusively(base_path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def cards_folder(base_path: Path) -> Path:
+    """The folder of the model cards, which a server ignores: VERSION.md and VERSION.html."""
+    return base_path / "model_cards"
+
+
+def cards(base_path: Path, version: int) -> list[Path]:
+    """The model cards of a version."""
+    return sorted(cards_folder(base_path).glob(f"{version}.*"))
 
 
 def new_staging_folder(base_path: Path) -> Path:

@@ -31,7 +31,7 @@ from pipeline.local import dataset_source
 from pipeline.runs import releases
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import DataError, PipelineError
-from serving import images
+from serving import images, version_folders
 from serving.client import Client
 from serving.errors import ModelNotFoundError, ServingError
 from serving.polarity import Polarity
@@ -91,6 +91,7 @@ def create(demo: Demo) -> Starlette:
             Route("/api/digit", own.digit),
             Route("/api/rollback", own.rollback, methods=["POST"]),
             Route("/report/{run_id}", own.report),
+            Route("/card/{version:int}", own.card),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[
@@ -137,6 +138,13 @@ class _Requests:
         if path is None:
             return _error("this run has no report, or it was removed.", 404)
         return FileResponse(path, headers={"Content-Security-Policy": _REPORT_POLICY})
+
+    def card(self, request: Request) -> Response:
+        folder = self._demo.workspace.serving(self._demo.name)
+        for path in version_folders.cards(folder, request.path_params["version"]):
+            if path.suffix == ".html":
+                return FileResponse(path, headers={"Content-Security-Policy": _REPORT_POLICY})
+        return _error("this version has no model card.", 404)
 
     def digit(self, _: Request) -> Response:
         return _png(_random_digit(self._demo.data))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -65,14 +67,17 @@ def run(
         data = data_dir or dataset_source.cache_folder()
         demo = Demo(workspace, client, data if data.is_dir() else None)
         url = f"http://{HOST}:{port}/"
-        console.print(
-            f"page    {url}\nserver  {server.address} ({server.kind}), log {log}\n"
-            "Press Ctrl-C to end.",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if opens_browser:
-            webbrowser.open(url)
+
+        def show() -> None:
+            console.print(
+                f"page    {url}\nserver  {server.address} ({server.kind}), log {log}\n"
+                "Press Ctrl-C to end.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            if opens_browser:
+                webbrowser.open(url)
+
         config = uvicorn.Config(
             app.create(demo),
             HOST,
@@ -85,5 +90,17 @@ def run(
         )
         # It ends its requests, and then raises the signal again.
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
+            _Server(config, show).run()
     return ExitCode.OK
+
+
+class _Server(uvicorn.Server):
+    """Calls a function when it listens: a browser that came earlier would be refused."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]):
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()

@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pipeline.local import dataset_source, runner, span_folders
-from pipeline.runs import events
+from pipeline.runs import events, webhook
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import ConfigError, ExitCode, PipelineError
@@ -75,6 +75,8 @@ def run(
             with RunView(console) as view:
                 record = runner.run(config, workspace, data, run_id, view.on_event, server.address)
             _show_end(console, workspace, record, view.answers, f" ({server.kind} server)")
+    if problem := webhook.send(record):
+        Console(stderr=True).print(f"warning: {problem}", highlight=False, soft_wrap=True)
     return _exit_code(record)
 
 

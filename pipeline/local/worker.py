@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import posixpath
 import signal
 import sys
 import threading
@@ -29,20 +28,14 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.utils import path_utils
 
-from components import run_report
-from components.evaluation import example_groups, results
+from components.evaluation import example_groups
 from components.names.artifact_properties import (
-    ADOPTED,
     EXAMPLES_COUNT,
-    LATENCY_P99_MS,
-    PUSHED_DESTINATION,
-    SERVER,
 )
 from components.names.node_ids import NodeId
-from components.report import outcome, wording
 from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
-from pipeline.local import machine, sample_requests
+from pipeline.local import run_end, sample_requests
 from pipeline.local.runner import Job
 from pipeline.runs import cache_exceptions, events, executions, node_failure, output_files, recovery
 from pipeline.runs.lineage import open_store
@@ -52,6 +45,7 @@ from serving.errors import ServingError
 from trainer import run as trainer
 
 _log = logging.getLogger("pipeline.run")
+_ended = run_end.NodesEnded()
 
 SERVER_START_TIMEOUT_S = 120.0
 _START_S = time.monotonic()
@@ -125,23 +119,6 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         )
 
 
-class _Ended(logging.Handler):
-    """Keeps the events of the nodes that ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.nodes: dict[str, events.NodeChanged] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keeps the event of a record, if a node ended."""
-        values = getattr(record, "event", {})
-        if values.get("kind") == "node" and values["state"] != "running":
-            self.nodes[values["node"]] = events.NodeChanged(**values)
-
-
-_ended = _Ended()
-
-
 class ReportingRunner(beam_dag_runner.BeamDagRunner):  # type: ignore[misc]
     """BeamDagRunner with `ReportingNode`s."""
 
@@ -200,7 +177,9 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
             if NodeId.EVALUATOR in needed:
                 events.emit(_log, _evaluated(handle, nodes))
             return
-        end = _outcome(job, handle, nodes, workspace)
+        end = run_end.complete(
+            job, handle, nodes, workspace, _ended.nodes, time.monotonic() - _START_S
+        )
         events.emit(_log, end)
         if job.server and end.pushed and job.config.serving.sample_requests:
             _send_samples(job, job.server, int(Path(end.pushed).name), handle, nodes)
@@ -236,56 +215,3 @@ def _send_samples(
                     events.emit(_log, answer)
     except ServingError as error:
         events.emit(_log, events.NotAnswered(message=str(error)))
-
-
-def _outcome(
-    job: Job, handle: metadata.Metadata, nodes: Nodes, workspace: Workspace
-) -> events.Outcome:
-    evaluation = results.read(executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri)
-    overall, champion = evaluation.overall.candidate, evaluation.overall.champion
-    pusher = nodes[NodeId.ATOMIC_PUSHER]
-    pushed = executions.output(handle, pusher, "pushed_model")
-    destination = pushed.get_string_custom_property(PUSHED_DESTINATION)
-    rejections = executions.rejections(handle, pusher)
-    page = executions.output(handle, nodes[NodeId.RUN_REPORT], run_report.REPORT)
-    validated = executions.output(handle, nodes[NodeId.SERVER_VALIDATOR], "blessing")
-    report = workspace.run_folder(job.run_id) / run_report.FILE
-    class_names = job.config.data.class_names
-    end = outcome.Outcome(
-        pushed=posixpath.basename(destination) if executions.is_pushed(pushed) else None,
-        is_new=not pushed.get_int_custom_property(ADOPTED),
-        rejections=[wording.named(class_names, rejection) for rejection in rejections],
-        server=validated.get_string_custom_property(SERVER),
-        latency_p99_ms=validated.get_float_custom_property(LATENCY_P99_MS) or None,
-        nodes=[_node_run(node) for node in nodes.values()],
-        seconds=time.monotonic() - _START_S,
-        facts=machine.facts(),
-    )
-    text = (Path(page.uri) / run_report.FILE).read_text(encoding="utf-8")
-    report.write_text(outcome.complete(text, end), encoding="utf-8")
-    return events.Outcome(
-        test_images=overall.examples,
-        accuracy=overall.accuracy,
-        loss=overall.loss,
-        calibration_error=overall.calibration_error,
-        accuracy_change=overall.accuracy - champion.accuracy if champion else None,
-        gates_off=tuple(job.config.gates_off()),
-        digit_accuracy={
-            class_names[int(digit)]: accuracy
-            for digit, accuracy in evaluation.digit_accuracy.items()
-        },
-        rejections=tuple(end.rejections),
-        pushed=destination if executions.is_pushed(pushed) else None,
-        is_new_version=end.is_new,
-        artifacts=str(workspace.artifacts),
-        tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,
-        report=str(report),
-    )
-
-
-def _node_run(node: pipeline_pb2.PipelineNode) -> outcome.NodeRun:
-    name = node.node_info.id
-    ended = _ended.nodes.get(name)
-    state = "waiting" if ended is None else "rejected" if ended.rejections else ended.state
-    seconds = ended.seconds if ended else 0.0
-    return outcome.NodeRun(name, state, seconds, list(node.upstream_nodes))

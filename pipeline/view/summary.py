@@ -30,7 +30,7 @@ def summary(record: RunRecord, log: Path) -> Text:
         worst = outcome.worst_digit
         accuracy = f"{outcome.accuracy:.4f} on {outcome.test_images:,} test images"
         lines.append(("accuracy", f"{accuracy}, loss {outcome.loss:.4f}", ""))
-        lines.append(("worst digit", f"{worst}, {outcome.digit_accuracy[worst]:.4f}", ""))
+        lines.append(("worst class", f"{worst}, {outcome.digit_accuracy[worst]:.4f}", ""))
         if outcome.accuracy_change is not None:
             lines.append(("change", f"{outcome.accuracy_change:+.4f} from the champion", ""))
         off = len(outcome.gates_off)

@@ -230,6 +230,9 @@ def test_runs_versions_and_reports(demo: Demo, api: httpx.Client) -> None:
     assert "<title>digits: pushed" in report.text
     assert "default-src 'none'" in report.headers["Content-Security-Policy"]
     assert api.get("/report/none").status_code == 404
+    card = api.get(f"/card/{demo.runs.versions[0]}")
+    assert f"Version: {demo.runs.versions[0]}" in card.text
+    assert api.get("/card/5").status_code == 404
 
 
 @pytest.mark.parametrize(

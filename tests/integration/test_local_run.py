@@ -76,6 +76,9 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     )
     assert "yes, all gates passed" in done.stdout
     assert f"accuracy     {outcome.accuracy:.4f} on 300 test images" in done.stdout
+    for suffix in ("md", "html"):
+        card = finished.root / "serving_model" / "digits" / "model_cards" / f"{version}.{suffix}"
+        assert f"Version: {version}" in card.read_text()
     assert list(Path(outcome.tensorboard).rglob("events.out.tfevents.*"))
 
 

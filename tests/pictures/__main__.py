@@ -85,8 +85,11 @@ def _draw_terminal(workspace: Workspace) -> None:
         event = events.parse(line)
         if isinstance(event, events.Planned | events.NodeChanged):
             view.on_event(event)
-    console.print(summary(record, workspace.run_folder(record.run_id) / runner.LOG), soft_wrap=True)
-    text = console.export_svg(title="mnist-tfx run").replace(f"{workspace.root.parent}/", "")
+    for line in summary(record, workspace.run_folder(record.run_id) / runner.LOG).split("\n"):
+        shown = line.plain.replace(str(workspace.root), "workspace")
+        shown = shown.replace(str(DOCS.parent), ".")
+        console.print(line if shown == line.plain else shown, highlight=False, soft_wrap=True)
+    text = console.export_svg(title="mnist-tfx run")
     (DOCS / "terminal.svg").write_text(text, encoding="utf-8")
     print(f"{DOCS / 'terminal.svg'}  {len(text) / 1e3:.0f} kB")
 

@@ -46,10 +46,11 @@ function versions(found, onError) {
       change === null ? null : `${change < 0 ? "" : "+"}${change.toFixed(4)}`,
       version.champion === null ? null : `${version.champion}`,
       version.run_id,
-      version.state === "served" ? null : button,
+      element("a", { href: `/card/${version.version}`, textContent: "card", target: "_blank" }),
+      version.state === "served" ? "" : button,
     );
   });
-  const headings = ["version", "state", "accuracy", "change", "champion", "run", ""];
+  const headings = ["version", "state", "accuracy", "change", "champion", "run", "model card", ""];
   return table(`The pushed versions of ${found.name}, the newest first`, headings, rows);
 }
 
