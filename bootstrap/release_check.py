@@ -85,7 +85,8 @@ def _try(wheel: Path, unpacked: Path, scratch: Path, version: str) -> None:
     environment, place = scratch / "environment", scratch / "place"
     place.mkdir()
     python = environment / "bin" / "python"
-    _uv("venv", "--quiet", "--python", install.ENVIRONMENT / "bin" / "python", environment)
+    install.make_environment(environment)
+    install.give_glibc(environment)
     packages: list[str | Path] = [f"{wheel}[pipeline]", unpacked / "bootstrap" / "pyfarmhash"]
     lock = unpacked / "requirements.lock"
     _uv("pip", "install", "--quiet", "--python", python, "--constraint", lock, *packages)

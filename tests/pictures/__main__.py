@@ -85,13 +85,14 @@ def _draw_terminal(workspace: Workspace) -> None:
         event = events.parse(line)
         if isinstance(event, events.Planned | events.NodeChanged):
             view.on_event(event)
-    for line in summary(record, workspace.run_folder(record.run_id) / runner.LOG).split("\n"):
-        shown = line.plain.replace(str(workspace.root), "workspace")
+    text = summary(record, workspace.run_folder(record.run_id) / runner.LOG)
+    for part in text.split("\n"):
+        shown = part.plain.replace(str(workspace.root), "workspace")
         shown = shown.replace(str(DOCS.parent), ".")
-        console.print(line if shown == line.plain else shown, highlight=False, soft_wrap=True)
-    text = console.export_svg(title="mnist-tfx run")
-    (DOCS / "terminal.svg").write_text(text, encoding="utf-8")
-    print(f"{DOCS / 'terminal.svg'}  {len(text) / 1e3:.0f} kB")
+        console.print(part if shown == part.plain else shown, highlight=False, soft_wrap=True)
+    picture = console.export_svg(title="mnist-tfx run")
+    (DOCS / "terminal.svg").write_text(picture, encoding="utf-8")
+    print(f"{DOCS / 'terminal.svg'}  {len(picture) / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
