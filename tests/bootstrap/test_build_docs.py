@@ -41,4 +41,4 @@ def test_the_reference_has_every_command_and_key(pages: Path) -> None:
     assert "## `mnist-tfx rollback`" in commands
     keys = (pages / "reference" / "configuration.md").read_text()
     assert "| `evaluation.min_accuracy` | number ≥ 0, ≤ 1 or `report` | `0.98` | " in keys
-    assert "| `trainer.pooling` | `max`, `average` | `\"max\"` | " in keys
+    assert '| `trainer.pooling` | `max`, `average` | `"max"` | ' in keys

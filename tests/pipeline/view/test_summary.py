@@ -3,22 +3,12 @@
 import io
 from pathlib import Path
 
+from doubles.outcomes import OUTCOME
 from rich.console import Console
 
 from pipeline.runs import events
 from pipeline.runs.run_record import RunRecord
 from pipeline.view.summary import summary
-
-OUTCOME = events.Outcome(
-    test_images=10_000,
-    accuracy=0.98765,
-    loss=0.0412,
-    digit_accuracy={"0": 0.99, "9": 0.97},
-    rejections=(),
-    pushed="/serving/7",
-    artifacts="/artifacts",
-    tensorboard="/artifacts/run",
-)
 
 
 def _summary(**changes: object) -> str:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from doubles.outcomes import OUTCOME
 from rich.console import Console
 from rich.table import Table
 
@@ -11,17 +12,6 @@ from pipeline.runs import events
 from pipeline.runs.releases import Release
 from pipeline.runs.run_record import RunRecord
 from pipeline.view import tables
-
-OUTCOME = events.Outcome(
-    test_images=10_000,
-    accuracy=0.98765,
-    loss=0.0412,
-    digit_accuracy={"0": 0.99, "9": 0.97},
-    rejections=(),
-    pushed="/serving/7",
-    artifacts="/artifacts",
-    tensorboard="/artifacts/run",
-)
 
 
 def test_a_table_is_never_cut(tmp_path: Path) -> None:
