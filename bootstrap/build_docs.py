@@ -90,7 +90,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def _docstrings(section: type) -> dict[str, str]:
-    """The first sentence of the docstring below each field; an alias has that of its field."""
+    """The docstring below each field, by the name of the key."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(section)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     found = {}

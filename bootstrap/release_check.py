@@ -74,7 +74,7 @@ def release_notes(changelog: str, version: str) -> str:
       ReleaseError: there are none.
     """
     for title in (rf"{re.escape(version)}\b[^\n]*", "Unreleased"):
-        found = re.search(rf"^## \[?{title}\]?\n+(.+?)(?=^## |\Z)", changelog, re.M | re.S)
+        found = re.search(rf"^## \[?{title}\]?\n++((?!## ).+?)(?=^## |\Z)", changelog, re.M | re.S)
         if found:
             return found[1].strip()
     raise ReleaseError(f"CHANGELOG.md has no notes of version {version}.")

@@ -103,7 +103,7 @@ def exclusively(base_path: Path) -> Iterator[None]:
     """
     descriptor = os.open(base_path, os.O_RDONLY)
     try:
-        # Some network file systems have no locks; there, no command but a push changes versions.
+        # Some network file systems have no locks. A roll-back during a push can then fail there.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -17,7 +17,7 @@ LEARNING_RATE: Final = "learning_rate"
 TRAIN: Final = "train"  # folders of the logs, as those of Keras' TensorBoard callback
 VALIDATION: Final = "validation"
 
-_WINDOWS: Final = 60  # points of a training curve
+_WINDOWS: Final = 60  # the fewest points of the curve of a long training
 _HELD_OUT_POINTS: Final = 10  # of the held-out curve, besides the end of each epoch
 _SAMPLE: Final = 256  # held-out images; a whole split would take seconds at each point
 

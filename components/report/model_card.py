@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
 from components.evaluation.gates import Gate
 from components.evaluation.slices import Slice
 from components.names.splits import EVAL, TEST, TRAIN
@@ -47,8 +49,13 @@ def render_markdown(facts: RunFacts) -> str:
 
 def render_html(facts: RunFacts) -> str:
     """The card as a page like the report."""
-    page = render("model_card.html.j2", name=facts.pipeline, sections=list(_sections(facts)))
-    return page.replace("VERSION", _VERSION.format(_NOT_PUSHED), 1)
+    version = Markup(_VERSION.format(_NOT_PUSHED))  # noqa: S704 - a constant
+    return render(
+        "model_card.html.j2",
+        name=facts.pipeline,
+        version=version,
+        sections=list(_sections(facts)),
+    )
 
 
 def with_version(card: str, version: str) -> str:
@@ -61,7 +68,7 @@ def _table(table: Table) -> Iterator[str]:
     yield f"| {' | '.join(table.headings)} |"
     yield "|---" * len(table.headings) + "|"
     for row in table.rows:
-        yield f"| {' | '.join(row)} |"
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
 
 
 def _sections(facts: RunFacts) -> Iterator[Section]:
@@ -73,7 +80,7 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
         (
             "A convolutional network: three blocks of convolutions and "
             "pooling, two dense layers (`trainer/model.py`).",
-            f"Trained by the run {facts.run_id} on {facts.created_at}.",
+            f"Evaluated by the run {facts.run_id} on {facts.created_at}.",
             f"Recipe: {', '.join(f'{name} {value}' for name, value in facts.recipe.items())}.",
             f"Code, sha256: {facts.provenance['code, sha256']}.",
         ),
@@ -134,14 +141,14 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
     )
     yield Section(
         "Ethical considerations",
-        ("MNIST's images contain no personal data. Handwriting can identify a writer.",),
+        ("Handwriting can identify a writer; images of other sources can show people.",),
     )
     hardest = min(facts.evaluation.digits, key=lambda found: found.candidate.accuracy)
     yield Section(
         "Caveats and recommendations",
         (
-            "The network answers whatever it is given: a blank image, a letter, two digits. Reject "
-            "answers with a low probability.",
+            "The network gives an answer for every image, also for one that shows none of the "
+            "classes, or several. Reject answers with a low probability.",
             f"The most difficult class is {facts.class_names[hardest.slice.digit or 0]}.",
             "Measure again on images of the own source before use: accuracy on the test split does "
             "not carry over to other cameras, pens or writers.",

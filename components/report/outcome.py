@@ -33,7 +33,7 @@ class NodeRun:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunEnd:
     """The end of a run."""
 
     pushed: str | None
@@ -62,13 +62,13 @@ class _Box:
     y: int
 
 
-def complete(page: str, outcome: Outcome) -> str:
+def complete(page: str, end: RunEnd) -> str:
     """The page of RunReport with the end of the run."""
     blocks = {
-        name: render("outcome.html.j2", block=name, outcome=outcome, graph=_graph(outcome.nodes))
+        name: render("outcome.html.j2", block=name, end=end, graph=_graph(end.nodes))
         for name in ("verdict", "summary", "end")
     }
-    verdict = "rejected" if outcome.rejections else "pushed"
+    verdict = "rejected" if end.rejections else "pushed"
     page = re.sub(r"(<title>[^<]*: )\w+(, accuracy)", rf"\1{verdict}\2", page, count=1)
     for name, block in blocks.items():
         pattern = re.escape(_BEGIN.format(name)) + ".*?" + re.escape(_END)

@@ -6,6 +6,8 @@ answered at once.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +76,10 @@ def run(
     from pipeline.settings import pipeline_config
 
     def print_event(event: events.Event) -> None:
-        print(events.to_json(event), flush=True)
+        try:
+            print(events.to_json(event), flush=True)
+        except BrokenPipeError:  # the reader, such as `head`, has ended; the run goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     settings = pipeline_config.load(config, with_span(overrides, span))
     exit_code = session.run(
@@ -129,6 +134,8 @@ def status(
     """
     if run_id and not (is_watching and cluster):
         raise ConfigError("--run requires --watch and --cluster.")
+    if cluster and root != defaults.ROOT:
+        raise ConfigError("use --root for local runs or --cluster for those of Kubeflow, not both.")
     if cluster:
         from pipeline.kubeflow import session as kubeflow_session
         from pipeline.kubeflow.cluster import cluster_config

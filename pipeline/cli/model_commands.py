@@ -129,7 +129,11 @@ def predict(  # noqa: PLR0913 - an argument per option
             f"{error}; the server does not serve this model or version. See --name and --version."
         ) from error
     if as_json:
-        print(json.dumps([answer.model_dump(exclude={"kind"}) for answer in answers], indent=1))
+        print(
+            json.dumps(
+                [answer.model_dump(exclude={"kind", "time"}) for answer in answers], indent=1
+            )
+        )
     else:
         from pipeline.view import tables
 

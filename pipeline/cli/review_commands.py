@@ -47,9 +47,12 @@ def report(
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Print the path of a run's report, or open it."""
+    from pipeline.runs import reports
     from pipeline.runs.workspace import Workspace
 
     workspace = Workspace(root.resolve())
+    if compared and run_id:
+        raise ConfigError("use --run or --compare, not both.")
     if compared:
         from pipeline.view import comparison_page
 
@@ -61,16 +64,17 @@ def report(
             f"{workspace.root} contains no run {run_id}; `mnist-tfx status{workspace.options()}` "
             "lists all."
         )
-    found = [(r.run_id, Path(r.outcome.report)) for r in records if r.outcome and r.outcome.report]
+    found = [record for record in records if record.outcome and record.outcome.report]
     if not found:
         subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
         raise PipelineError(
             f"{subject} contains no report; a run that reaches the Evaluator writes one."
         )
-    reported, path = found[-1]
-    if not path.exists():
+    path = reports.find(workspace, found[-1])
+    if path is None:
         raise PipelineError(
-            f"the report of the run {reported} was deleted or set aside; run the pipeline again."
+            f"the report of the run {found[-1].run_id} was deleted or set aside; run the pipeline "
+            "again."
         )
     _show_page(path, is_opened)
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.local import sample_requests
 from pipeline.local.sample_requests import Sample
+from pipeline.settings.errors import PipelineError
 from serving.client import Client
+from serving.errors import PreconditionError
 from trainer import features
 
 LARGEST_SHIFT_PX: Final = 4
@@ -56,8 +58,17 @@ def layers(client: Client, image: NDArray[np.uint8]) -> list[_Json]:
 
     A pooling has its input pooled in both ways, so that they can be compared, and whether the
     network takes the maximum or the mean.
+
+    Raises:
+      PipelineError: the model has no feature maps.
     """
-    maps = {name: found[0] for name, found in client.feature_maps(image[np.newaxis]).items()}
+    try:
+        answered = client.feature_maps(image[np.newaxis])
+    except PreconditionError as error:
+        raise PipelineError(
+            "this version has no feature maps: an earlier release pushed it."
+        ) from error
+    maps = {name: found[0] for name, found in answered.items()}
     shown: list[_Json] = []
     block = 0
     for name in _in_order(maps):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +51,9 @@ _POLICY: Final = {
     "Cache-Control": "no-store",
 }
 # A report has its own style sheet, and pictures as data; no script.
-_REPORT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+_REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,13 @@ class Demo:
     Args:
       workspace: the runs and versions.
       client: the client of the model.
+      check: raises ServingError if the model server has ended.
       data: the folder with test images; None without any.
     """
 
     workspace: Workspace
     client: Client
+    check: Callable[[], None]
     data: Path | None
 
     @property
@@ -104,6 +109,7 @@ def create(demo: Demo) -> Starlette:
             PipelineError: lambda _, error: _error(str(error), 409),
             ModelNotFoundError: lambda _, error: _error("no model is served yet.", 503),
             ServingError: lambda _, error: _error(str(error), 502),
+            Exception: lambda _, error: _error(f"unexpected error: {error}", 500),
         },
     )
 
@@ -116,16 +122,20 @@ class _Requests:
         return FileResponse(STATIC / "index.html")
 
     async def answer(self, request: Request) -> Response:
-        picture = await _picture(request)
-        return JSONResponse(await run_in_threadpool(answers.answer, self._demo.client, picture))
+        return await self._ask(request, answers.answer)
 
     async def shifts(self, request: Request) -> Response:
-        picture = await _picture(request)
-        return JSONResponse(await run_in_threadpool(answers.shifts, self._demo.client, picture))
+        return await self._ask(request, answers.shifts)
 
     async def layers(self, request: Request) -> Response:
+        return await self._ask(request, answers.layers)
+
+    async def _ask(
+        self, request: Request, question: Callable[[Client, NDArray[np.uint8]], Any]
+    ) -> Response:
         picture = await _picture(request)
-        return JSONResponse(await run_in_threadpool(answers.layers, self._demo.client, picture))
+        self._demo.check()
+        return JSONResponse(await run_in_threadpool(question, self._demo.client, picture))
 
     def workspace(self, _: Request) -> Response:
         return JSONResponse(overview.overview(self._demo.workspace, self._demo.name))
@@ -151,7 +161,7 @@ class _Requests:
 
     async def rollback(self, request: Request) -> Response:
         version = (await _json(request)).get("version")
-        if not isinstance(version, int):
+        if type(version) is not int:  # true is an int, too
             raise BadRequestError('expected {"version": NUMBER}.')
         before, after = await run_in_threadpool(
             releases.roll_back, self._demo.workspace, self._demo.name, version

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from components.names.node_ids import NodeId
 from pipeline.local import runner
-from pipeline.runs import events, releases
+from pipeline.runs import events, releases, reports
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
 
@@ -48,7 +48,7 @@ def progress(workspace: Workspace) -> _Json | None:
             nodes = {node: {"node": node, "state": "waiting"} for node in event.nodes}
         elif isinstance(event, events.NodeChanged):
             state = "rejected" if event.rejections else event.state
-            changed = {"state": state, "seconds": event.seconds, "rejections": event.rejections}
+            changed = {"state": state, "seconds": event.seconds}
             nodes.setdefault(event.node, {"node": event.node}).update(changed)
         elif isinstance(event, events.Training):
             text = f"loss {event.loss:.3f}, accuracy {event.accuracy:.3f}"
@@ -64,11 +64,9 @@ def progress(workspace: Workspace) -> _Json | None:
 
 def report_of(workspace: Workspace, run_id: str) -> Path | None:
     """The report of a run; None if it has none, or if it was removed."""
-    for record in workspace.records():
-        if record.run_id == run_id and record.outcome and record.outcome.report:
-            path = Path(record.outcome.report)
-            return path if path.is_file() else None
-    return None
+    found = (record for record in workspace.records() if record.run_id == run_id)
+    record = next(found, None)
+    return reports.find(workspace, record) if record else None
 
 
 def _run(record: RunRecord, is_running: bool) -> _Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,8 @@ def run(
 
     Raises:
       PipelineError: the workspace does not exist.
-      ServerStartError: the port is in use, or the model server did not start.
+      DataError: `data_dir` contains no test images.
+      ServerStartError: the port is in use, or no model server can be started.
     """
     workspace = Workspace(root)
     if not workspace.exists:
@@ -57,6 +59,9 @@ def run(
         addresses.check_free(HOST, port)
     else:
         port = addresses.free_port(HOST)
+    data = data_dir or dataset_source.cache_folder()
+    if data_dir:
+        dataset_source.read_test_split(data_dir)
     serving = workspace.serving(name)
     serving.mkdir(parents=True, exist_ok=True)
     log = root / "server-demo.txt"
@@ -64,8 +69,7 @@ def run(
         launcher.running(name, serving, log) as server,
         Client(server.address, name) as client,
     ):
-        data = data_dir or dataset_source.cache_folder()
-        demo = Demo(workspace, client, data if data.is_dir() else None)
+        demo = Demo(workspace, client, server.check, data if data.is_dir() else None)
         url = f"http://{HOST}:{port}/"
 
         def show() -> None:
@@ -76,7 +80,8 @@ def run(
                 soft_wrap=True,
             )
             if opens_browser:
-                webbrowser.open(url)
+                # In a thread: a browser in the terminal would stop the server that it asks.
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
         config = uvicorn.Config(
             app.create(demo),

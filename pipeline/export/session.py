@@ -43,6 +43,7 @@ def run(
       console: where to print.
 
     Raises:
+      ConfigError: the file has another suffix than the format's.
       PipelineError: the version does not exist, a package is missing, the file cannot be written,
         or its answers differ.
     """
@@ -60,35 +61,37 @@ def run(
             f"{folder} contains no version {chosen}; `mnist-tfx models{workspace.options(name)}` "
             "lists all."
         )
-    images = _images(data_dir)
+    images, kind = _images(data_dir)
     with console.status("exporting (loads TensorFlow)"), native_output.muted():
-        from pipeline.export import formats
+        from pipeline.export import writers
 
-        file = output or Path(f"{name}-{chosen}{formats.suffix(target)}")
-        expected = formats.saved_model(found[chosen])(images)
-        answers = formats.export(found[chosen], target, file)(images)
+        file = output or Path(f"{name}-{chosen}{writers.suffix(target)}")
+        writers.check(target, file)
+        expected = writers.saved_model(found[chosen])(images)
+        answers = writers.export(found[chosen], target, file)(images)
     difference = float(np.abs(answers - expected).max())
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # also if it is not a number
         raise PipelineError(
             f"{file}: a probability differs by {difference:.2g} from that of version {chosen}; the "
             f"maximum is {TOLERANCE:g}. The file is kept for examination."
         )
     console.print(
         f"{file}  {file.stat().st_size / 1e6:.1f} MB, version {chosen} of {name}\n"
-        f"{len(images)} images: the largest difference of a probability is {difference:.2g}",
+        f"{len(images)} {kind}: the largest difference of a probability is {difference:.2g}",
         highlight=False,
         soft_wrap=True,
     )
     return file
 
 
-def _images(data_dir: Path | None) -> NDArray[np.uint8]:
-    """Test images; without a data set, random ones."""
+def _images(data_dir: Path | None) -> tuple[NDArray[np.uint8], str]:
+    """Test images, or random ones without a data set; and what they are."""
     try:
         pair = dataset_source.read_test_split(data_dir or dataset_source.cache_folder())
     except DataError:
         if data_dir:
             raise
         shape = (COMPARED, features.HEIGHT_PX, features.WIDTH_PX)
-        return np.random.default_rng(1).integers(0, features.WHITE + 1, shape, dtype=np.uint8)
-    return pair.images[:COMPARED]
+        noise = np.random.default_rng(1).integers(0, features.WHITE + 1, shape, dtype=np.uint8)
+        return noise, "random images (`mnist-tfx data` downloads MNIST)"
+    return pair.images[:COMPARED], "test images"

@@ -156,7 +156,7 @@ def _follow(connection: Connection, run_id: str, console: Console) -> ExitCode:
     from pipeline.kubeflow import watch
 
     nodes = {task_name(node): node.value for node in NodeId}
-    with RunView(console, "waiting for the first task") as view:
+    with RunView(console, "waiting for the first task", "waiting for the end of the run") as view:
         view.on_event(Planned(run_id=run_id, nodes=tuple(nodes.values())))
         state, failed = watch.follow(connection, run_id, nodes, view.on_event)
     exit_code, message = verdict.of_cluster_run(state, failed)

@@ -10,6 +10,7 @@ from typing import Final
 
 _SOURCE: Final = Path(__file__).parents[2]
 _GIB: Final = 2**30
+_TIMEOUT_S: Final = 10.0
 
 
 def facts() -> dict[str, str]:
@@ -25,15 +26,19 @@ def facts() -> dict[str, str]:
 
 def _commit() -> str:
     """The commit of the checkout that the code is in, with a note if files were changed."""
+    if _git("rev-parse", "--show-toplevel") != str(_SOURCE):
+        return ""  # an installed package, perhaps within another repository
     commit = _git("rev-parse", "HEAD")
     return f"{commit}, with changes" if commit and _git("status", "--porcelain", "-uno") else commit
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(_SOURCE), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(_SOURCE), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # there is no git
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):  # there is no git, or a slow disk
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 

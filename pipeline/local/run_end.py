@@ -67,11 +67,12 @@ def complete(
     rejections = executions.rejections(handle, pusher)
     page = executions.output(handle, nodes[NodeId.RUN_REPORT], run_report.REPORT)
     validated = executions.output(handle, nodes[NodeId.SERVER_VALIDATOR], "blessing")
-    report = workspace.run_folder(job.run_id) / run_report.FILE
     class_names = job.config.data.class_names
-    end = outcome.Outcome(
+    pushing = ended.get(NodeId.ATOMIC_PUSHER)
+    is_adopted = bool(pushed.get_int_custom_property(ADOPTED))
+    end = outcome.RunEnd(
         pushed=posixpath.basename(destination) if executions.is_pushed(pushed) else None,
-        is_new=not pushed.get_int_custom_property(ADOPTED),
+        is_new=pushing is not None and pushing.state == "done" and not is_adopted,
         rejections=[wording.named(class_names, rejection) for rejection in rejections],
         server=validated.get_string_custom_property(SERVER),
         latency_p99_ms=validated.get_float_custom_property(LATENCY_P99_MS) or None,
@@ -79,10 +80,6 @@ def complete(
         seconds=seconds,
         facts=machine.facts(),
     )
-    text = (Path(page.uri) / run_report.FILE).read_text(encoding="utf-8")
-    report.write_text(outcome.complete(text, end), encoding="utf-8")
-    if end.pushed and end.is_new:
-        _write_cards(Path(page.uri), Path(destination))
     return events.Outcome(
         test_images=overall.examples,
         accuracy=overall.accuracy,
@@ -96,11 +93,34 @@ def complete(
         },
         rejections=tuple(end.rejections),
         pushed=destination if executions.is_pushed(pushed) else None,
-        is_new_version=end.is_new,
+        is_new_version=not is_adopted,
         artifacts=str(workspace.artifacts),
         tensorboard=executions.output(handle, nodes[NodeId.TRAINER], "model_run").uri,
-        report=str(report),
+        report=_write_pages(
+            Path(page.uri), workspace.run_folder(job.run_id), Path(destination), end
+        ),
     )
+
+
+def _write_pages(source: Path, folder: Path, version: Path, end: outcome.RunEnd) -> str | None:
+    """Writes the report of the run, and the model card of a new version.
+
+    The model is served already. A page that cannot be written, because the disk is full, must not
+    make a failure of the run.
+
+    Returns:
+      The report; None if it could not be written.
+    """
+    report = folder / run_report.FILE
+    try:
+        text = (source / run_report.FILE).read_text(encoding="utf-8")
+        report.write_text(outcome.complete(text, end), encoding="utf-8")
+        if end.pushed and end.is_new:
+            _write_cards(source, version)
+    except OSError:
+        logging.exception("The report of the run cannot be written.")
+        return None
+    return str(report)
 
 
 def _write_cards(report: Path, version: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from pipeline.runs import events, verdict
+from pipeline.runs import events, run_record, verdict
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
@@ -99,8 +99,9 @@ def run(
             _running(job, log, lock_fd, temporary) as process,
         ):
             for line in stream:
-                kept.write(line)
-                kept.flush()
+                with contextlib.suppress(OSError):  # a full disk ends the run soon enough
+                    kept.write(line)
+                    kept.flush()
                 event = events.parse(line)
                 if isinstance(event, events.NodeChanged):
                     nodes[event.node] = event
@@ -150,7 +151,8 @@ def follow(workspace: Workspace, run_id: str) -> Iterator[events.Event]:
     with stream:
         line = ""
         while True:
-            is_going_on = workspace.is_in_use
+            found = run_record.read(path.with_name("run.json"))
+            is_going_on = workspace.is_in_use and not (found and found.exit_code is not None)
             while part := stream.readline():
                 line += part
                 if line.endswith("\n"):  # else it is being written

@@ -91,7 +91,8 @@ def _rows(facts: Sequence[Mapping[str, str]]) -> tuple[Row, ...]:
 
 def _differing(facts: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Only what is not the same in all runs."""
-    names = {row.name for row in _rows(facts) if row.differs}
+    known = [each for each in facts if each]  # a run that a data gate stopped has no configuration
+    names = {row.name for row in _rows(known) if row.differs}
     return [{name: value for name, value in each.items() if name in names} for each in facts]
 
 

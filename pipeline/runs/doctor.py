@@ -198,7 +198,8 @@ def _changed_version(folder: Path, push: pushes.Push) -> Finding:
 def _change(folder: Path, change: Callable[..., object], *arguments: Path) -> None:
     """Changes a version while no roll-back does."""
     with version_folders.exclusively(folder.parent):
-        change(folder, *arguments)
+        if folder.exists():  # else a roll-back renamed it meanwhile; the next examination finds it
+            change(folder, *arguments)
 
 
 def _machine(root: Path) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from pipeline.runs.run_record import RunRecord
 
 VARIABLE: Final = "MNIST_TFX_WEBHOOK"
 TOLD: Final = ("pushed", "rejected", "failed")
-"""The results that are told; a cached run changes nothing."""
+"""The results that a notice is sent about; a cached push changes nothing."""
 
 _TRIES: Final = 3
 _TIMEOUT_S: Final = 5.0
@@ -60,7 +60,7 @@ class Notice(BaseModel):
 
 
 def notice(record: RunRecord) -> Notice | None:
-    """The notice about a run that ended; None if nothing is to be told."""
+    """The notice about a run that ended; None if none is to be sent."""
     if record.exit_code is None or record.result not in TOLD:
         return None
     outcome = record.outcome
@@ -105,12 +105,19 @@ def send(record: RunRecord, environment: Mapping[str, str] = os.environ) -> str:
     return f"the notice was not sent: the service in {VARIABLE} did not accept it ({reason})."
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the notice would be lost, because the new request has no body."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follows none."""
+
+
 def _post(url: str, content: bytes) -> str:
     """The reason of a rejection; empty if the service accepted."""
     headers = {"Content-Type": "application/json", "User-Agent": "mnist-tfx"}
     request = urllib.request.Request(url, content, headers)  # noqa: S310 - the scheme was checked
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S):
             return ""
     except urllib.error.HTTPError as error:
         return f"status {error.code}"

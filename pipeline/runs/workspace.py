@@ -8,11 +8,12 @@ import os
 import shlex
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from pipeline.runs import run_record
 from pipeline.runs.run_record import RunRecord
@@ -31,6 +32,7 @@ _TABLES: Final = {
     *("Artifact", "ArtifactProperty", "Association", "Attribution", "Context", "ContextProperty"),
     *("Event", "EventPath", "Execution", "ExecutionProperty", "MLMDEnv", "Type", "TypeProperty"),
 }
+_MOMENT_S: Final = 0.3
 _LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
 
 
@@ -211,14 +213,24 @@ class Workspace:
                 "--root."
             ) from error
         with file as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise self._busy() from error
+            self._wait_for(lock)
             self._check_format()
             if not self._format.exists():
                 _write(self._format, f"{FORMAT}\n")
             yield lock.fileno()
+
+    def _wait_for(self, lock: IO[str]) -> None:
+        """Locks the file; `is_in_use` holds it for a moment, a run for long."""
+        deadline_s = time.monotonic() + _MOMENT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline_s:
+                    raise self._busy() from error
+                time.sleep(_MOMENT_S / 10)
+            else:
+                return
 
     def _check_path(self) -> None:
         length = len(os.fsencode(self.root))

@@ -40,7 +40,7 @@ class DataConfig(Section):
     class_names: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=40)], ...],
         Field(strict=False, min_length=features.NUM_CLASSES, max_length=features.NUM_CLASSES),
-    ]
+    ] = features.CLASS_NAMES
     """The name of each class, in the order of the labels; for the report."""
 
     eval_fraction: Annotated[float, Field(gt=0, lt=0.5)]
@@ -55,6 +55,13 @@ class DataConfig(Section):
 
     train_spans: Annotated[int, Field(ge=1)]
     """The maximum number of spans to train on: this one, and accepted earlier ones."""
+
+    @field_validator("class_names")
+    @classmethod
+    def _are_different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected ten different names")
+        return names
 
     @field_validator("span_folder")
     @classmethod

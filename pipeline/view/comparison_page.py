@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.runs import comparison
+from pipeline.runs import comparison, reports
 from pipeline.runs.workspace import Workspace
 from pipeline.view import native_output
 
@@ -20,15 +20,10 @@ def write(workspace: Workspace, run_ids: Sequence[str]) -> Path:
         from components.report import page  # imports TFMA: seconds
 
     records, sections = comparison.compare(workspace, run_ids)
-    runs = [
-        {
-            "name": record.run_id,
-            "report": Path(record.outcome.report).as_uri()
-            if record.outcome and record.outcome.report
-            else None,
-        }
-        for record in records
-    ]
+    runs = []
+    for record in records:
+        report = reports.find(workspace, record)
+        runs.append({"name": record.run_id, "report": report.as_uri() if report else None})
     others = "-".join(record.run_id for record in records[:-1])
     path = workspace.run_folder(records[-1].run_id) / f"compared-with-{others}.html"
     text = page.render("comparison.html.j2", runs=runs, sections=sections)

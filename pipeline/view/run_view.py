@@ -17,7 +17,7 @@ from components.names.node_ids import NodeId
 from pipeline.runs import events
 
 LOADING: Final = "loading TensorFlow and TFX"
-FINISHING: Final = "asking the served model"
+ASKING: Final = "asking the served model"
 
 _STYLES: Final = {
     "done": ("✓", "green"),
@@ -54,7 +54,7 @@ class _Running:
     @property
     def seconds(self) -> float:
         """Since its start."""
-        return time.monotonic() - self.start_s
+        return time.time() - self.start_s
 
     @property
     def seconds_left(self) -> float | None:
@@ -62,7 +62,7 @@ class _Running:
         if not (self.first and self.total):
             return None
         start_s, start = self.first
-        seconds = time.monotonic() - start_s
+        seconds = time.time() - start_s
         if seconds < _SHORTEST_S or self.done <= start:
             return None
         return max(0.0, seconds * (self.total - self.done) / (self.done - start))
@@ -77,15 +77,17 @@ class RunView:
     Args:
       console: where to print.
       phase: what happens before the first component starts.
+      last_phase: what happens after the last one has ended.
     """
 
-    def __init__(self, console: Console, phase: str = LOADING):
+    def __init__(self, console: Console, phase: str = LOADING, last_phase: str = ASKING):
         self._console = console
         self._phase = phase
+        self._last_phase = last_phase
         self._waiting: set[str] = set()
         self._count = 0
         self._running: dict[str, _Running] = {}
-        self._start_s = time.monotonic()
+        self._start_s = time.time()
         self._spinner = Spinner("dots", style="cyan")
         self.answers: list[events.Answer] = []
         self._live = Live(self, console=console, refresh_per_second=8, transient=True)
@@ -101,7 +103,8 @@ class RunView:
         self._live.stop()
 
     def on_event(self, event: events.Event) -> None:
-        """Shows an event."""
+        """Shows an event; one of the past has the time at which it happened."""
+        self._start_s = min(self._start_s, _when(event))
         if isinstance(event, events.Planned):
             self._waiting = set(event.nodes)
             self._count = len(event.nodes)
@@ -116,23 +119,23 @@ class RunView:
 
     def _change(self, event: events.NodeChanged) -> None:
         if event.state == "running":
-            self._running[event.node] = _Running(time.monotonic())
+            self._running[event.node] = _Running(_when(event))
         elif event.state != "waiting":
             self._running.pop(event.node, None)
             self._waiting.discard(event.node)
             if not self._waiting:
-                self._phase = FINISHING
+                self._phase = self._last_phase
             self._console.print(_ended(event), highlight=False)
 
     def _advance(
         self, node: str, event: events.Training | events.Progress, total: int | None
     ) -> None:
-        running = self._running.setdefault(node, _Running(time.monotonic()))
+        running = self._running.setdefault(node, _Running(_when(event)))
         before = running.done
         running.progress = event
         running.total = total or running.total
         if running.first is None and running.done:
-            running.first = time.monotonic(), running.done
+            running.first = _when(event), running.done
         if self._live.is_started or not running.total:
             return
         if before * _PARTS // running.total != running.done * _PARTS // running.total:
@@ -152,7 +155,7 @@ class RunView:
             yield row
             if running.progress:
                 yield Text(f"  {_details(running)}", "cyan", no_wrap=True, overflow="ellipsis")
-        total = _duration(time.monotonic() - self._start_s)
+        total = _duration(time.time() - self._start_s)
         if self._count and self._waiting:
             done = self._count - len(self._waiting)
             yield Text(f"  {done} of {self._count} components, {total}", "dim")
@@ -161,6 +164,11 @@ class RunView:
             row = Table.grid(padding=(0, 1))
             row.add_row(self._spinner, Text(f"{self._phase}, {total}", "cyan"))
             yield row
+
+
+def _when(event: events.Event) -> float:
+    """The time of an event, in seconds since 1970."""
+    return event.time.timestamp() if event.time else time.time()
 
 
 def _ended(event: events.NodeChanged) -> Text:

@@ -87,7 +87,14 @@ def comparison(records: Sequence[RunRecord], sections: Sequence[Section]) -> Tab
 def print_full(console: Console, table: Table) -> None:
     """Prints a table in its full width: a shortened run or version is of no use."""
     # `print` never exceeds the width of its console.
-    Console(file=console.file, width=_WIDEST, force_terminal=console.is_terminal).print(table)
+    wide = Console(
+        file=console.file,
+        width=_WIDEST,
+        force_terminal=console.is_terminal,
+        markup=False,  # names are free text
+        emoji=False,
+    )
+    wide.print(table)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]] = ()) -> Table:

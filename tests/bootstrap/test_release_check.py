@@ -37,3 +37,5 @@ def test_the_notes_are_those_of_the_version(version: str, notes: str) -> None:
 def test_without_notes_there_is_no_release() -> None:
     with pytest.raises(release_check.ReleaseError, match="has no notes of version 2.0"):
         release_check.release_notes("# Changelog\n", "2.0")
+    with pytest.raises(release_check.ReleaseError):
+        release_check.release_notes("# Changelog\n\n## Unreleased\n\n## 1.0\n\n- first\n", "2.0")

@@ -42,23 +42,28 @@ def _commands(document: Path) -> list[list[str]]:
 def _parse(arguments: list[str]) -> None:
     """Raises click's error if the program would reject the arguments."""
     command: Any = get_command(main.app)
-    context = command.make_context("mnist-tfx", list(arguments), resilient_parsing=True)
+    if arguments[0].startswith("-"):
+        assert arguments[0] in {option for one in command.params for option in one.opts}
+        return
     words = [PLACEHOLDERS.get(word, word) for word in arguments]
     while words and hasattr(command, "commands"):
         name, *words = words
         assert name in command.commands, name
         command = command.commands[name]
-        context = None
     if words and not hasattr(command, "commands"):
-        command.make_context(command.name, words, parent=context)
+        command.make_context(command.name, words)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_the_program_has_each_command(document: Path) -> None:
     for arguments in _commands(document):
-        if arguments[-1].startswith("-") or "--help" in arguments:
-            continue  # an option is mentioned, without its value
-        _parse(arguments)
+        if "--help" in arguments:
+            continue
+        try:
+            _parse(arguments)
+        except Exception as error:
+            # An option may be mentioned without its value.
+            assert "requires an argument" in str(error), (arguments, error)
 
 
 def test_unknown_options_are_found() -> None:

@@ -32,6 +32,7 @@ from components.report import run_page
 from pipeline.local import runner
 from pipeline.runs import events
 from pipeline.runs.workspace import Workspace
+from serving import version_folders
 
 from .conftest import LocalRuns, cli
 
@@ -142,6 +143,18 @@ def test_json_prints_the_events_and_nothing_else(finished: LocalRuns) -> None:
     assert kept.read_text().splitlines() == done.stdout.splitlines()[:-1]
 
 
+def test_a_run_goes_on_if_nobody_reads_its_events(finished: LocalRuns) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--json"]
+    options: list[str | Path] = ["--config", finished.config, "--data-dir", finished.data]
+    with subprocess.Popen(
+        [*command, *options, "--root", finished.root], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=240) == 0
+    assert finished.last.exit_code == 0
+
+
 def test_a_run_can_be_watched_from_another_terminal(finished: LocalRuns) -> None:
     watched: list[subprocess.CompletedProcess[str]] = []
     watch = threading.Thread(target=lambda: watched.append(_watch_when_started(finished)))
@@ -173,10 +186,16 @@ def test_an_unchanged_run_is_cached(finished: LocalRuns) -> None:
         path.write_bytes(content)
         os.utime(path, (1, 1))
     before = finished.versions
+    folder = finished.root / "serving_model" / "digits"
+    cards = [path.read_text() for path in version_folders.cards(folder, before[-1])]
+    assert len(cards) == 2
     done = finished.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(finished.states.values()) == ALL_CACHED
     assert "cached: this model was pushed before" in done.stdout
+    assert cards == [path.read_text() for path in version_folders.cards(folder, before[-1])]
+    report = Path(finished.last.outcome.report or "").read_text() if finished.last.outcome else ""
+    assert f"<b>{before[-1]}</b>, which was pushed before." in report
     assert "5 test images, answered by" in done.stdout
     assert finished.versions == before
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from doubles import browser
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 from rich.console import Console
 
 from pipeline.local import runner
@@ -57,9 +57,11 @@ def _draw_demo(page: Page, workspace: Workspace, name: str) -> None:
     try:
         assert process.stdout is not None
         page.goto(process.stdout.readline().split()[1])
-        page.wait_for_timeout(10_000)  # the model is loaded
-        page.click("#sample")
-        expect(page.locator("#maps canvas")).to_have_count(11, timeout=60_000)
+        for _ in range(60):  # until the model is loaded
+            page.click("#sample")
+            page.wait_for_timeout(1000)
+            if page.locator("#maps canvas").count():
+                break
         page.set_viewport_size({"width": 1280, "height": 1750})
         _save(page, DOCS / "demo.png")
     finally:
@@ -76,8 +78,13 @@ def _save(page: Page, path: Path) -> None:
 
 
 def _draw_terminal(workspace: Workspace) -> None:
-    """The end of the newest run that was not cached, as `mnist-tfx run` printed it."""
-    record = max(workspace.records(), key=lambda record: record.seconds)
+    """The end of the longest run, as `mnist-tfx run` printed it."""
+    kept = [
+        record
+        for record in workspace.records()
+        if (workspace.run_folder(record.run_id) / runner.EVENTS).exists()
+    ]
+    record = max(kept, key=lambda record: record.seconds)
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
     view = RunView(console)
     path = workspace.run_folder(record.run_id) / runner.EVENTS

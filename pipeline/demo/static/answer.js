@@ -38,9 +38,12 @@ export function showNothing() {
     line.children[1].value = 0;
   }
   find("sent").getContext("2d").clearRect(0, 0, 28, 28);
-  for (const id of ["maps", "grid"]) {
-    find(id).replaceChildren(element("p", { className: "soft", textContent: "Draw a digit first." }));
-  }
+  for (const id of ["maps", "grid"]) showNote(id, "Draw a digit first.");
+}
+
+/** A sentence instead of the feature maps or of the moved drawings. */
+export function showNote(id, text) {
+  find(id).replaceChildren(element("p", { className: "soft", textContent: text }));
 }
 
 function maps(layer, title) {

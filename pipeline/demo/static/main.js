@@ -1,6 +1,13 @@
-import { picture, post } from "./api.js";
-import { prepareBars, showAnswer, showLayers, showNothing, showShifts } from "./answer.js";
-import { find } from "./dom.js";
+import { bytes, picture, post } from "./api.js";
+import {
+  prepareBars,
+  showAnswer,
+  showLayers,
+  showNote,
+  showNothing,
+  showShifts,
+} from "./answer.js";
+import { find, sheet } from "./dom.js";
 import { Pad } from "./pad.js";
 import { showProgress, showWorkspace } from "./workspace.js";
 
@@ -41,15 +48,22 @@ async function ask() {
   }
 }
 
+let drawings = 0; // details of an earlier drawing are not shown
+
 async function askDetails() {
   if (pad.isEmpty) return;
+  drawings += 1;
+  const own = drawings;
   const drawing = await pad.png();
-  for (const [path, show] of [["/api/shifts", showShifts], ["/api/layers", showLayers]]) {
+  for (const [path, id, show] of [
+    ["/api/shifts", "grid", showShifts],
+    ["/api/layers", "maps", showLayers],
+  ]) {
     try {
       const found = await post(path, drawing);
-      if (!pad.isEmpty) show(found);
+      if (own === drawings && !pad.isEmpty) show(found);
     } catch (error) {
-      showError(error);
+      if (own === drawings) showNote(id, error.message);
     }
   }
 }
@@ -69,10 +83,7 @@ async function showFile(event) {
   try {
     // The server crops, inverts and centres a picture, as `mnist-tfx predict` does.
     const { image } = await post("/api/answer?polarity=auto", file);
-    const pixels = Uint8ClampedArray.from(atob(image), (c) => c.charCodeAt(0));
-    const rgba = new Uint8ClampedArray(4 * pixels.length);
-    pixels.forEach((value, place) => rgba.set([value, value, value, 255], 4 * place));
-    pad.show(await createImageBitmap(new ImageData(rgba, 28, 28)));
+    pad.show(sheet(bytes(image), 28, 28, 1, ""));
   } catch (error) {
     showError(error);
   }
@@ -80,13 +91,19 @@ async function showFile(event) {
 
 async function follow() {
   let wasRunning = false;
+  let isLost = false;
   for (;;) {
     try {
       const isRunning = await showProgress();
       if (wasRunning && !isRunning) await showWorkspace(showError);
       wasRunning = isRunning;
-    } catch {
-      showError(new Error("The page's server does not answer; start `mnist-tfx demo` again."));
+      if (isLost) find("message").hidden = true;
+      isLost = false;
+    } catch (error) {
+      isLost = true;
+      const isSilent = error instanceof TypeError; // `fetch` found no server
+      const text = "the page's server does not answer; start `mnist-tfx demo` again.";
+      showError(isSilent ? new Error(text) : error);
     }
     await new Promise((resolve) => {
       setTimeout(resolve, wasRunning ? PROGRESS_INTERVAL_MS : IDLE_INTERVAL_MS);

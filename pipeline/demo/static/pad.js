@@ -97,6 +97,7 @@ export class Pad {
   show(picture) {
     this.strokes = [];
     this.picture = picture;
+    this.pen.isDown = false;
     this.changed();
   }
 

@@ -10,7 +10,6 @@ export async function showWorkspace(onError) {
   const found = await get("/api/workspace");
   find("run-table").replaceChildren(runs(found));
   find("version-table").replaceChildren(versions(found, onError));
-  return found.running;
 }
 
 function runs(found) {
@@ -58,6 +57,7 @@ async function rollBack(version, name, onError) {
   const dialog = find("confirm");
   find("confirm-text").textContent =
     `Serve version ${version} of ${name}? Newer versions are withdrawn; they can be served again here.`;
+  dialog.returnValue = "";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
   if (dialog.returnValue !== "yes") return;

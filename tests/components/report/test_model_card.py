@@ -26,7 +26,7 @@ def test_the_sections_are_those_of_model_cards(facts: RunFacts) -> None:
     assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == TITLES
     for text in (
         "# Model card: digits",
-        "- Trained by the run run-7 on 2026-01-01 12:00 UTC.",
+        "- Evaluated by the run run-7 on 2026-01-01 12:00 UTC.",
         "- Required for a push: accuracy ≥ 0.95. Off: validation.max_share_change.",
         "- data, sha256: " + "ab" * 32,
         "- Accuracy 0.9700 [",

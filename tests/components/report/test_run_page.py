@@ -13,7 +13,7 @@ from doubles.report_facts import evaluation
 
 from components.evaluation.results import Interval
 from components.report import outcome, run_page, wording
-from components.report.outcome import NodeRun, Outcome
+from components.report.outcome import NodeRun, RunEnd
 from components.report.run_facts import RunFacts
 
 CHARTS = 7  # balance, brightness, loss, accuracy, reliability, two corruptions
@@ -104,7 +104,7 @@ def test_classes_have_their_names(tmp_path: Path, facts: RunFacts, chromium: str
     assert "digit 4" not in seen.text
 
 
-OUTCOME = Outcome(
+END = RunEnd(
     pushed="1795672195",
     is_new=True,
     rejections=(),
@@ -123,7 +123,7 @@ OUTCOME = Outcome(
 def test_the_end_of_the_run_completes_the_page(
     tmp_path: Path, facts: RunFacts, chromium: str
 ) -> None:
-    page = outcome.complete(run_page.render_run(facts), OUTCOME)
+    page = outcome.complete(run_page.render_run(facts), END)
     (tmp_path / "report.html").write_text(page, encoding="utf-8")
     seen = browser.look(chromium, tmp_path / "report.html")
     assert seen.problems == []
@@ -143,7 +143,7 @@ def test_the_end_of_the_run_completes_the_page(
 
 
 def test_all_reasons_of_a_rejection_are_on_the_page(facts: RunFacts) -> None:
-    rejected = replace(OUTCOME, pushed=None, rejections=("too low", "too slow"))
+    rejected = replace(END, pushed=None, rejections=("too low", "too slow"))
     page = outcome.complete(run_page.render_run(facts), rejected)
     assert "<title>digits: rejected, accuracy 0.9700</title>" in page
     assert '<li class="bad">too low</li><li class="bad">too slow</li>' in page

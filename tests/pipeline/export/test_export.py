@@ -11,10 +11,10 @@ from doubles import saved_models
 from rich.console import Console
 
 from components.images.idx_format import ImagesAndLabels
-from pipeline.export import formats, session
+from pipeline.export import session, writers
 from pipeline.export.format import Format
 from pipeline.runs.workspace import Workspace
-from pipeline.settings.errors import PipelineError
+from pipeline.settings.errors import ConfigError, PipelineError
 
 
 @pytest.fixture
@@ -44,12 +44,14 @@ def test_the_answers_are_those_of_the_model(
     target: Format,
 ) -> None:
     """Read back from the file, for one image and for a batch."""
-    file = _export(workspace, target, tmp_path / "new" / f"m{formats.suffix(target)}", digits, None)
+    file = _export(workspace, target, tmp_path / "new" / f"m{writers.suffix(target)}", digits, None)
     printed = capsys.readouterr().out
-    difference = re.search(r"300 images: the largest difference of a probability is (\S+)", printed)
+    difference = re.search(
+        r"300 test images: the largest difference of a probability is (\S+)", printed
+    )
     assert difference and float(difference[1]) <= session.TOLERANCE
-    run = formats._WRITERS[target].load(file)
-    expected = formats.saved_model(exported_model)(test_digits.images)
+    run = writers._WRITERS[target].load(file)
+    expected = writers.saved_model(exported_model)(test_digits.images)
     assert np.ptp(expected[:, 0]) > 0, "the answer depends on the image"
     np.testing.assert_allclose(run(test_digits.images), expected, atol=1e-5)
     np.testing.assert_allclose(run(test_digits.images[:1]), expected[:1], atol=1e-5)
@@ -60,8 +62,8 @@ def test_average_pooling_is_exported_as_such(
     tmp_path: Path, transform_graph: str, test_digits: ImagesAndLabels
 ) -> None:
     saved_models.export(tmp_path / "average", transform_graph, seed=3, pooling="average")
-    expected = formats.saved_model(tmp_path / "average")(test_digits.images[:20])
-    run = formats.export(tmp_path / "average", Format.KERAS, tmp_path / "m.keras")
+    expected = writers.saved_model(tmp_path / "average")(test_digits.images[:20])
+    run = writers.export(tmp_path / "average", Format.KERAS, tmp_path / "m.keras")
     np.testing.assert_allclose(run(test_digits.images[:20]), expected, atol=1e-5)
 
 
@@ -77,9 +79,9 @@ def test_the_default_file_is_named_after_the_version(
 def test_other_answers_are_an_error(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Path
 ) -> None:
-    saved_model = formats.saved_model
+    saved_model = writers.saved_model
     monkeypatch.setattr(
-        formats, "saved_model", lambda model: lambda images: saved_model(model)(images) + 0.01
+        writers, "saved_model", lambda model: lambda images: saved_model(model)(images) + 0.01
     )
     with pytest.raises(PipelineError, match=r"a probability differs by 0\.01\d* from that of"):
         _export(workspace, Format.KERAS, tmp_path / "m.keras", digits, 7)
@@ -90,6 +92,13 @@ def test_an_unknown_version_is_named(workspace: Workspace, tmp_path: Path) -> No
         _export(workspace, Format.ONNX, tmp_path / "m.onnx", None, 8)
     with pytest.raises(PipelineError, match="contains no pushed model; run `mnist-tfx run` first"):
         _export(Workspace(tmp_path / "empty"), Format.ONNX, tmp_path / "m.onnx", None, None)
+
+
+def test_another_suffix_is_a_mistake(workspace: Workspace, tmp_path: Path) -> None:
+    for target in Format:
+        with pytest.raises(ConfigError, match=r"m\.bin: expected the name of a \.\w+ file"):
+            _export(workspace, target, tmp_path / "m.bin", None, None)
+    assert not (tmp_path / "m.bin").exists()
 
 
 def test_a_missing_package_is_named(

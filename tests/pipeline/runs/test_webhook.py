@@ -11,6 +11,7 @@ from werkzeug import Request, Response
 
 from pipeline.runs import events, webhook
 from pipeline.runs.run_record import RunRecord
+from serving import addresses
 
 SECRET = "T0P-S3CRET"
 PUSHED = events.Outcome(
@@ -39,7 +40,8 @@ class Service:
         assert request.method == "POST" and request.path == f"/{SECRET}"
         assert request.headers["Content-Type"] == "application/json"
         self.bodies.append(json.loads(request.get_data()))
-        return Response(status=self.statuses.pop(0) if self.statuses else 200)
+        headers = {"Location": "/login"}  # of a redirect; otherwise ignored
+        return Response(status=self.statuses.pop(0) if self.statuses else 200, headers=headers)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_it_is_sent_again_if_the_service_fails(
     ("url", "statuses", "reason"),
     [
         (None, [403, 403, 403], r"did not accept it \(status 403\)"),
-        (f"http://127.0.0.1:1/{SECRET}", [], "Connection refused"),
+        (None, [302, 302, 302], r"did not accept it \(status 302\)"),
         (f"ftp://x/{SECRET}", [], "MNIST_TFX_WEBHOOK is not an https or http URL"),
         (f"https://[{SECRET}", [], r"did not accept it \(ValueError\)"),
     ],
@@ -126,4 +128,12 @@ def test_a_failure_is_a_sentence_without_the_address(
     service.statuses = statuses
     found = webhook.send(_record(), {webhook.VARIABLE: url or service.url})
     assert re.search(reason, found), found
+    assert SECRET not in found
+
+
+def test_no_service_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "_PAUSE_S", 0)
+    url = f"http://127.0.0.1:{addresses.free_port()}/{SECRET}"
+    found = webhook.send(_record(), {webhook.VARIABLE: url})
+    assert "did not accept it ([Errno 111] Connection refused)" in found
     assert SECRET not in found

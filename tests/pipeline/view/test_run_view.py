@@ -2,6 +2,7 @@
 
 import io
 import re
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -56,6 +57,32 @@ def test_progress_without_a_known_end_is_not_a_share() -> None:
         "  Evaluator: 50 of 200 images",
         "  Evaluator: 120 of 200 images",
     ]
+
+
+def test_the_time_left_is_that_of_the_events_also_if_they_are_replayed() -> None:
+    """A quarter of the work in 30 s since the first sign of progress: 90 s are left."""
+    console, _ = _console(terminal=True)
+    now = datetime.now(UTC)
+    with RunView(console) as view:
+        view.on_event(
+            events.Planned(run_id="r", nodes=("Evaluator",), time=now - timedelta(seconds=60))
+        )
+        for seconds, done in ((40, None), (30, 100), (0, 325)):
+            at = now - timedelta(seconds=seconds)
+            if done is None:
+                event: events.Event = events.NodeChanged(node="Evaluator", state="running", time=at)
+            else:
+                event = events.Progress(
+                    node="Evaluator", done=done, total=1000, unit="images", time=at
+                )
+            view.on_event(event)
+        with console.capture() as captured:
+            console.print(view)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", captured.get())
+    left = re.search(r"32%, 1:(\d\d) left", text)
+    assert left and 28 <= int(left[1]) <= 40, text
+    assert re.search(r"Evaluator +4\d s", text), "since its start"
+    assert re.search(r"0 of 1 components, 1:0\d", text)
 
 
 def test_a_terminal_shows_what_is_running() -> None:

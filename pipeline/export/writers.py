@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.export.format import Format
-from pipeline.settings.errors import PipelineError
+from pipeline.settings.errors import ConfigError, PipelineError
 from trainer import features
 
 _OPSET: Final = 18  # of ONNX: understood by ONNX Runtime since 1.14 (2023)
@@ -36,18 +36,16 @@ def suffix(target: Format) -> str:
     return _WRITERS[target].suffix
 
 
-def export(model: Path, target: Format, output: Path) -> Run:
-    """Writes a file, complete or not at all; returns what runs it.
-
-    Args:
-      model: the folder of the SavedModel.
-      target: the format.
-      output: the file.
+def check(target: Format, output: Path) -> None:
+    """Checks that a file can be written in a format.
 
     Raises:
-      PipelineError: a package is missing, or the file cannot be written.
+      ConfigError: the file has another suffix.
+      PipelineError: a package is missing.
     """
     writer = _WRITERS[target]
+    if output.suffix != writer.suffix:
+        raise ConfigError(f"-o {output}: expected the name of a {writer.suffix} file.")
     for module in writer.modules:
         try:
             importlib.import_module(module)
@@ -56,6 +54,20 @@ def export(model: Path, target: Format, output: Path) -> Run:
                 f"the format {target} requires the package {error.name}; install "
                 "mnist-tfx[pipeline,export]."
             ) from error
+
+
+def export(model: Path, target: Format, output: Path) -> Run:
+    """Writes a file that `check` accepts, complete or not at all; returns what runs it.
+
+    Args:
+      model: the folder of the SavedModel.
+      target: the format.
+      output: the file.
+
+    Raises:
+      PipelineError: the file cannot be written.
+    """
+    writer = _WRITERS[target]
     partial = output.with_name(f".partial-{output.name}")  # keeps the suffix, which Keras reads
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
