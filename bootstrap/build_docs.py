@@ -45,7 +45,10 @@ def main() -> None:
     known = {*documents, *pictures}
     for document in documents:
         link = functools.partial(_link, document=document, known=known)
-        _write(_place(document), _LINK.sub(link, document.read_text("utf-8")))
+        text = _LINK.sub(link, document.read_text("utf-8"))
+        # GitHub needs the backslash in a table; the site would show it.
+        text = re.sub(r"`[^`\n]+`", lambda code: code[0].replace("\\|", "|"), text)
+        _write(_place(document), text)
     for picture in pictures:
         _place(picture).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, _place(picture))

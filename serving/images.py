@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import InvalidRequestError
 from serving.polarity import Polarity
@@ -65,8 +65,15 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for a damaged file
         raise InvalidRequestError(
-            f"{path} is neither a picture nor a .npy array: {error}."
+            f"{path} is neither a picture nor a .npy array: {reason(error)}."
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Why a picture or an array cannot be read, without a full stop."""
+    if isinstance(error, UnidentifiedImageError):
+        return "the format is unknown; expected PNG, JPEG, WebP, GIF, BMP or TIFF"
+    return str(error).strip().rstrip(".")
 
 
 def read_picture(
@@ -108,6 +115,7 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
         gray = features.WHITE - gray
     if gray.shape == (features.HEIGHT_PX, features.WIDTH_PX):
         return gray
+    gray = _without_paper(gray)
     rows, columns = np.nonzero(gray > _INK_THRESHOLD * max(int(gray.max()), 1))
     if len(rows):
         gray = gray[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -124,6 +132,18 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
     image = np.zeros((features.HEIGHT_PX, features.WIDTH_PX), np.uint8)
     image[top : top + height, left : left + width] = digit
     return image
+
+
+def _without_paper(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture, white on black, with black paper and white ink, as on a photo of a grey sheet."""
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    ink = np.clip(gray.astype(np.float32) - np.median(edge), 0, None)
+    strongest = float(ink.max())
+    if strongest < _FAINTEST:  # no ink; more contrast would only show noise
+        faint: NDArray[np.uint8] = ink.astype(np.uint8)
+        return faint
+    stretched: NDArray[np.uint8] = np.rint(ink * features.WHITE / strongest).astype(np.uint8)
+    return stretched
 
 
 def to_gray(image: NDArray[np.generic]) -> NDArray[np.uint8]:

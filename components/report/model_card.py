@@ -13,8 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from components.evaluation.gates import Gate
-from components.evaluation.slices import Slice
+from components.evaluation.metrics import LABELS
 from components.names.splits import EVAL, TEST, TRAIN
 from components.report.page import Table, interval, render
 from components.report.run_facts import RunFacts
@@ -102,9 +101,7 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
             "Not evaluated by writer or by device: the data does not name them.",
         ),
     )
-    gates = [
-        f"{gate.title} {'≥' if gate.is_lower_bound else '≤'} {gate.limit:g}" for gate in _own(facts)
-    ]
+    gates = _limits(facts)
     off = f" Off: {', '.join(facts.gates_off)}." if facts.gates_off else ""
     yield Section(
         "Metrics",
@@ -150,15 +147,22 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
             "The network gives an answer for every image, also for one that shows none of the "
             "classes, or several. Reject answers with a low probability.",
             f"The most difficult class is {facts.class_names[hardest.slice.digit or 0]}.",
-            "Measure again on images of the own source before use: accuracy on the test split does "
-            "not carry over to other cameras, pens or writers.",
+            "Measure again on images of your own source before use: other cameras, pens or writers "
+            "change the accuracy.",
         ),
     )
 
 
-def _own(facts: RunFacts) -> list[Gate]:
-    """The limits on all clean images, without those that compare with the champion."""
-    return [gate for gate in facts.evaluation.gates if gate.slice == Slice() and not gate.is_change]
+def _limits(facts: RunFacts) -> list[str]:
+    """The limits of a push, without those that compare with the champion."""
+    limits = []
+    for gate in facts.evaluation.gates:
+        if gate.is_change:
+            continue
+        where = " on each class" if gate.slice.digit is not None else gate.slice.phrase
+        sign = "≥" if gate.is_lower_bound else "≤"
+        limits.append(f"{LABELS[gate.metric]}{where} {sign} {gate.limit:g}")
+    return list(dict.fromkeys(limits))
 
 
 def _classes(facts: RunFacts) -> Table:

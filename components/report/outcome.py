@@ -50,7 +50,6 @@ class RunEnd:
 
     latency_p99_ms: float | None
     nodes: Sequence[NodeRun]
-    seconds: float
     facts: Mapping[str, str]
     """More facts, such as the commit and the hardware, by name."""
 

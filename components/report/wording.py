@@ -23,7 +23,7 @@ def conclusion(evaluation: Evaluation, class_names: Sequence[str]) -> str:
         change = overall.candidate.accuracy - overall.champion.accuracy
         low, high = overall.accuracy_change
         if low <= 0 <= high:
-            verdict = "is not distinguishable from"
+            verdict = "does not differ clearly from"
         else:
             verdict = "is better than" if change > 0 else "is worse than"
         difference = f"{change:+.4f} {interval(overall.accuracy_change, '%+.4f')}"

@@ -169,10 +169,7 @@ def models(
     workspace = Workspace(root.resolve())
     found = releases.releases(workspace, name)
     if not found:
-        raise PipelineError(
-            f"{workspace.serving(name)} contains no pushed model; run `mnist-tfx run` first, or "
-            "choose another folder with --root."
-        )
+        workspace.check_pushed(name)
     if as_json:
         print(json.dumps([release.model_dump(mode="json") for release in found], indent=1))
     else:
@@ -195,7 +192,7 @@ def export(
 ) -> None:
     """Export a pushed version for LiteRT, ONNX or Keras, and compare its answers.
 
-    The file takes uint8 images [batch, 28, 28] in 0..255: the scaling is a part of it.
+    The file takes a batch of uint8 images of 28x28 pixels in 0..255: the scaling is a part of it.
     """
     from pipeline.export import session
     from pipeline.runs.workspace import Workspace

@@ -38,7 +38,10 @@ def report(
     root: RootOption = defaults.ROOT,
     run_id: Annotated[
         str | None,
-        typer.Option("--run", help="The run; the default is the last run with a report."),
+        typer.Option(
+            "--run",
+            help="The run, or the beginning of its id; the default is the last with a report.",
+        ),
     ] = None,
     compared: Annotated[
         tuple[str, str] | None,
@@ -58,17 +61,13 @@ def report(
 
         _show_page(comparison_page.write(workspace, compared), is_opened)
         return
-    records = [r for r in workspace.records() if run_id in (None, r.run_id)]
-    if run_id and not records:
-        raise PipelineError(
-            f"{workspace.root} contains no run {run_id}; `mnist-tfx status{workspace.options()}` "
-            "lists all."
-        )
+    records = [workspace.find_record(run_id)] if run_id else workspace.records()
     found = [record for record in records if record.outcome and record.outcome.report]
     if not found:
         subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
         raise PipelineError(
-            f"{subject} contains no report; a run that reaches the Evaluator writes one."
+            f"{subject} contains no report; a run writes one at its end, unless its data is "
+            "rejected."
         )
     path = reports.find(workspace, found[-1])
     if path is None:
@@ -88,7 +87,8 @@ def _show_page(path: Path, is_opened: bool) -> None:
 @app.add_command(group=REVIEW, example="mnist-tfx compare 20261126-070855 20261126-081200")
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="The runs, each by the beginning of its id.")
+        list[str],
+        typer.Argument(metavar="RUN", help="A run: its id, or the beginning of it."),
     ],
     root: RootOption = defaults.ROOT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

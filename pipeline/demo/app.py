@@ -193,7 +193,7 @@ async def _picture(request: Request) -> NDArray[np.uint8]:
         polarity = Polarity(given)
         return await run_in_threadpool(images.read_picture, io.BytesIO(body), polarity, _MAX_PIXELS)
     except Exception as error:  # Pillow raises many kinds for a damaged picture
-        raise BadRequestError(f"the picture cannot be read: {error}.") from error
+        raise BadRequestError(f"the picture cannot be read: {images.reason(error)}.") from error
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -212,7 +212,7 @@ async def _body(request: Request, limit: int) -> bytes:
     async for part in request.stream():
         content += part
         if len(content) > limit:
-            raise BadRequestError(f"the body has more than {limit} bytes.")
+            raise BadRequestError(f"{limit / 2**20:g} MiB are the maximum of a request.")
     return bytes(content)
 
 

@@ -45,7 +45,7 @@ def run(
       opens_browser: whether to open the page in the browser.
 
     Raises:
-      PipelineError: the workspace does not exist.
+      PipelineError: the workspace does not exist, or contains no such model.
       DataError: `data_dir` contains no test images.
       ServerStartError: the port is in use, or no model server can be started.
     """
@@ -59,6 +59,8 @@ def run(
         addresses.check_free(HOST, port)
     else:
         port = addresses.free_port(HOST)
+    if not workspace.is_in_use:  # else a run may be making the first model
+        workspace.check_pushed(name)
     data = data_dir or dataset_source.cache_folder()
     if data_dir:
         dataset_source.read_test_split(data_dir)

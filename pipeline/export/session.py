@@ -50,11 +50,8 @@ def run(
     folder = workspace.serving(name)
     served = version_folders.find(folder)
     found = {**version_folders.find_withdrawn(folder), **served}
-    if version is None and not served:
-        raise PipelineError(
-            f"{folder} contains no pushed model; run `mnist-tfx run` first, or choose another "
-            "folder with --root."
-        )
+    if version is None:
+        workspace.check_pushed(name)
     chosen = max(served) if version is None else version
     if chosen not in found:
         raise PipelineError(

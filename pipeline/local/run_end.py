@@ -47,7 +47,6 @@ def complete(
     nodes: Mapping[str, pipeline_pb2.PipelineNode],
     workspace: Workspace,
     ended: Mapping[str, events.NodeChanged],
-    seconds: float,
 ) -> events.Outcome:
     """The outcome of a run; writes its report, and the model card of a new version.
 
@@ -57,7 +56,6 @@ def complete(
       nodes: the nodes of the pipeline.
       workspace: where to write.
       ended: the last event of each node that ended.
-      seconds: since the start of the run.
     """
     evaluation = results.read(executions.output(handle, nodes[NodeId.EVALUATOR], "evaluation").uri)
     overall, champion = evaluation.overall.candidate, evaluation.overall.champion
@@ -77,7 +75,6 @@ def complete(
         server=validated.get_string_custom_property(SERVER),
         latency_p99_ms=validated.get_float_custom_property(LATENCY_P99_MS) or None,
         nodes=[_node_run(node, ended.get(node.node_info.id)) for node in nodes.values()],
-        seconds=seconds,
         facts=machine.facts(),
     )
     return events.Outcome(

@@ -194,11 +194,7 @@ def serve(
         except server_flags.FlagsError as error:
             raise ConfigError(f"serve: {error}") from error
     workspace = Workspace(root)
-    if not workspace.served_versions(name):
-        raise PipelineError(
-            f"{workspace.serving(name)} contains no pushed model; run `mnist-tfx run` first, or "
-            "choose another folder with --root."
-        )
+    workspace.check_pushed(name)
     log = workspace.root / f"server-{port or os.getpid()}.txt"
     with launcher.running(
         name, workspace.serving(name), log, host, port or None, flags, kind

@@ -48,7 +48,6 @@ _log = logging.getLogger("pipeline.run")
 _ended = run_end.NodesEnded()
 
 SERVER_START_TIMEOUT_S = 120.0
-_START_S = time.monotonic()
 Nodes = dict[str, pipeline_pb2.PipelineNode]
 
 
@@ -177,9 +176,7 @@ def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
             if NodeId.EVALUATOR in needed:
                 events.emit(_log, _evaluated(handle, nodes))
             return
-        end = run_end.complete(
-            job, handle, nodes, workspace, _ended.nodes, time.monotonic() - _START_S
-        )
+        end = run_end.complete(job, handle, nodes, workspace, _ended.nodes)
         events.emit(_log, end)
         if job.server and end.pushed and job.config.serving.sample_requests:
             _send_samples(job, job.server, int(Path(end.pushed).name), handle, nodes)

@@ -87,7 +87,7 @@ def _check_push(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) ->
             raise RejectedError(
                 "the model is not pushed again",
                 [
-                    f"it was rolled back (version {version}); to serve it again, run "
+                    f"the model was rolled back (version {version}); to serve it again, run "
                     f"`mnist-tfx rollback {version}{_options(folder)}`"
                 ],
             )

@@ -17,9 +17,9 @@ from components.names.node_ids import NodeId
 from pipeline.runs.lineage import Lineage
 from pipeline.runs.run_record import RunRecord
 from pipeline.runs.workspace import Workspace
-from pipeline.settings.errors import PipelineError
 
 NONE = "-"
+_SECONDS = "Seconds"
 
 
 class Row(BaseModel):
@@ -30,10 +30,13 @@ class Row(BaseModel):
     name: str
     values: tuple[str, ...]
 
+    is_measured: bool = False
+    """Whether it varies without a reason, as seconds do."""
+
     @property
     def differs(self) -> bool:
         """Whether the runs are not the same in this."""
-        return len(set(self.values)) > 1
+        return not self.is_measured and len(set(self.values)) > 1
 
 
 class Section(BaseModel):
@@ -58,8 +61,7 @@ def compare(workspace: Workspace, run_ids: Sequence[str]) -> tuple[list[RunRecor
     Raises:
       PipelineError: a run does not exist, or its name has several meanings.
     """
-    every = workspace.records()
-    records = [_find(workspace, every, run_id) for run_id in run_ids]
+    records = [workspace.find_record(run_id) for run_id in run_ids]
     lineage = Lineage.of_workspace(workspace)
     origins = [lineage.origin_of_run(record.run_id) if lineage else {} for record in records]
     parts: dict[str, list[Mapping[str, str]]] = {
@@ -67,25 +69,24 @@ def compare(workspace: Workspace, run_ids: Sequence[str]) -> tuple[list[RunRecor
         "Accuracy": [dict(_metrics(record)) for record in records],
         "Data and code": [dict(_origin(origin)) for origin in origins],
         "Configuration": _differing([dict(_settings(origin)) for origin in origins]),
-        "Seconds": [dict(_seconds(record)) for record in records],
+        _SECONDS: [dict(_seconds(record)) for record in records],
     }
-    return records, [Section(title=title, rows=_rows(facts)) for title, facts in parts.items()]
+    sections = [
+        Section(title=title, rows=_rows(facts, is_measured=title == _SECONDS))
+        for title, facts in parts.items()
+    ]
+    return records, sections
 
 
-def _find(workspace: Workspace, records: Sequence[RunRecord], run_id: str) -> RunRecord:
-    found = [record for record in records if record.run_id.startswith(run_id)]
-    if len(found) == 1:
-        return found[0]
-    reason = f"{len(found)} runs that begin with {run_id}" if found else f"no run {run_id}"
-    raise PipelineError(
-        f"{workspace.root} contains {reason}; `mnist-tfx status{workspace.options()}` lists all."
-    )
-
-
-def _rows(facts: Sequence[Mapping[str, str]]) -> tuple[Row, ...]:
+def _rows(facts: Sequence[Mapping[str, str]], is_measured: bool = False) -> tuple[Row, ...]:
     names = dict.fromkeys(name for each in facts for name in each)
     return tuple(
-        Row(name=name, values=tuple(each.get(name, NONE) for each in facts)) for name in names
+        Row(
+            name=name,
+            values=tuple(each.get(name, NONE) for each in facts),
+            is_measured=is_measured,
+        )
+        for name in names
     )
 
 
@@ -102,7 +103,8 @@ def _result(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "version", Path(outcome.pushed).name if outcome and outcome.pushed else NONE
     yield "seconds", f"{record.seconds:.0f}" if record.exit_code is not None else NONE
     yield "gates off", ", ".join(outcome.gates_off) if outcome and outcome.gates_off else "none"
-    yield "rejections", "\n".join(outcome.rejections) if outcome and outcome.rejections else "none"
+    of_nodes = [reason for node in record.nodes if not outcome for reason in node.rejections]
+    yield "rejections", "\n".join(outcome.rejections if outcome else of_nodes) or "none"
 
 
 def _metrics(record: RunRecord) -> Iterator[tuple[str, str]]:

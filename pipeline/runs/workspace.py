@@ -78,6 +78,34 @@ class Workspace:
         """The pushed versions of a model, oldest first."""
         return list(version_folders.find(self.serving(name)))
 
+    def check_pushed(self, name: str) -> None:
+        """Raises PipelineError unless a version of the model is served."""
+        if self.served_versions(name):
+            return
+        others = [path.name for path in self.serving_folders() if version_folders.find(path)]
+        if others:
+            advice = f"it contains {', '.join(sorted(others))}; choose one with --name."
+        else:
+            advice = "run `mnist-tfx run` first, or choose another folder with --root."
+        raise PipelineError(f"{self.root} contains no pushed model {name}; {advice}")
+
+    def find_record(self, run_id: str) -> RunRecord:
+        """The record of a run.
+
+        Args:
+          run_id: its id, or the beginning of it.
+
+        Raises:
+          PipelineError: there is no such run, or there are several.
+        """
+        found = [record for record in self.records() if record.run_id.startswith(run_id)]
+        if len(found) == 1:
+            return found[0]
+        reason = f"{len(found)} runs that begin with {run_id}" if found else f"no run {run_id}"
+        raise PipelineError(
+            f"{self.root} contains {reason}; `mnist-tfx status{self.options()}` lists all."
+        )
+
     def run_folder(self, run_id: str) -> Path:
         """The folder of a run's logs and record; created if it is missing.
 

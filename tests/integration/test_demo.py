@@ -107,6 +107,12 @@ def _draw(page: Page, image: np.ndarray) -> None:
             page.mouse.up()
 
 
+def _wait_for_the_answer(page: Page) -> None:
+    """To the whole drawing, with the feature maps."""
+    busy = page.locator("#answer")
+    expect(busy).to_have_attribute("aria-busy", "false", timeout=ANSWER_TIMEOUT_MS)
+
+
 def test_drawn_digits_are_recognized(
     demo: Demo, chromium: str, test_digits: ImagesAndLabels
 ) -> None:
@@ -120,9 +126,10 @@ def test_drawn_digits_are_recognized(
     with _opened(demo, chromium) as page:
         for index in right:
             page.click("#clear")
-            expect(page.locator("#digit")).to_have_text("–", timeout=ANSWER_TIMEOUT_MS)
+            _wait_for_the_answer(page)
+            expect(page.locator("#digit")).to_have_text("–")
             _draw(page, test_digits.images[index])
-            page.wait_for_load_state("networkidle")  # the answer is that for the whole drawing
+            _wait_for_the_answer(page)
             digit = page.inner_text("#digit")
             assert page.inner_text("#said").startswith(f"{digit}, probability ")
             recognized += digit == str(test_digits.labels[index])
@@ -240,7 +247,7 @@ def test_runs_versions_and_reports(demo: Demo, api: httpx.Client) -> None:
     [
         ("/api/answer", b"no picture", 400, "the picture cannot be read: "),
         ("/api/answer?polarity=x", b"", 400, "the picture cannot be read: 'x' is not a valid"),
-        ("/api/answer", b"x" * (9 << 20), 400, "the body has more than 8388608 bytes."),
+        ("/api/answer", b"x" * (9 << 20), 400, "8 MiB are the maximum of a request."),
         ("/api/rollback", b"[]", 400, "expected a JSON object."),
         ("/api/rollback", b"{}", 400, 'expected {"version": NUMBER}.'),
         ("/api/rollback", b'{"version": 5}', 409, "contains no version 5"),

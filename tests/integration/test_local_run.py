@@ -112,7 +112,7 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         assert seen.sections == list(run_page.SECTIONS)
         assert seen.images == 1 + min(mistakes, 50) + 2, "and two corruptions"
         assert seen.undrawn == []
-        assert len(seen.charts) == 8, "with the learning rate and two corruptions"
+        assert len(seen.charts) == 9, "with the graph, the learning rate and two corruptions"
         assert seen.without_alternative == 0
         assert seen.width_px == size[0]
     assert seen.title == f"digits: pushed, accuracy {outcome.accuracy:.4f}"
@@ -331,7 +331,7 @@ def test_a_roll_back_is_served_and_a_run_does_not_undo_it(two_models: LocalRuns)
     again = two_models.run("--set", "trainer.seed=2")
     assert again.returncode == 3, again.stdout + again.stderr
     assert (
-        f"it was rolled back (version {newest}); to serve it again, run `mnist-tfx rollback "
+        f"the model was rolled back (version {newest}); to serve it again, run `mnist-tfx rollback "
         f"{newest} {options}`"
     ) in two_models.last.message
     assert two_models.versions == [former]

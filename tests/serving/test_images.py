@@ -179,3 +179,15 @@ def test_a_written_image_is_read_unchanged(tmp_path: Path, test_digits: ImagesAn
     for place, image in enumerate((digit, (digit / 255).astype(np.float32))):
         images.write(image, tmp_path / f"{place}.png")
         np.testing.assert_array_equal(images.read(tmp_path / f"{place}.png"), [digit])
+
+
+def test_the_paper_of_a_photo_becomes_black(test_digits: ImagesAndLabels) -> None:
+    """A dark grey stroke on light grey paper gives the image that black on white gives."""
+    for digit in test_digits.images[:10]:
+        ink = np.kron(digit, np.ones((6, 6), np.uint8)).astype(float) / 255
+        sheet = np.pad(200 - 110 * ink, 40, constant_values=200)
+        image = images.normalize(sheet.astype(np.uint8))
+        assert images.find_problem(image) is None
+        assert image[0, 0] == 0 and image.max() > 200
+        white = images.normalize(np.pad(_page(digit), 40, constant_values=255))
+        np.testing.assert_allclose(image, white.astype(float), atol=8)

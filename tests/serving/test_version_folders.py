@@ -66,6 +66,20 @@ def test_the_newest_are_kept_and_what_is_served_stays(base: Path) -> None:
     assert {path.name for path in base.iterdir()} == {"2", ".withdrawn-4", ".staging-5"}
 
 
+def test_the_model_cards_of_a_removed_version_are_removed(base: Path) -> None:
+    versions = list(version_folders.find(base))
+    folder = version_folders.cards_folder(base)
+    folder.mkdir()
+    for version in versions:
+        for suffix in ("md", "html"):
+            (folder / f"{version}.{suffix}").touch()
+    removed = version_folders.prune(base, keep=1)
+    assert removed == versions[:-1]
+    left = {path.stem for path in folder.iterdir()}
+    assert left == {str(versions[-1])}
+    assert list(version_folders.find(base)) == versions[-1:], "cards are no version"
+
+
 def test_what_a_killed_process_left_is_removed(base: Path) -> None:
     (base / ".removing-7" / "variables").mkdir(parents=True)
     version_folders.serve(base, 3)

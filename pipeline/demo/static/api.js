@@ -6,16 +6,24 @@ async function result(response) {
   return value;
 }
 
+async function answered(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch {
+    throw new Error("the page's server does not answer; start `mnist-tfx demo` again.");
+  }
+}
+
 export async function get(path) {
-  return result(await fetch(path));
+  return result(await answered(path));
 }
 
 export async function post(path, body) {
-  return result(await fetch(path, { method: "POST", body }));
+  return result(await answered(path, { method: "POST", body }));
 }
 
 export async function picture(path) {
-  const response = await fetch(path);
+  const response = await answered(path);
   if (!response.ok) return result(response);
   return createImageBitmap(await response.blob());
 }

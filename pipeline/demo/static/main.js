@@ -25,8 +25,13 @@ let isAsking = false;
 let isChanged = false;
 let timer;
 
+function setBusy(isBusy) {
+  find("answer").setAttribute("aria-busy", isBusy);
+}
+
 async function ask() {
   isChanged = true;
+  setBusy(true);
   clearTimeout(timer);
   timer = setTimeout(askDetails, DETAILS_DELAY_MS);
   if (isAsking) return;
@@ -51,9 +56,12 @@ async function ask() {
 let drawings = 0; // details of an earlier drawing are not shown
 
 async function askDetails() {
-  if (pad.isEmpty) return;
   drawings += 1;
   const own = drawings;
+  if (pad.isEmpty) {
+    setBusy(false);
+    return;
+  }
   const drawing = await pad.png();
   for (const [path, id, show] of [
     ["/api/shifts", "grid", showShifts],
@@ -66,6 +74,7 @@ async function askDetails() {
       if (own === drawings) showNote(id, error.message);
     }
   }
+  if (own === drawings && !isAsking) setBusy(false);
 }
 
 async function showSample() {
@@ -101,9 +110,7 @@ async function follow() {
       isLost = false;
     } catch (error) {
       isLost = true;
-      const isSilent = error instanceof TypeError; // `fetch` found no server
-      const text = "the page's server does not answer; start `mnist-tfx demo` again.";
-      showError(isSilent ? new Error(text) : error);
+      showError(error);
     }
     await new Promise((resolve) => {
       setTimeout(resolve, wasRunning ? PROGRESS_INTERVAL_MS : IDLE_INTERVAL_MS);

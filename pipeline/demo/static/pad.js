@@ -12,6 +12,7 @@ export class Pad {
     this.onChange = onChange;
     this.strokes = []; // lists of points [x, y]
     this.picture = null; // an image below the strokes
+    this.history = []; // earlier [strokes, picture]
     this.pointers = new Map(); // the stroke of each finger
     this.pen = { x: canvas.width / 2, y: canvas.height / 2, isDown: false, isShown: false };
     canvas.addEventListener("pointerdown", (event) => this.start(event));
@@ -40,6 +41,7 @@ export class Pad {
     this.hidePen();
     const stroke = [this.point(event)];
     this.pointers.set(event.pointerId, stroke);
+    this.keep();
     this.strokes.push(stroke);
     this.changed();
   }
@@ -62,7 +64,10 @@ export class Pad {
       if (pen.isDown) this.strokes.at(-1).push([pen.x, pen.y]);
     } else if (event.key === " ") {
       pen.isDown = !pen.isDown;
-      if (pen.isDown) this.strokes.push([[pen.x, pen.y]]);
+      if (pen.isDown) {
+        this.keep();
+        this.strokes.push([[pen.x, pen.y]]);
+      }
     } else if (event.key === "Delete") {
       this.clear();
     } else if (event.key === "Backspace" || (event.key === "z" && event.ctrlKey)) {
@@ -80,23 +85,30 @@ export class Pad {
     this.draw();
   }
 
+  /** Makes the next change one that can be undone. */
+  keep() {
+    this.history.push([[...this.strokes], this.picture]);
+  }
+
   clear() {
-    this.strokes = [];
-    this.picture = null;
+    this.replace([], null);
+  }
+
+  /** Replaces the drawing by an image, which fills the area. */
+  show(picture) {
+    this.replace([], picture);
+  }
+
+  replace(strokes, picture) {
+    if (!this.isEmpty) this.keep();
+    [this.strokes, this.picture] = [strokes, picture];
     this.pen.isDown = false;
     this.changed();
   }
 
   undo() {
-    this.strokes.pop();
-    this.pen.isDown = false;
-    this.changed();
-  }
-
-  /** Replaces the drawing by an image, which fills the area. */
-  show(picture) {
-    this.strokes = [];
-    this.picture = picture;
+    if (!this.history.length) return;
+    [this.strokes, this.picture] = this.history.pop();
     this.pen.isDown = false;
     this.changed();
   }
@@ -129,7 +141,8 @@ export class Pad {
     for (const stroke of this.strokes) {
       context.beginPath();
       context.moveTo(...stroke[0]);
-      for (const point of stroke) context.lineTo(...point); // a single point is a dot
+      for (const point of stroke) context.lineTo(...point);
+      if (stroke.length === 1) context.lineTo(stroke[0][0] + 0.1, stroke[0][1]); // a dot
       context.stroke();
     }
   }

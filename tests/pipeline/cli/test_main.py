@@ -123,8 +123,8 @@ def test_a_mistake_has_its_exit_code_and_a_cure(
     ("command", "message"),
     [
         ("status", "contains no run; start one with"),
-        ("serve", "contains no pushed model; run"),
-        ("report", "contains no report; a run that reaches the Evaluator writes one"),
+        ("serve", "contains no pushed model mnist; run"),
+        ("report", "contains no report; a run writes one at its end"),
         ("report --run x", "contains no run x; `mnist-tfx status --root "),
         ("lineage 5", "contains no run; start one with"),
         ("schema diff", "contains no statistics of a run of mnist; start one"),

@@ -90,7 +90,7 @@ def test_other_answers_are_an_error(
 def test_an_unknown_version_is_named(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="contains no version 8; `mnist-tfx models"):
         _export(workspace, Format.ONNX, tmp_path / "m.onnx", None, 8)
-    with pytest.raises(PipelineError, match="contains no pushed model; run `mnist-tfx run` first"):
+    with pytest.raises(PipelineError, match="contains no pushed model mnist; run `mnist-tfx run`"):
         _export(Workspace(tmp_path / "empty"), Format.ONNX, tmp_path / "m.onnx", None, None)
 
 
