@@ -31,6 +31,7 @@ _FAINTEST: Final = 64  # the brightest pixel of a faint digit
 _MOST_INK: Final = 0.42
 _LEAST_CONTRAST: Final = 0.8
 _SMALLEST_DIGIT: Final = 0.2
+_MOST_DARKER: Final = 0.05  # of the pixels of a sheet, which are darker than its paper
 
 
 class Problem(StrEnum):
@@ -135,9 +136,15 @@ def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> ND
 
 
 def _without_paper(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture, white on black, with black paper and white ink, as on a photo of a grey sheet."""
+    """A picture, white on black, with black paper and white ink, as on a photo of a grey sheet.
+
+    A picture without paper, which has many pixels that are darker than its edge, stays as it is.
+    """
     edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    ink = np.clip(gray.astype(np.float32) - np.median(edge), 0, None)
+    above_paper = gray.astype(np.float32) - np.median(edge)
+    if (above_paper < -_FAINTEST / 2).mean() > _MOST_DARKER:
+        return gray
+    ink = np.clip(above_paper, 0, None)
     strongest = float(ink.max())
     if strongest < _FAINTEST:  # no ink; more contrast would only show noise
         faint: NDArray[np.uint8] = ink.astype(np.uint8)

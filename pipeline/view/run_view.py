@@ -18,6 +18,7 @@ from pipeline.runs import events
 
 LOADING: Final = "loading TensorFlow and TFX"
 ASKING: Final = "asking the served model"
+_ENDING: Final = "waiting for the end"
 
 _STYLES: Final = {
     "done": ("✓", "green"),
@@ -124,7 +125,7 @@ class RunView:
             self._running.pop(event.node, None)
             self._waiting.discard(event.node)
             if not self._waiting:
-                self._phase = self._last_phase
+                self._phase = _ENDING if event.rejections else self._last_phase
             self._console.print(_ended(event), highlight=False)
 
     def _advance(
