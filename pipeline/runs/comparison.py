@@ -103,8 +103,7 @@ def _result(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "version", Path(outcome.pushed).name if outcome and outcome.pushed else NONE
     yield "seconds", f"{record.seconds:.0f}" if record.exit_code is not None else NONE
     yield "gates off", ", ".join(outcome.gates_off) if outcome and outcome.gates_off else "none"
-    of_nodes = [reason for node in record.nodes if not outcome for reason in node.rejections]
-    yield "rejections", "\n".join(outcome.rejections if outcome else of_nodes) or "none"
+    yield "rejections", "\n".join(record.rejections) or "none"
 
 
 def _metrics(record: RunRecord) -> Iterator[tuple[str, str]]:

@@ -88,7 +88,7 @@ def rejections(handle: metadata.Metadata, pusher: pipeline_pb2.PipelineNode) -> 
 
 
 def own_rejections(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> tuple[str, ...]:
-    """Why a node that completed rejected the model, or did not push it; empty otherwise."""
+    """Why a node that completed rejected the model or did not push it; else empty."""
     written = outputs(handle, node)
     match node.node_info.id:
         case NodeId.EVALUATOR:

@@ -43,6 +43,13 @@ class RunRecord(BaseModel):
             return "interrupted"
         return "rejected" if self.exit_code == ExitCode.REJECTED else "failed"
 
+    @property
+    def rejections(self) -> tuple[str, ...]:
+        """Why the model or the data was rejected; empty if neither was."""
+        if self.outcome:
+            return self.outcome.rejections
+        return tuple(reason for node in self.nodes for reason in node.rejections)
+
 
 def read(path: Path) -> RunRecord | None:
     """The record in a file; None if it is damaged."""

@@ -64,14 +64,13 @@ def notice(record: RunRecord) -> Notice | None:
     if record.exit_code is None or record.result not in TOLD:
         return None
     outcome = record.outcome
-    of_nodes = [reason for node in record.nodes if not outcome for reason in node.rejections]
     return Notice(
         pipeline=record.pipeline,
         run_id=record.run_id,
         result=record.result,
         exit_code=record.exit_code,
         message=record.message,
-        rejections=outcome.rejections if outcome else tuple(of_nodes),
+        rejections=record.rejections,
         accuracy=outcome.accuracy if outcome else None,
         accuracy_change=outcome.accuracy_change if outcome else None,
         version=int(Path(outcome.pushed).name) if outcome and outcome.pushed else None,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from pipeline.runs import run_record
+from pipeline.runs import run_record, workspace_lock
 from pipeline.runs.run_record import RunRecord
 from pipeline.settings import defaults
 from pipeline.settings.errors import PipelineError, WorkspaceBusyError
@@ -32,7 +30,6 @@ _TABLES: Final = {
     *("Artifact", "ArtifactProperty", "Association", "Attribution", "Context", "ContextProperty"),
     *("Event", "EventPath", "Execution", "ExecutionProperty", "MLMDEnv", "Type", "TypeProperty"),
 }
-_MOMENT_S: Final = 0.3
 _LONGEST_ROOT: Final = 480  # bytes; SQLite opens files with paths of up to 511
 
 
@@ -148,14 +145,7 @@ class Workspace:
     @property
     def is_in_use(self) -> bool:
         """Whether a run is using the workspace now."""
-        if not self._lock.exists():
-            return False
-        with self._lock.open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return workspace_lock.is_held(self._lock)
 
     def check_usable(self) -> None:
         """Checks that a run can use the workspace.
@@ -232,33 +222,21 @@ class Workspace:
           WorkspaceBusyError: another run is using the workspace.
         """
         self._check_path()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = self._lock.open("w")
-        except OSError as error:
-            raise PipelineError(
-                f"cannot write to {self.root} ({error.strerror}); choose another folder with "
-                "--root."
-            ) from error
-        with file as lock:
-            self._wait_for(lock)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                descriptor = stack.enter_context(workspace_lock.holding(self._lock))
+            except BlockingIOError as error:
+                raise self._busy() from error
+            except OSError as error:
+                raise PipelineError(
+                    f"cannot write to {self.root} ({error.strerror}); choose another folder with "
+                    "--root."
+                ) from error
             self._check_format()
             if not self._format.exists():
                 _write(self._format, f"{FORMAT}\n")
-            yield lock.fileno()
-
-    def _wait_for(self, lock: IO[str]) -> None:
-        """Locks the file; `is_in_use` holds it for a moment, a run for long."""
-        deadline_s = time.monotonic() + _MOMENT_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > deadline_s:
-                    raise self._busy() from error
-                time.sleep(_MOMENT_S / 10)
-            else:
-                return
+            yield descriptor
 
     def _check_path(self) -> None:
         length = len(os.fsencode(self.root))

@@ -131,7 +131,7 @@ def test_drawn_digits_are_recognized(
             _draw(page, test_digits.images[index])
             _wait_for_the_answer(page)
             digit = page.inner_text("#digit")
-            assert page.inner_text("#said").startswith(f"{digit}, probability ")
+            assert page.inner_text("#result").startswith(f"{digit}, probability ")
             recognized += digit == str(test_digits.labels[index])
         expect(page.locator("#maps canvas")).to_have_count(5 + 2 * 3)
         expect(page.locator("#grid td")).to_have_count(81)
@@ -141,18 +141,18 @@ def test_drawn_digits_are_recognized(
     assert recognized >= 0.9 * DRAWN
 
 
-def test_the_keyboard_draws_and_the_answer_is_said(demo: Demo, chromium: str) -> None:
+def test_the_keyboard_draws_and_the_answer_is_read_aloud(demo: Demo, chromium: str) -> None:
     with _opened(demo, chromium) as page:
         page.focus("#pad")
         for key, count in (("ArrowUp", 9), (" ", 1), ("ArrowDown", 18)):
             for _ in range(count):
                 page.keyboard.press(key)
-        said = page.locator("#said[role=status][aria-live=polite]")
-        expect(said).to_have_text(
+        spoken = page.locator("#result[role=status][aria-live=polite]")
+        expect(spoken).to_have_text(
             re.compile(r"1, probability \d+\.\d %"), timeout=ANSWER_TIMEOUT_MS
         )
         page.keyboard.press("Delete")
-        expect(said).to_have_text("The answer appears here.", timeout=ANSWER_TIMEOUT_MS)
+        expect(spoken).to_have_text("The answer appears here.", timeout=ANSWER_TIMEOUT_MS)
 
 
 def test_a_photo_of_a_sheet_is_read(

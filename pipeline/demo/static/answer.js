@@ -16,7 +16,7 @@ export function prepareBars() {
 export function showAnswer(answer) {
   find("digit").textContent = answer.prediction;
   const percent = (100 * answer.probability).toFixed(1);
-  find("said").textContent = `${answer.prediction}, probability ${percent} %`;
+  find("result").textContent = `${answer.prediction}, probability ${percent} %`;
   find("remark").textContent = answer.remark;
   find("facts").textContent = `Version ${answer.version} answered in ${answer.latency_ms.toFixed(1)} ms.`;
   DIGITS.forEach((digit) => {
@@ -31,7 +31,7 @@ export function showAnswer(answer) {
 
 export function showNothing() {
   find("digit").textContent = "–";
-  find("said").textContent = "The answer appears here.";
+  find("result").textContent = "The answer appears here.";
   find("remark").textContent = find("facts").textContent = "";
   for (const line of find("bars").children) {
     line.className = line.lastElementChild.textContent = "";
