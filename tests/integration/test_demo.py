@@ -15,7 +15,7 @@ import pytest
 from doubles import browser
 from doubles.snapshots import Snapshot
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from components.images.idx_format import ImagesAndLabels
 from pipeline.runs.workspace import Workspace
@@ -139,6 +139,23 @@ def test_drawn_digits_are_recognized(
         version = demo.runs.versions[-1]
         assert f"Version {version} answered in" in page.inner_text("#facts")
     assert recognized >= 0.9 * DRAWN
+
+
+def test_an_answer_after_its_details_ends_the_waiting(
+    demo: Demo, chromium: str, test_digits: ImagesAndLabels
+) -> None:
+    held: list[Route] = []
+    with _opened(demo, chromium) as page:
+        page.route("**/api/answer", lambda route: held.append(route))
+        with page.expect_response("**/api/layers", timeout=ANSWER_TIMEOUT_MS):
+            _draw(page, test_digits.images[0])
+        expect(page.locator("#maps canvas")).to_have_count(5 + 2 * 3)
+        expect(page.locator("#answer")).to_have_attribute("aria-busy", "true")
+        for route in held:
+            route.continue_()
+        page.unroute("**/api/answer")
+        _wait_for_the_answer(page)
+        expect(page.locator("#digit")).not_to_have_text("–")
 
 
 def test_the_keyboard_draws_and_the_answer_is_read_aloud(demo: Demo, chromium: str) -> None:

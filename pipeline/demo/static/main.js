@@ -24,14 +24,18 @@ function showError(error) {
 let isAsking = false;
 let isChanged = false;
 let timer;
+let drawings = 0; // the details of an earlier drawing are not shown
+let hasDetails = true; // those of the newest drawing are shown
 
-function setBusy(isBusy) {
-  find("answer").setAttribute("aria-busy", isBusy);
+function showBusy() {
+  find("answer").setAttribute("aria-busy", isAsking || !hasDetails);
 }
 
 async function ask() {
   isChanged = true;
-  setBusy(true);
+  drawings += 1;
+  hasDetails = false;
+  showBusy();
   clearTimeout(timer);
   timer = setTimeout(askDetails, DETAILS_DELAY_MS);
   if (isAsking) return;
@@ -50,31 +54,31 @@ async function ask() {
     showError(error);
   } finally {
     isAsking = false;
+    showBusy();
   }
 }
 
-let drawings = 0; // details of an earlier drawing are not shown
-
 async function askDetails() {
-  drawings += 1;
   const own = drawings;
-  if (pad.isEmpty) {
-    setBusy(false);
-    return;
-  }
-  const drawing = await pad.png();
+  const isNewest = () => own === drawings;
+  if (!pad.isEmpty) await showDetails(await pad.png(), isNewest);
+  if (!isNewest()) return;
+  hasDetails = true;
+  showBusy();
+}
+
+async function showDetails(drawing, isNewest) {
   for (const [path, id, show] of [
     ["/api/shifts", "grid", showShifts],
     ["/api/layers", "maps", showLayers],
   ]) {
     try {
       const found = await post(path, drawing);
-      if (own === drawings && !pad.isEmpty) show(found);
+      if (isNewest()) show(found);
     } catch (error) {
-      if (own === drawings) showNote(id, error.message);
+      if (isNewest()) showNote(id, error.message);
     }
   }
-  if (own === drawings && !isAsking) setBusy(false);
 }
 
 async function showSample() {
