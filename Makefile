@@ -6,8 +6,9 @@ AUDIT := .venv/audit/bin
 UV := .venv/tools/bin/uv
 
 IMAGE ?= mnist-tfx:latest
+DOCKER ?= docker
 
-.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image clean
+.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image cluster cluster-down test-cluster clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -104,15 +105,29 @@ release-check: setup
 
 # The image of Kubeflow's tasks. PIP_CONF is a pip.conf, for a package registry of your own.
 image:
-	@docker info >/dev/null 2>&1 || { echo "Docker is not running; start it."; exit 1; }
-	DOCKER_BUILDKIT=1 docker build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
+	@$(DOCKER) info >/dev/null 2>&1 || { echo "Docker is not running; start it."; exit 1; }
+	DOCKER_BUILDKIT=1 $(DOCKER) build -f pipeline/deploy/Dockerfile -t $(IMAGE) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 	  $(if $(PIP_CONF),--secret id=pip$(comma)src=$(PIP_CONF)) $(DOCKER_ARGS) .
 
 # Runs the compiled pipeline in real containers of that image, with KFP's own local runner.
 test-image: setup
-	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory image; fi
+	@if $(DOCKER) info >/dev/null 2>&1; then $(MAKE) --no-print-directory image; fi
 	@$(BIN)/python -m pytest tests/image --image $(IMAGE) $(ARGS)
+
+# A Kubernetes with Kubeflow Pipelines on this machine, from packages alone; the first time about 30
+# minutes. DOCKER is a client that can build with BuildKit.
+CLUSTER := DOCKER=$(DOCKER) PYTHONPATH=tests $(BIN)/python -m cluster
+
+cluster: setup
+	@$(CLUSTER) up
+
+cluster-down: setup
+	@$(CLUSTER) down
+
+# The pipeline on that cluster.
+test-cluster: setup
+	@$(BIN)/python -m pytest tests/cluster --numprocesses 0 $(ARGS)
 
 comma := ,
 

@@ -6,13 +6,9 @@ Every error between the client and the server is one `ClusterError`: one sentenc
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import json
 import os
-import ssl
-import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,39 +111,24 @@ class Connection:
         self.check_answer(run.run_id)
         return run
 
-    def read_log(self, pod: str) -> list[str] | None:
-        """The lines of a pod's log; None if they are not available.
+    def read_log(self, run_id: str, pod: str) -> list[str]:
+        """The lines of a pod's log; none if the log is not available.
 
-        The API has no logs; the UI's server, which also forwards the API, has them.
+        The server reads the log of the pod, or, after its end, the one in Argo's archive. The path
+        exists in all releases, but not behind Kubeflow's UI, which forwards only the API v2beta1.
         """
-        server = self.cluster.server
-        host = server.ui_host or self._host
-        if not host:
-            return None
-        query = urllib.parse.urlencode({"podname": pod, "podnamespace": self.cluster.namespace})
-        headers = {
-            name: value
-            for name, value in (
-                ("Authorization", self._token and f"Bearer {self._token}"),
-                ("Cookie", self._cookies),
-            )
-            if value
-        }
-        # http or https: both sources of `host` are checked.
-        address = f"{host.rstrip('/')}/k8s/pod/logs?{query}"
-        request = urllib.request.Request(address, None, headers)  # noqa: S310
-        context = None
         try:
-            if host.startswith("https"):
-                context = ssl.create_default_context(cafile=server.ca_cert or None)
-                if not server.verify_tls:
-                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            with urllib.request.urlopen(  # noqa: S310
-                request, timeout=ANSWER_TIMEOUT_S, context=context
-            ) as answer:
-                content: bytes = answer.read()
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
+            answer = self.client.runs.api_client.call_api(
+                f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log",
+                "GET",
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _request_timeout=ANSWER_TIMEOUT_S,
+                _return_http_data_only=True,
+            )
+            content: bytes = answer.data
+        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError):
+            return []
         return content.decode(errors="replace").splitlines()
 
     @contextlib.contextmanager

@@ -32,8 +32,8 @@ from tfx.utils import json_utils
 
 from components.names.node_ids import NodeId
 from pipeline.graph.code_digest import SourceTree
-from pipeline.kubeflow import node_slice, task_log, views
-from pipeline.kubeflow.task_log import Ending, FailureLine
+from pipeline.kubeflow import node_slice, views
+from pipeline.kubeflow.task_log import Ending, LastLine
 from pipeline.runs import cache_exceptions, executions, node_failure, verdict
 from pipeline.settings.errors import (
     ClusterError,
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if exit_code is ExitCode.FAILED and not isinstance(error, PipelineError):
             logging.exception("the node %s failed", options.node_id)
         ending = Ending.REJECTED if exit_code is ExitCode.REJECTED else Ending.FAILED
-        _print_last(str(FailureLine(options.node_id, ending, failure.message)))
+        _print_last(LastLine(options.node_id, ending, failure.message))
         return exit_code
     return ExitCode.OK
 
@@ -177,7 +177,7 @@ def _run(
                 raise RejectedError("the model was not pushed", reasons)
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     views.write(options.node_id, outputs, dict(options.view), output_file)
-    _print_last(task_log.completed(options.node_id, state))
+    _print_last(LastLine(options.node_id, Ending(state)))
 
 
 def _check_store(connection: ConnectionConfig) -> None:
@@ -214,7 +214,7 @@ def _check_code(compiled_from: str) -> None:
         )
 
 
-def _print_last(line: str) -> None:
+def _print_last(line: LastLine) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from kfp_server_api import V2beta1PipelineTaskDetail as TaskDetail
@@ -11,10 +12,12 @@ from kfp_server_api import V2beta1Run as Run
 
 from pipeline.kubeflow import task_log
 from pipeline.kubeflow.connection import Connection, UnreachableError
-from pipeline.kubeflow.task_log import Ending
+from pipeline.kubeflow.task_log import Ending, LastLine
+from pipeline.kubeflow.task_pods import TaskPods
 from pipeline.runs.events import NodeChanged, NodeState
 
 POLL_INTERVAL_S: Final = 2.0
+POD_INTERVAL_S: Final = 10.0
 UNREACHABLE_TOLERANCE_S: Final = 60.0  # the longest time without an answer
 
 _STATES: Final[Mapping[str, NodeState]] = {
@@ -26,6 +29,8 @@ _STATES: Final[Mapping[str, NodeState]] = {
     "CANCELED": "failed",
 }
 _FINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+_EXECUTOR: Final = "executor"  # Kubeflow's name of the node above the pods of a task
+_ATTEMPT: Final = re.compile(r"\(\d+\)$")
 
 
 def follow(
@@ -41,80 +46,120 @@ def follow(
       connection: the connection to the server.
       run_id: the run.
       nodes: the node of each KFP task.
-      on_event: called when a node starts or ends.
+      on_event: called when a node starts or ends, and when its pod cannot start.
       interval_s: the interval of polling.
 
     Returns:
       The state of the run, and the nodes that failed. The message and the rejection of a failed
-      node come from the last line of its log, if the server provides the log.
+      node come from the last line of its log, or from Kubernetes, if they are available.
 
     Raises:
       ClusterError: the server rejected a request, or did not answer for
         `UNREACHABLE_TOLERANCE_S`.
     """
-    seen: dict[str, NodeState] = {}
-    failed: list[NodeChanged] = []
-    answered_s = time.monotonic()
+    run = _FollowedRun(connection, run_id, nodes, on_event)
+    answered_s = looked_s = time.monotonic()
     while True:
         try:
-            run: Run = connection.get_run(run_id)
+            answer: Run = connection.get_run(run_id)
             answered_s = time.monotonic()
         except UnreachableError:
             if time.monotonic() - answered_s > UNREACHABLE_TOLERANCE_S:
                 raise
         else:
-            details = (run.run_details.task_details if run.run_details else None) or []
-            for detail in details:
-                node = nodes.get(detail.display_name)
-                state = _STATES.get(detail.state or "")
-                if node is None or state is None or seen.get(node) == state:
-                    continue
-                seen[node] = state
-                event = NodeChanged(node=node, state=state, seconds=_seconds(detail))
-                if state == "failed":
-                    event = _with_reason(event, connection, detail, details)
-                    failed.append(event)
-                on_event(event)
-            if run.state in _FINAL_STATES:
-                return run.state, failed
+            details = (answer.run_details.task_details if answer.run_details else None) or []
+            run.take(details)
+            if answer.state in _FINAL_STATES:
+                return answer.state, run.failed
+        if time.monotonic() - looked_s >= POD_INTERVAL_S:
+            run.look_at_pods()
+            looked_s = time.monotonic()
         time.sleep(interval_s)
 
 
-def _with_reason(
-    event: NodeChanged, connection: Connection, failed: TaskDetail, details: list[TaskDetail]
-) -> NodeChanged:
-    """The event with the reason in the task's log; unchanged if the log is not available."""
-    pod = _failed_pod(failed, details)
-    line = task_log.parse(connection.read_log(pod) or []) if pod else None
-    if line is None:
+class _FollowedRun:
+    """What is known of a run so far; `follow` describes the arguments."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        run_id: str,
+        nodes: Mapping[str, str],
+        on_event: Callable[[NodeChanged], None],
+    ):
+        self.failed: list[NodeChanged] = []
+        self._connection = connection
+        self._run_id = run_id
+        self._nodes = nodes
+        self._on_event = on_event
+        self._seen: dict[str, NodeState] = {}
+        self._lines: dict[str, LastLine | None] = {}
+        """The last line of each pod's log that was read, in the order of the pods."""
+
+        self._pods = TaskPods(connection.cluster, run_id)
+        self._problems: dict[str, str] = {}
+
+    def take(self, details: Iterable[TaskDetail]) -> None:
+        """Emits the changes since the last time."""
+        details = list(details)
+        for detail in details:
+            node = self._nodes.get(detail.display_name)
+            state = _STATES.get(detail.state or "")
+            if node is None or state is None or self._seen.get(node) == state:
+                continue
+            self._seen[node] = state
+            event = NodeChanged(node=node, state=state, seconds=_seconds(detail))
+            if state != "running":
+                event = self._with_ending(event, detail, details)
+            if event.state == "failed":
+                self.failed.append(event)
+            self._on_event(event)
+
+    def look_at_pods(self) -> None:
+        """Emits the problems of pods that cannot start."""
+        problems = self._pods.problems()
+        for task, problem in problems.items():
+            node = self._nodes.get(task)
+            is_new = problem != self._problems.get(task)
+            if node and is_new and self._seen.get(node) in (None, "running"):
+                self._on_event(NodeChanged(node=node, state="waiting", message=problem))
+        self._problems = problems
+
+    def _with_ending(
+        self, event: NodeChanged, ended: TaskDetail, details: Iterable[TaskDetail]
+    ) -> NodeChanged:
+        """The event with the ending and the reason that the task's log, or Kubernetes, has."""
+        line = self._last_line(event.node, ended, details)
+        if event.state == "failed":
+            if line and line.is_failure:
+                rejections = (line.reason,) if line.ending is Ending.REJECTED else ()
+                update = {"message": line.reason, "rejections": rejections}
+            else:
+                update = {"message": self._pods.problems().get(ended.display_name, "")}
+            return event.model_copy(update=update)
+        if line and not line.is_failure:
+            return event.model_copy(update={"state": line.ending.value})
         return event
-    rejections = (line.reason,) if line.ending == Ending.REJECTED else ()
-    return event.model_copy(update={"message": line.reason, "rejections": rejections})
 
+    def _last_line(
+        self, node: str, ended: TaskDetail, details: Iterable[TaskDetail]
+    ) -> LastLine | None:
+        """The newest last line of a node, from the logs of the pods that have ended.
 
-def _failed_pod(task: TaskDetail, details: list[TaskDetail]) -> str | None:
-    """The last pod that ran the container of a failed task.
+        The API does not tell which pods are a task's. But it names the pods below each `executor`,
+        and, of a task without retries, below the task itself; and the last line names its node.
+        """
+        for detail in details:
+            name = _ATTEMPT.sub("", detail.display_name)
+            if detail.state in _FINAL_STATES and name in (_EXECUTOR, ended.display_name):
+                for child in detail.child_tasks or []:
+                    self._read(child.pod_name)
+        found = [line for line in self._lines.values() if line and line.node == node]
+        return found[-1] if found else None
 
-    A task is a node of a workflow, and its pods are nodes below it; below the last pod are the
-    tasks that it prevented from starting. Children are named by the id of the node, details by
-    the name of the pod; both end with the hash of the node.
-    """
-    by_hash = {_hash(detail.pod_name): detail for detail in details if detail.pod_name}
-    pods: list[TaskDetail] = []
-    waiting = [task]
-    while waiting:
-        detail = waiting.pop()
-        children = [by_hash.get(_hash(child.pod_name)) for child in detail.child_tasks or []]
-        failed = [child for child in children if child is not None and child.state == "FAILED"]
-        waiting += failed
-        if not failed and detail is not task and detail.state == "FAILED" and detail.pod_name:
-            pods.append(detail)
-    newest = max(pods, key=lambda pod: (pod.end_time is not None, pod.end_time), default=None)
-    return str(newest.pod_name) if newest else None
-
-
-def _hash(pod_name: str) -> str:
-    return pod_name.rpartition("-")[2]
+    def _read(self, pod: str) -> None:
+        if pod not in self._lines:
+            self._lines[pod] = task_log.parse(self._connection.read_log(self._run_id, pod))
 
 
 def _seconds(detail: TaskDetail) -> float:

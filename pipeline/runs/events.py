@@ -44,7 +44,7 @@ class NodeChanged(_Event):
     state: NodeState
     seconds: float = 0.0
     message: str = ""
-    """Why it failed, in one line."""
+    """Why it failed or, on Kubeflow, cannot start, in one line."""
 
     rejections: Annotated[tuple[str, ...], _REJECTIONS] = ()
     """What the gate rejected; empty if the node is none, or rejected nothing. The gates of the

@@ -121,7 +121,10 @@ class RunView:
     def _change(self, event: events.NodeChanged) -> None:
         if event.state == "running":
             self._running[event.node] = _Running(_when(event))
-        elif event.state != "waiting":
+        elif event.state == "waiting":
+            if event.message:
+                self._print(f"! {event.node} waits: {event.message}", "yellow")
+        else:
             self._running.pop(event.node, None)
             self._waiting.discard(event.node)
             if not self._waiting:
@@ -142,8 +145,8 @@ class RunView:
         if before * _PARTS // running.total != running.done * _PARTS // running.total:
             self._print(f"  {node}: {_details(running)}")
 
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for node, running in list(self._running.items()):

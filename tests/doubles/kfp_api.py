@@ -185,15 +185,13 @@ class KfpApi:
         self.recurring_runs.remove(found)
         return {}
 
-    def pod_logs(self, request: Request) -> Any:
-        """A path of the UI's server, not of the API: frontend/server/handlers/pod-logs.ts."""
-        pod = request.args["podname"]
-        _require(request.args.get("podnamespace"), "podnamespace")
+    def run_log(self, request: Request, run_id: str, node_id: str) -> Any:
+        """An error has the status 200, because the server sends the status first."""
         for task, log in self.logs.items():
-            if pod == _pod_name("executor", f"{task}-last"):
+            if node_id == _node_id(f"{task}(0).executor({self._attempts(task) - 1})"):
                 headers = {"Content-Length": str(len(log) + (100 if self.broken_logs else 0))}
                 return Response(iter([log.encode()]), mimetype="text/plain", headers=headers)
-        return Response("pod not found", 404)
+        return Response(json.dumps({"error_message": "Failed to read logs"}))
 
     def answer(self, request: Request) -> Response:
         """Answers any request."""
@@ -261,17 +259,20 @@ class KfpApi:
                 return item
         raise RejectedError(404, NOT_FOUND, f"ResourceNotFoundError: {key} {value} not found")
 
-    def _workflow(self, run: api.V2beta1Run, moment: Moment) -> list[api.V2beta1PipelineTaskDetail]:
-        """The nodes of the workflow, as backend/src/common/util/workflow.go reports them.
+    def _attempts(self, task: str) -> int:
+        return 2 if task in self.retried else 1
 
-        A task has a driver's pod, and a node whose children are the pods of its container: one
-        for each attempt. Children are node ids; the pods' names have the template in them, too.
-        Tasks that were not started because one failed are children of its last pod.
+    def _workflow(self, run: api.V2beta1Run, moment: Moment) -> list[api.V2beta1PipelineTaskDetail]:
+        """The nodes of the workflow, as Kubeflow Pipelines 2.17 reports them.
+
+        Kubeflow's default settings retry every node, so that each is two: the node, and below it
+        its attempts, such as trainer(0). Below that of a task are its executor, whose attempts are
+        pods, and the tasks that were not started because it failed. Nodes name their children by
+        id; their own id is not in the answer, and neither is the name of a pod.
         """
-        omitted = [f"workflow-{_hash(task)}" for task in moment if moment[task] == "SKIPPED"]
 
         def detail(
-            name: str, template: str, hash_of: str, state: str, children: Sequence[str] = ()
+            name: str, state: str, children: Sequence[str] = ()
         ) -> api.V2beta1PipelineTaskDetail:
             is_over = state in ("SUCCEEDED", "FAILED")
             return api.V2beta1PipelineTaskDetail(
@@ -281,31 +282,34 @@ class KfpApi:
                 create_time=START,
                 start_time=START,
                 end_time=START + timedelta(seconds=7) if is_over else None,
-                state=state,
-                pod_name=_pod_name(template, hash_of),
-                child_tasks=[api.PipelineTaskDetailChildTask(pod_name=c) for c in children],
+                state=None if state == "SKIPPED" else state,
+                child_tasks=[
+                    api.PipelineTaskDetailChildTask(pod_name=_node_id(child)) for child in children
+                ],
             )
 
+        skipped = [task for task in moment if moment[task] == "SKIPPED"]
         details = []
         for task, state in moment.items():
             if state == "SKIPPED":
-                details.append(detail(task, "dag", task, state))
+                details.append(detail(task, state))
                 continue
-            details.append(detail(f"{task}-driver", "driver", f"{task}-driver", "SUCCEEDED"))
-            attempts = [f"{task}-first"] * (task in self.retried) + [f"{task}-last"]
-            ids = [f"workflow-{_hash(attempt)}" for attempt in attempts]
-            details.append(detail(task, "dag", task, state, ids))
-            for number, attempt in enumerate(attempts):
-                below = omitted if state == "FAILED" and attempt.endswith("-last") else ()
-                pod = detail(f"executor({number})", "executor", attempt, state, below)
-                if attempt.endswith("-first"):
-                    pod.state, pod.end_time = "FAILED", START + timedelta(seconds=3)
-                details.append(pod)
+            driver, executor = f"{task}-driver", f"{task}(0).executor"
+            pods = [f"{executor}({number})" for number in range(self._attempts(task))]
+            details += [
+                detail(driver, "SUCCEEDED", [f"{driver}(0)"]),
+                detail(f"{driver}(0)", "SUCCEEDED"),
+                detail(task, state, [f"{task}(0)"]),
+                detail(f"{task}(0)", state, [executor, *(skipped if state == "FAILED" else [])]),
+                detail("executor", state, pods),
+                *(detail(f"executor({n})", "FAILED") for n in range(len(pods) - 1)),
+                detail(f"executor({len(pods) - 1})", state),
+            ]
         return details
 
 
-def _pod_name(template: str, hash_of: str) -> str:
-    return f"workflow-{template}-{_hash(hash_of)}"
+def _node_id(name: str) -> str:
+    return f"workflow-{_hash(name)}"
 
 
 def _hash(text: str) -> str:
@@ -357,7 +361,7 @@ _MAP = Map(
         _rule("POST", "/recurringruns/<recurring_run_id>:enable", "enable_recurring_run"),
         _rule("POST", "/recurringruns/<recurring_run_id>:disable", "disable_recurring_run"),
         _rule("DELETE", "/recurringruns/<recurring_run_id>", "delete_recurring_run"),
-        Rule("/k8s/pod/logs", methods=["GET"], endpoint="pod_logs"),
+        Rule("/apis/v1alpha1/runs/<run_id>/nodes/<node_id>/log", endpoint="run_log"),
     ]
 )
 

@@ -18,7 +18,7 @@ from pipeline.kubeflow.client import KubeflowClient, SubmittedRun
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
 from pipeline.kubeflow.connection import Connection
-from pipeline.kubeflow.task_log import Ending, FailureLine
+from pipeline.kubeflow.task_log import Ending, LastLine
 from pipeline.kubeflow.watch import follow
 from pipeline.runs.events import NodeChanged
 from pipeline.settings.errors import ClusterError, ConfigError
@@ -139,7 +139,7 @@ def test_a_failed_task_shows_the_last_line_of_its_last_pods_log(
     api.final_state = "FAILED"
     api.retried = ["anomalygate"] if retried else []
     reason = "the data has 1 anomaly: test, label: ..."
-    failure = FailureLine("AnomalyGate", Ending.REJECTED, reason)
+    failure = LastLine("AnomalyGate", Ending.REJECTED, reason)
     api.logs = {"anomalygate": f"noise\n{failure}\nfailed to execute component\n"}
     connection = _connect(url)
     run = KubeflowClient(connection).submit(pipeline, "run", {})

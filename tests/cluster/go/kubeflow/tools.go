@@ -1,0 +1,11 @@
+//go:build tools
+
+package tools
+
+import (
+	_ "github.com/kubeflow/pipelines/backend/src/apiserver"
+	_ "github.com/kubeflow/pipelines/backend/src/agent/persistence"
+	_ "github.com/kubeflow/pipelines/backend/src/crd/controller/scheduledworkflow"
+	_ "github.com/kubeflow/pipelines/backend/src/v2/cmd/driver"
+	_ "github.com/kubeflow/pipelines/backend/src/v2/cmd/launcher-v2"
+)

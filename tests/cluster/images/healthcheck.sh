@@ -1,0 +1,2 @@
+#!/bin/sh
+exec mariadb-admin --no-defaults --socket=/tmp/mariadb.sock ping

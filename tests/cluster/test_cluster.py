@@ -1,0 +1,310 @@
+"""The pipeline on a real Kubeflow Pipelines on a real Kubernetes: `make test-cluster`.
+
+`make cluster` starts both. The tests use them as a user does: with `mnist-tfx`, `kubectl` and the
+gRPC client. They run in this order, on one namespace, with the sample of digits; about 45 minutes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from cluster.__main__ import KUBECONFIG, STATE
+from cluster.programs import PROGRAMS_FOLDER
+from components.images import idx_format
+from components.images.idx_format import ImagesAndLabels
+from components.names.node_ids import NodeId
+from serving.client import Client
+
+NAMESPACE: Final = "kubeflow"
+KUBECTL: Final = (str(PROGRAMS_FOLDER / "kubectl"), f"--kubeconfig={KUBECONFIG}", "-n", NAMESPACE)
+CLUSTER_FILE: Final = Path(__file__).parent / "cluster.toml"
+VOLUME: Final = STATE / "volumes" / "pipeline"
+MODELS: Final = VOLUME / "serving_model" / "mnist"
+BUCKET: Final = STATE / "volumes" / "kubeflow-objects" / "mlpipeline" / "v2" / "artifacts" / "mnist"
+NODE_NAME: Final = "workflows.argoproj.io/node-name"
+TRAINER: Final = "tfx.components.trainer.component.Trainer"
+RUN_TIMEOUT_S: Final = 1800
+POD_TIMEOUT_S: Final = 600
+
+
+def kubectl(*arguments: str) -> str:
+    """The standard output of kubectl."""
+    done = subprocess.run([*KUBECTL, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+@contextmanager
+def forwarded(target: str, port: int) -> Iterator[int]:
+    """`kubectl port-forward`; yields the port of the loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        own = int(free.getsockname()[1])
+    process = subprocess.Popen(
+        [
+            *(*KUBECTL, "port-forward", target, f"{own}:{port}"),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline()  # it listens
+        yield own
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Kubeflow:
+    """`mnist-tfx` with the cluster."""
+
+    def __init__(self, port: int, config: Path, environment: dict[str, str]):
+        self.host = f"http://127.0.0.1:{port}"
+        self._config = config
+        self._environment = environment
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self._command(*arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+
+    def with_config(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.call(*arguments, *self._configured)
+
+    def submit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.with_config("submit", *arguments)
+
+    def _command(self, *arguments: str) -> list[str]:
+        fixed = ["--cluster", str(CLUSTER_FILE), "--set", f"kubeflow.server.host={self.host}"]
+        return [str(Path(sys.executable).with_name("mnist-tfx")), *arguments, *fixed]
+
+    @property
+    def _configured(self) -> list[str]:
+        return ["--config", str(self._config), "--set", "name=mnist"]
+
+    def wait_for(self, line: str, *arguments: str) -> str:
+        """Submits a run that does not end, until a line is printed; then stops it. The line."""
+        process = subprocess.Popen(
+            self._command("submit", "--wait", *self._configured, *arguments),
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        timer = threading.Timer(RUN_TIMEOUT_S, process.kill)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            found = next((text for text in process.stdout if text.startswith(line)), "")
+        finally:
+            timer.cancel()
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            kubectl("delete", "workflow", "--all")
+        return found.strip()
+
+
+@pytest.fixture(scope="module")
+def kubeflow(tmp_path_factory: pytest.TempPathFactory, digits_config: Path) -> Iterator[Kubeflow]:
+    if not KUBECONFIG.exists():
+        pytest.skip("no cluster runs: make cluster starts one")
+    environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
+    with forwarded("svc/ml-pipeline", 8888) as port:
+        yield Kubeflow(port, digits_config, environment)
+
+
+def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The state of each node in the output of a followed run."""
+    return dict(re.findall(r"^[✓✗] (\w+) +(\w+) +[\d.]+ s$", done.stdout, re.MULTILINE))
+
+
+def test_a_submitted_run_pushes_a_model_that_is_served(
+    kubeflow: Kubeflow, test_digits: ImagesAndLabels
+) -> None:
+    done = kubeflow.submit("--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(states(done)) == set(NodeId)
+    assert set(states(done).values()) == {"done", "resolved"}
+    assert done.stdout.rstrip().endswith("the run succeeded.")
+    kubectl("rollout", "status", "deployment/mnist-tfx-model-server", f"--timeout={POD_TIMEOUT_S}s")
+    with (
+        forwarded("svc/mnist-tfx-model-server", 8500) as port,
+        Client(f"127.0.0.1:{port}", "mnist") as client,
+    ):
+        prediction = client.predict(test_digits.images)
+    assert np.mean(prediction.digits == test_digits.labels) > 0.7
+
+
+def test_the_bucket_has_what_the_user_interface_shows(kubeflow: Kubeflow) -> None:
+    (report,) = BUCKET.rglob("runreport/*/page")
+    assert "mnist: blessed, accuracy 0." in report.read_text()
+    (anomalies,) = BUCKET.rglob("examplevalidator/*/anomalies")
+    assert anomalies.read_text() == "No anomalies were found.\n"
+    logs = [path.read_text() for path in BUCKET.rglob("trainer/*/executor-logs*")]
+    assert any("mnist-tfx: Trainer done" in log for log in logs)
+
+
+def test_a_second_run_takes_everything_from_the_cache(kubeflow: Kubeflow) -> None:
+    done = kubeflow.submit("--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = states(done)
+    assert found.pop(NodeId.ACCEPTED_SPANS) == found.pop(NodeId.CHAMPION_RESOLVER) == "resolved"
+    assert set(found.values()) == {"cached"}
+
+
+def test_a_rejected_model_is_not_pushed(kubeflow: Kubeflow) -> None:
+    versions = sorted(MODELS.iterdir())
+    done = kubeflow.submit("--wait", "--set", "evaluation.min_accuracy=0.9999")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert states(done)[NodeId.ATOMIC_PUSHER] == "rejected"
+    assert re.search(
+        r"^AtomicPusher rejected: the model was not pushed: .*accuracy 0\.\d+", done.stdout, re.M
+    )
+    assert sorted(MODELS.iterdir()) == versions
+
+
+def test_anomalous_data_stops_the_run(kubeflow: Kubeflow) -> None:
+    inverted = VOLUME / "inverted"
+    if not inverted.exists():
+        shutil.copytree(VOLUME / "data", inverted)
+        images, labels = idx_format.find_pair(inverted, "t10k-*")
+        pair = idx_format.read_pair(images, labels)
+        images.write_bytes(idx_format.serialize(255 - pair.images))
+    done = kubeflow.submit("--wait", "--param", "data=inverted")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert states(done)[NodeId.ANOMALY_GATE] == "rejected"
+    assert NodeId.TRAINER not in states(done)
+    assert "AnomalyGate rejected: the data has " in done.stdout
+    assert "pixel_mean" in done.stdout
+
+
+def test_a_deleted_pod_is_retried_on_the_same_execution(kubeflow: Kubeflow) -> None:
+    before = executions(TRAINER)
+    deleted: list[str] = []
+
+    def delete() -> None:
+        while not deleted:
+            for pod in json.loads(kubectl("get", "pods", "-o", "json"))["items"]:
+                name = pod["metadata"].get("annotations", {}).get(NODE_NAME, "")
+                is_running = any(
+                    "running" in container["state"] and container["name"] == "main"
+                    for container in pod["status"].get("containerStatuses", ())
+                )
+                if ".trainer(0).executor" not in name or not is_running:
+                    continue
+                log = kubectl("logs", pod["metadata"]["name"], "-c", "main")
+                if "Total params: 1,413,834" in log:
+                    deleted.append(pod["metadata"]["name"])
+                    kubectl("delete", "pod", deleted[0], "--force")
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=delete, daemon=True)
+    thread.start()
+    recipe = ("--param", "recipe.seed=3", "--param", "recipe.epochs=40")
+    done = kubeflow.submit("--wait", *recipe)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert deleted
+    assert states(done)[NodeId.TRAINER] == "done"
+    assert len(executions(TRAINER)) == len(before) + 1
+
+
+def executions(node_type: str) -> list[metadata_store_pb2.Execution]:
+    """The executions of a type in the pipeline's metadata store."""
+    secret = json.loads(kubectl("get", "secret", "mnist-tfx-mysql", "-o", "json"))["data"]
+    with forwarded("statefulset/mnist-tfx-mysql", 3306) as port:
+        store = metadata_store.MetadataStore(
+            metadata.mysql_metadata_connection_config(
+                host="127.0.0.1",
+                port=port,
+                database="mlmd",
+                username=base64.b64decode(secret["username"]).decode(),
+                password=base64.b64decode(secret["password"]).decode(),
+            )
+        )
+        return list(store.get_executions_by_type(node_type))
+
+
+def test_a_schedule_starts_runs_that_do_not_overlap_until_it_is_paused(kubeflow: Kubeflow) -> None:
+    started = set(workflows())
+    cron = ("--set", "kubeflow.schedule.cron=0 * * * * *")
+    named = kubeflow.with_config("schedule", "create", "--name", "minutely", *cron)
+    assert named.returncode == 0, named.stdout + named.stderr
+    try:
+        end = time.monotonic() + RUN_TIMEOUT_S
+        while len(new := workflows().keys() - started) < 2 and time.monotonic() < end:
+            running = [name for name in new if not workflows()[name].get("finishedAt")]
+            assert len(running) <= 1
+            time.sleep(5)
+        assert len(new) == 2
+        paused = kubeflow.call("schedule", "pause", "minutely")
+        assert paused.returncode == 0, paused.stderr
+        first, second = sorted((workflows()[name] for name in new), key=lambda w: w["startedAt"])
+        assert first["finishedAt"] <= second["startedAt"]
+        time.sleep(130)  # two more times of the schedule
+        assert workflows().keys() - started == new
+    finally:
+        kubeflow.call("schedule", "delete", "minutely")
+        kubectl("delete", "workflow", "--all")
+
+
+def workflows() -> dict[str, dict[str, str]]:
+    """The status of each workflow."""
+    items = json.loads(kubectl("get", "workflows", "-o", "json"))["items"]
+    return {item["metadata"]["name"]: item.get("status", {}) for item in items}
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (
+            "image=nosuch.invalid/mnist-tfx:1",
+            "the image nosuch.invalid/mnist-tfx:1 cannot be pulled (",
+        ),
+        (
+            "storage.pvc=nosuch",
+            'no node can take its pod: 0/1 nodes are available: persistentvolumeclaim "nosuch" not '
+            "found",
+        ),
+        (
+            "metadata.secret=nosuch",
+            'its container cannot be created: secret "nosuch" not found. Apply the manifests',
+        ),
+        ("defaults.memory_request=100G", "no node can take its pod: 0/1 nodes are available: "),
+    ],
+)
+def test_a_pod_that_cannot_start_is_explained(
+    kubeflow: Kubeflow, override: str, problem: str
+) -> None:
+    arguments = ["--set", f"kubeflow.{override}"]
+    if "memory_request" in override:
+        arguments += ["--set", "kubeflow.defaults.memory_limit=100G"]
+    line = kubeflow.wait_for("! ", *arguments)
+    assert line.split(": ", 1)[1].startswith(problem), line
+
+
+def test_too_little_memory_is_explained(kubeflow: Kubeflow) -> None:
+    done = kubeflow.submit("--wait", "--set", "kubeflow.components.CuratedSchema.memory_limit=260M")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "CuratedSchema failed: it needed more memory than its limit, 260M; raise" in done.stdout
