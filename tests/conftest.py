@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -121,14 +122,20 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="mnist-tfx-tests-")
     address = os.environ[warm_process.ADDRESS] = f"{folder}/fork-server"
     path = os.pathsep.join([str(DATA.parent), str(DATA.parents[1])])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    descriptor = listener.fileno()
     server = subprocess.Popen(
-        [sys.executable, "-c", f"from doubles import warm_process as w; w.serve({address!r})"],
+        [sys.executable, "-c", f"from doubles import warm_process as w; w.serve({descriptor})"],
+        pass_fds=[descriptor],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # its children have their own
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    listener.close()
 
     def stop() -> None:
         server.communicate()

@@ -140,7 +140,7 @@ def create_pipeline(
     ).with_id(NodeId.EVALUATOR)
     report = RunReport(
         pipeline_name=config.name,
-        configuration=config.model_dump_json(exclude={"serving"}),  # serving comes after the report
+        configuration=config.model_dump_json(exclude={"serving", "beam"}),  # not in the report
         gates_off=",".join(config.gates_off()),
         code_digest=sources.digest_of_everything(),
         channels=ReportChannels(

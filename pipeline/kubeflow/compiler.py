@@ -7,6 +7,7 @@ runs, and retries it; KFP's own cache is off.
 
 # No `from __future__ import annotations`: KFP reads the annotations as objects.
 
+import contextlib
 import inspect
 import json
 import tempfile
@@ -18,15 +19,17 @@ from google.protobuf import json_format
 from kfp import compiler, dsl, kubernetes
 from tfx.dsl.compiler import compiler as tfx_compiler
 from tfx.orchestration.data_types import RuntimeParameter
+from tfx.proto.orchestration import pipeline_pb2
 
 from components.idx_example_gen import IdxExampleGen
 from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.graph.code_digest import SourceTree
-from pipeline.kubeflow import node, node_slice, views
+from pipeline.kubeflow import metadata_store, node, node_slice, run_notice, views
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig, MysqlStoreConfig
 from pipeline.kubeflow.cluster.task_config import TaskConfig
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline, task_name
+from pipeline.runs import webhook
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.pipeline_config import PipelineConfig
 
@@ -36,6 +39,7 @@ LARGEST_TASK_BYTES: Final = 131_071
 # The API server's limit of an uploaded pipeline is 32 MiB. The workflow made from it is larger, and
 # etcd's limit of a workflow is about 1.5 MiB.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
+NOTICE: Final = "RunNotice"
 RETRY_WINDOW_S: Final = 3600  # from the first start of a task; KFP's maximum
 
 
@@ -74,19 +78,20 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
         given = {"pipeline_root": pipeline_root, "data": data, "recipe": recipe}
         given["run_id"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         tasks: dict[str, dsl.PipelineTask] = {}
-        for node_id, tfx_node in nodes.items():
-            parameters = _parameters(tfx_node.node_info.type.name)
-            component = _component(
-                node_id,
-                cluster.image,
-                parameters,
-                ["--code-digest", code, "--node", node_slice.encode(ir, node_id)],
-            )
-            task = component(**{name: given[name] for name in parameters})
-            task.set_display_name(node_id)
-            task.after(*(tasks[upstream] for upstream in tfx_node.upstream_nodes))
-            _configure(task, cluster, cluster.task(node_id))
-            tasks[node_id] = task
+        with _notice(config.name, cluster, ir, given):
+            for node_id, tfx_node in nodes.items():
+                parameters = _parameters(tfx_node.node_info.type.name)
+                arguments = ["--code-digest", code, "--node", node_slice.encode(ir, node_id)]
+                if cluster.webhook:
+                    arguments += ["--endings", storage.endings]
+                component = _component(node_id, cluster.image, parameters, arguments)
+                task = component(**{name: given[name] for name in parameters})
+                task.set_display_name(node_id)
+                task.after(*(tasks[upstream] for upstream in tfx_node.upstream_nodes))
+                _configure(task, cluster, cluster.task(node_id))
+                for name, value in config.beam.variables().items():
+                    task.set_env_variable(name, value)
+                tasks[node_id] = task
 
     text = _to_yaml(kfp_pipeline)
     _check_sizes(text, kfp_pipeline.pipeline_spec.deployment_spec)
@@ -139,6 +144,42 @@ def _component(
     container.__name__ = node_id
     component: Callable[..., dsl.PipelineTask] = dsl.container_component(container)
     return component
+
+
+def _notice(
+    name: str, cluster: ClusterConfig, ir: pipeline_pb2.Pipeline, given: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[object]:
+    """KFP's exit handler around the tasks, which sends a notice; nothing without a webhook."""
+    if cluster.webhook is None:
+        return contextlib.nullcontext()
+    endings = cluster.storage.endings
+    slices = [
+        word
+        for node_id in run_notice.READ_NODES
+        for word in ("--node", node_slice.encode(ir, node_id))
+    ]
+
+    @dsl.container_component
+    def run_notice_task(  # type: ignore[no-untyped-def]
+        run_id: str, pipeline_root: str, status: dsl.PipelineTaskFinalStatus
+    ):
+        return dsl.ContainerSpec(
+            image=cluster.image,
+            command=["python", "-m", run_notice.__name__],
+            args=[
+                *("--pipeline", name, "--run-id", run_id, "--pipeline-root", pipeline_root),
+                *("--endings", endings, "--status", status, *slices),
+            ],
+        )
+
+    task = run_notice_task(run_id=given["run_id"], pipeline_root=given["pipeline_root"])
+    task.set_display_name(NOTICE)
+    _configure(task, cluster, cluster.defaults)
+    kubernetes.use_secret_as_env(
+        task, cluster.webhook.secret, {cluster.webhook.key: webhook.VARIABLE}
+    )
+    handler: contextlib.AbstractContextManager[object] = dsl.ExitHandler(task, name="components")
+    return handler
 
 
 def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskConfig) -> None:
@@ -204,18 +245,18 @@ def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None
     """Sets the address of ML Metadata; the IR contains no connection and no secret."""
     store = cluster.metadata
     variables = {
-        node.METADATA_STORE: store.store,
-        node.METADATA_HOST: store.host,
-        node.METADATA_PORT: str(store.port),
+        metadata_store.METADATA_STORE: store.store,
+        metadata_store.METADATA_HOST: store.host,
+        metadata_store.METADATA_PORT: str(store.port),
     }
     if isinstance(store, MysqlStoreConfig):
-        variables[node.METADATA_DATABASE] = store.database
+        variables[metadata_store.METADATA_DATABASE] = store.database
         kubernetes.use_secret_as_env(
             task,
             store.secret,
             {
-                "username": node.METADATA_USERNAME,
-                "password": node.METADATA_PASSWORD,
+                "username": metadata_store.METADATA_USERNAME,
+                "password": metadata_store.METADATA_PASSWORD,
             },
         )
     for name, value in {**cluster.env, **variables}.items():

@@ -5,8 +5,6 @@
 The exit codes are the project's: 0 if the node is complete or cached, 3 if a gate rejected, 1
 otherwise. TFX's launcher also returns normally if inputs could not be resolved, so the state is
 read from the metadata store. The last line of the log is the reason, in one sentence.
-
-The address and the password of the metadata store come from the environment (`METADATA_*`).
 """
 
 from __future__ import annotations
@@ -16,27 +14,27 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from ml_metadata import errors as mlmd_errors
-from ml_metadata.proto import metadata_store_pb2
-from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.utils import json_utils
 
 from components.names.node_ids import NodeId
 from pipeline.graph.code_digest import SourceTree
-from pipeline.kubeflow import node_slice, views
+from pipeline.kubeflow import metadata_store, node_slice, run_notice, views
 from pipeline.kubeflow.task_log import Ending, LastLine
 from pipeline.runs import cache_exceptions, executions, node_failure, verdict
+from pipeline.runs.events import NodeChanged, NodeState
+from pipeline.runs.node_failure import NodeFailure
 from pipeline.settings.errors import (
-    ClusterError,
     ConfigError,
     ExitCode,
     PipelineError,
@@ -48,66 +46,26 @@ from trainer.hparams import HyperParameters
 DATA: Final = "data"  # the TFX runtime parameter with the folder of the IDX files
 TRAINER_TYPE: Final = "tfx.components.trainer.component.Trainer"
 
-METADATA_STORE: Final = "METADATA_STORE"  # mysql or grpc
-METADATA_HOST: Final = "METADATA_HOST"
-METADATA_PORT: Final = "METADATA_PORT"
-METADATA_DATABASE: Final = "METADATA_DATABASE"
-METADATA_USERNAME: Final = "METADATA_USERNAME"
-METADATA_PASSWORD: Final = "METADATA_PASSWORD"  # noqa: S105 - a variable's name
-
-ConnectionConfig: TypeAlias = (
-    metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node; returns the exit code."""
     options = _parser().parse_args(arguments)
+    start_s = time.monotonic()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     try:
         _check_code(options.code_digest)
         part = node_slice.decode(options.node)
         _fill_in(part, options)
-        _run(part, metadata_connection(os.environ), options)
+        state = _run(part, metadata_store.connection(os.environ), options)
     except Exception as error:
         failure = node_failure.describe(error)
         exit_code = verdict.of_failure(failure.rejections)
         if exit_code is ExitCode.FAILED and not isinstance(error, PipelineError):
             logging.exception("the node %s failed", options.node_id)
-        ending = Ending.REJECTED if exit_code is ExitCode.REJECTED else Ending.FAILED
-        _print_last(LastLine(options.node_id, ending, failure.message))
+        _end(options, start_s, "failed", failure)
         return exit_code
+    _end(options, start_s, state)
     return ExitCode.OK
-
-
-def metadata_connection(environment: Mapping[str, str]) -> ConnectionConfig:
-    """The connection to the metadata store, from the variables `METADATA_*`.
-
-    Raises:
-      ConfigError: a variable is missing or invalid.
-    """
-
-    def value(name: str) -> str:
-        if not environment.get(name):
-            raise ConfigError(f"the environment variable {name} is not set in this container.")
-        return environment[name]
-
-    store, port = value(METADATA_STORE), value(METADATA_PORT)
-    if not port.isdecimal():
-        raise ConfigError(f"{METADATA_PORT} is {port!r}; expected the number of a port.")
-    if store == "grpc":
-        return metadata_store_pb2.MetadataStoreClientConfig(
-            host=value(METADATA_HOST), port=int(port)
-        )
-    if store == "mysql":
-        return metadata.mysql_metadata_connection_config(
-            host=value(METADATA_HOST),
-            port=int(port),
-            database=value(METADATA_DATABASE),
-            username=value(METADATA_USERNAME),
-            password=value(METADATA_PASSWORD),
-        )
-    raise ConfigError(f"{METADATA_STORE} is {store!r}; expected mysql or grpc.")
 
 
 def parse_recipe(text: str) -> dict[str, Any]:
@@ -140,21 +98,19 @@ def _fill_in(part: pipeline_pb2.Pipeline, options: argparse.Namespace) -> None:
             f"the run's id is {options.run_id}; this Kubeflow does not substitute it. Version 2 of "
             "Kubeflow Pipelines is required."
         )
-    bindings = {
-        constants.PIPELINE_RUN_ID_PARAMETER_NAME: options.run_id,
-        constants.PIPELINE_ROOT_PARAMETER_NAME: options.pipeline_root,
-    }
-    if options.data is not None:
-        bindings[DATA] = options.data
-    runtime_parameter_utils.substitute_runtime_parameter(part, bindings)
+    data = {} if options.data is None else {DATA: options.data}
+    node_slice.fill_in(part, options.run_id, options.pipeline_root, data)
     if options.recipe:
         override_recipe(part.nodes[0].pipeline_node, options.recipe)
 
 
 def _run(
-    part: pipeline_pb2.Pipeline, connection: ConnectionConfig, options: argparse.Namespace
-) -> None:
-    _check_store(connection)
+    part: pipeline_pb2.Pipeline,
+    connection: metadata_store.ConnectionConfig,
+    options: argparse.Namespace,
+) -> NodeState:
+    """Runs the node; returns how it ended."""
+    metadata_store.check(connection)
     node = part.nodes[0].pipeline_node
     deployment = runner_utils.extract_local_deployment_config(part)
     with metadata.Metadata(connection) as handle:
@@ -177,27 +133,7 @@ def _run(
                 raise RejectedError("the model was not pushed", reasons)
     output_file = Path(options.executor_input["outputs"]["outputFile"])
     views.write(options.node_id, outputs, dict(options.view), output_file)
-    _print_last(LastLine(options.node_id, Ending(state)))
-
-
-def _check_store(connection: ConnectionConfig) -> None:
-    """Raises ClusterError if the metadata store does not answer; its own messages say little."""
-    try:
-        with metadata.Metadata(connection) as handle:
-            handle.store.get_context_types()
-    except (RuntimeError, mlmd_errors.StatusError) as error:
-        reason = node_failure.one_line(error)
-        if isinstance(connection, metadata_store_pb2.MetadataStoreClientConfig):
-            raise ClusterError(
-                f"the metadata store, ML Metadata's gRPC service at {connection.host}:"
-                f"{connection.port}, does not answer: {reason}"
-            ) from error
-        mysql = connection.mysql
-        raise ClusterError(
-            f"the metadata store, MySQL at {mysql.host}:{mysql.port}, does not answer, or denies "
-            f"{mysql.user} access to the database {mysql.database}; check that it is running, and "
-            f"the username and password in the secret ({reason})."
-        ) from error
+    return state
 
 
 def _check_code(compiled_from: str) -> None:
@@ -214,8 +150,28 @@ def _check_code(compiled_from: str) -> None:
         )
 
 
-def _print_last(line: LastLine) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _end(
+    options: argparse.Namespace,
+    start_s: float,
+    state: NodeState,
+    failure: NodeFailure | None = None,
+) -> None:
+    """Prints the last line, and keeps the end of the node for the notice about the run."""
+    ended = NodeChanged(
+        time=datetime.now(UTC),
+        node=options.node_id,
+        state=state,
+        seconds=time.monotonic() - start_s,
+        message=failure.message if failure else "",
+        rejections=failure.rejections if failure else (),
+    )
+    if options.endings:
+        try:
+            run_notice.keep(ended, options.endings, options.run_id)
+        except OSError:
+            logging.exception("the end of the node cannot be kept for the notice")
+    ending = Ending.REJECTED if ended.rejections else Ending(state)
+    print(LastLine(options.node_id, ending, ended.message), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pipeline-root", required=True)
     parser.add_argument("--data", help="the folder with the IDX files")
     parser.add_argument("--recipe", type=parse_recipe, default={}, help="JSON: changes")
+    parser.add_argument("--endings", help="the folder for the ends of nodes, if a notice is sent")
     parser.add_argument("--executor-input", type=json.loads, required=True, help="KFP's, as JSON")
     parser.add_argument(
         "--view", nargs=2, action="append", default=[], metavar=("NAME", "PATH"), help="KFP output"

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Mapping
 
 from google.protobuf import any_pb2, json_format
+from tfx.dsl.compiler import constants
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 # The types that the executor and driver specs in the IR are packed from; JSON needs them.
@@ -45,3 +48,15 @@ def decode(text: str) -> pipeline_pb2.Pipeline:
     part = pipeline_pb2.Pipeline()
     json_format.Parse(zlib.decompress(base64.b64decode(text)), part)
     return part
+
+
+def fill_in(
+    part: pipeline_pb2.Pipeline, run_id: str, pipeline_root: str, values: Mapping[str, str]
+) -> None:
+    """Substitutes the id, the folder of the artifacts and other values of a run in the IR."""
+    bindings = {
+        constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id,
+        constants.PIPELINE_ROOT_PARAMETER_NAME: pipeline_root,
+        **values,
+    }
+    runtime_parameter_utils.substitute_runtime_parameter(part, bindings)

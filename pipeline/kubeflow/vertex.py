@@ -57,7 +57,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> str:
             artifacts=storage.artifacts,
             serving=storage.serving(config.name),
         ),
-        beam_args=[*BEAM_OPTIONS],
+        beam_args=config.beam.arguments() or [*BEAM_OPTIONS],
         find_champion=champion_resolver.latest_blessed_model,
         find_spans=accepted_spans.current_only,
     )

@@ -134,6 +134,7 @@ def main() -> None:
     for name in (_log.name, trainer.__name__, example_groups.__name__):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
+    os.environ |= job.config.beam.variables()
     workspace = Workspace(job.root)
     connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
     recovery.recover(open_store(workspace, is_read_only=False), workspace)

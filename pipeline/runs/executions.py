@@ -42,8 +42,8 @@ def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> N
         return "cached"
     if state != State.COMPLETE:
         raise NodeNotCompleteError(
-            "its inputs are missing in the metadata store, so it did not run (state: "
-            f"{State.Name(state)})"
+            "its inputs are missing in the metadata store or could not be read, so it did not run "
+            f"(state: {State.Name(state)}; the log above has the error)"
         )
     return "resolved" if node.node_info.type.name == RESOLVER else "done"
 

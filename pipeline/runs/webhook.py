@@ -1,5 +1,7 @@
 """Tells a web service how a run ended: one JSON object, sent with POST.
 
+Runs on this machine and on Kubeflow send the same.
+
 The address is in the environment variable VARIABLE, since such addresses often contain a secret. It
 is never printed. Standard library and pydantic only.
 """
@@ -79,15 +81,14 @@ def notice(record: RunRecord) -> Notice | None:
     )
 
 
-def send(record: RunRecord, environment: Mapping[str, str] = os.environ) -> str:
-    """Sends the notice about a run, if VARIABLE is set.
+def send(told: Notice | None, environment: Mapping[str, str] = os.environ) -> str:
+    """Sends a notice, if VARIABLE is set.
 
     Returns:
       Why it could not be sent, in one sentence; empty if it was sent, or if there is none.
     """
     url = environment.get(VARIABLE, "")
-    told = notice(record) if url else None
-    if told is None:
+    if not url or told is None:
         return ""
     if not url.startswith(("https://", "http://")):
         return f"the notice was not sent: {VARIABLE} is not an https or http URL."

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.settings import mistakes, toml_settings
+from pipeline.settings.beam_config import BeamConfig, InProcessRunner
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.toml_settings import Section
 from trainer import features
@@ -221,6 +222,7 @@ class PipelineConfig(Section):
     evaluation: EvaluationConfig
     robustness: RobustnessConfig
     serving: ServingConfig
+    beam: BeamConfig = InProcessRunner()
 
     def gates_off(self) -> list[str]:
         """The keys of the limits that are only reported, such as "validation.max_drift"."""

@@ -19,7 +19,7 @@ from typing import Final
 from .programs import CACHE, PROGRAMS_FOLDER, module_folder
 
 ROOT: Final = Path(__file__).parents[2]
-SOURCE: Final = Path(__file__).parent / "images"
+SOURCE: Final = Path(__file__).parent / "docker"
 DOCKER: Final = os.environ.get("DOCKER", "docker")
 BASE: Final = "debian:mnist-tfx-cluster"
 PIPELINE: Final = "mnist-tfx:cluster"

@@ -139,11 +139,12 @@ def _send(connection: socket.socket, number: int) -> None:
         connection.sendall(_LENGTH.pack(number + 1000))  # exit codes can be negative
 
 
-def serve(path: str) -> None:  # noqa: C901 - one event loop
-    """The fork server: forks a child for each connection, until its standard input is closed."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(64)
+def serve(descriptor: int) -> None:  # noqa: C901 - one event loop
+    """The fork server: forks a child for each connection, until its standard input is closed.
+
+    The caller's socket listens already, so that a connection before the imports waits for them.
+    """
+    listener = socket.socket(fileno=descriptor)
     children: dict[int, socket.socket] = {}
     wake, waker = os.pipe()
     os.set_blocking(waker, False)

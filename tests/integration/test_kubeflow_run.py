@@ -260,6 +260,6 @@ def test_inputs_that_cannot_be_resolved_end_with_exit_code_1(
         tasks = empty.backend(yaml.safe_dump_all([specification, platform])).run("run-5")
     assert tasks["statisticsgen"].exit_codes == [1]
     assert _last_lines(tasks)["statisticsgen"] == (
-        "StatisticsGen failed: its inputs are missing in the metadata store, so it did not run "
-        "(state: FAILED)"
+        "StatisticsGen failed: its inputs are missing in the metadata store or could not be read, "
+        "so it did not run (state: FAILED; the log above has the error)"
     )

@@ -118,6 +118,11 @@ class StorageConfig(Section):
         """The pipeline root: a folder for each component."""
         return self.folder("artifacts")
 
+    @property
+    def endings(self) -> str:
+        """How the nodes of a run ended, for its notice: a folder for each run."""
+        return self.folder("endings")
+
     def serving(self, name: str) -> str:
         """The folder that a model server polls for the model of this name."""
         return self.folder(f"serving_model/{name}")
@@ -174,6 +179,15 @@ class SecretConfig(Section):
         return self
 
 
+class WebhookConfig(Section):
+    """The web service that is told how a run ended."""
+
+    secret: ObjectName
+    """The Kubernetes secret with the address, since it often contains a password."""
+
+    key: Annotated[str, matching(r"[\w.-]+", "the key of a secret")] = "url"
+
+
 class ScheduleConfig(Section):
     """The schedule of recurring runs."""
 
@@ -203,6 +217,9 @@ class ClusterConfig(Section):
 
     env: dict[OwnVariable, str] = Field(default_factory=dict)
     """Environment variables of every task; not for secrets."""
+
+    webhook: WebhookConfig | None = None
+    """None: no notice is sent."""
 
     secrets: Annotated[tuple[SecretConfig, ...], Field(strict=False)] = ()
     server: ServerConfig

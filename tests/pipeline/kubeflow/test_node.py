@@ -13,7 +13,7 @@ from tfx.utils import json_utils
 
 from pipeline.graph import dag
 from pipeline.graph.code_digest import SourceTree
-from pipeline.kubeflow import node, node_slice
+from pipeline.kubeflow import metadata_store, node, node_slice
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
 
@@ -56,13 +56,13 @@ def _arguments(node: str, **changes: str) -> list[str]:
 
 
 def test_the_metadata_store_is_in_the_environment() -> None:
-    assert node.metadata_connection(GRPC) == metadata_store_pb2.MetadataStoreClientConfig(
+    assert metadata_store.connection(GRPC) == metadata_store_pb2.MetadataStoreClientConfig(
         host="store", port=8080
     )
     mysql = metadata_store_pb2.MySQLDatabaseConfig(
         host="db", port=3306, database="mlmd", user="user", password="secret"
     )
-    assert node.metadata_connection(MYSQL) == metadata_store_pb2.ConnectionConfig(mysql=mysql)
+    assert metadata_store.connection(MYSQL) == metadata_store_pb2.ConnectionConfig(mysql=mysql)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_variable_that_is_missing_or_wrong_is_named(
     environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        node.metadata_connection(environment)
+        metadata_store.connection(environment)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def _record(**changes: Any) -> RunRecord:
 
 
 def _send(service: Service, record: RunRecord) -> str:
-    return webhook.send(record, {webhook.VARIABLE: service.url})
+    return webhook.send(webhook.notice(record), {webhook.VARIABLE: service.url})
 
 
 def test_a_push_is_told(service: Service) -> None:
