@@ -10,13 +10,14 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.toml_settings import Section
+from pipeline.settings.toml_settings import Section, matching
 
 VARIABLE: Final = "MNIST_TFX_BEAM_OPTIONS"
 """The environment variable that gives a component's process the options, as a list in JSON."""
 
-Endpoint = Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$")]
-Bucket = Annotated[str, Field(pattern=r"^gs://[^\s/]+(/\S*)?$")]
+_ADDRESS: Final = r"[^\s/:]+:\d{1,5}"
+Endpoint = Annotated[str, matching(_ADDRESS, "HOST:PORT")]
+Bucket = Annotated[str, matching(r"gs://[^\s/]+(/\S*)?", "gs://bucket/path")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -76,7 +77,9 @@ class FlinkRunner(_PortableRunner):
 
     BEAM_NAME: ClassVar[str] = "FlinkRunner"
     runner: Literal["flink"]
-    flink_master: Annotated[str, Field(pattern=r"^(\[local\]|\[auto\]|[^\s/:]+:\d{1,5})$")]
+    flink_master: Annotated[
+        str, matching(rf"\[local\]|\[auto\]|{_ADDRESS}", "HOST:PORT, [local] or [auto]")
+    ]
     """HOST:PORT of the JobManager's REST service, [local] or [auto]."""
 
     flink_version: str | None = None
@@ -89,7 +92,9 @@ class SparkRunner(_PortableRunner):
 
     BEAM_NAME: ClassVar[str] = "SparkRunner"
     runner: Literal["spark"]
-    spark_master_url: Annotated[str, Field(pattern=r"^(spark://\S+|local(\[[\d*]+\])?)$")]
+    spark_master_url: Annotated[
+        str, matching(r"spark://\S+|local(\[[\d*]+\])?", "spark://HOST:PORT or local[N]")
+    ]
     spark_version: str | None = None
     spark_job_server_jar: str | None = None
 

@@ -7,13 +7,14 @@ only what differs. Sections are merged key by key; a value that is a table of it
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from pipeline.settings import mistakes
 from pipeline.settings.errors import ConfigError
@@ -27,6 +28,18 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
     )
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """A validator for strings that match this pattern; `expected` completes its message."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
 
 
 Model = TypeVar("Model", bound=Section)

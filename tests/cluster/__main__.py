@@ -37,7 +37,7 @@ VOLUMES: Final = {  # and the user that writes to each
     "pipeline-database": 999,
 }
 KUBERNETES_START_S: Final = 180
-STOP_S: Final = 30
+STOP_S: Final = 180
 NEEDED: Final = ("containerd", "runc", "iptables", "ip", "nsenter", "unshare", "debootstrap")
 
 
@@ -77,6 +77,8 @@ def down() -> None:
     link = Path("/sys/class/net") / network.HOST_LINK  # the kernel removes it with the namespace
     while (_has_cgroups() or link.exists()) and time.monotonic() < end:
         time.sleep(0.2)
+    if link.exists():
+        raise SystemExit(f"the network of the last cluster still exists after {STOP_S} s.")
     shutil.rmtree(STATE, ignore_errors=True)
 
 
@@ -131,6 +133,7 @@ def _join_networks(node: int) -> None:
         f"ip link add {link} type veth peer name {network.NODE_LINK} netns {node}",
         f"ip address add {address} dev {link}",
         f"ip link set {link} up",
+        f"ip route add {network.PODS} via {network.NODE_ADDRESS}",
     ):
         subprocess.run(command.split(), check=True)
 

@@ -20,14 +20,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
 
+from cluster import network
 from cluster.__main__ import KUBECONFIG, STATE
 from cluster.programs import PROGRAMS_FOLDER
 from components.images import idx_format
@@ -43,6 +46,8 @@ MODELS: Final = VOLUME / "serving_model" / "mnist"
 BUCKET: Final = STATE / "volumes" / "kubeflow-objects" / "mlpipeline" / "v2" / "artifacts" / "mnist"
 NODE_NAME: Final = "workflows.argoproj.io/node-name"
 TRAINER: Final = "tfx.components.trainer.component.Trainer"
+WEBHOOK_SECRET: Final = "mnist-tfx-webhook"
+WITH_WEBHOOK: Final = ("--set", f"kubeflow.webhook={{secret='{WEBHOOK_SECRET}'}}")
 RUN_TIMEOUT_S: Final = 1800
 POD_TIMEOUT_S: Final = 600
 
@@ -135,6 +140,29 @@ def kubeflow(tmp_path_factory: pytest.TempPathFactory, digits_config: Path) -> I
         yield Kubeflow(port, digits_config, environment)
 
 
+@pytest.fixture(scope="module")
+def notices() -> Iterator[list[dict[str, Any]]]:
+    """What a web service on the host received; the secret of the cluster has its address."""
+    received: list[dict[str, Any]] = []
+
+    @Request.application
+    def receive(request: Request) -> Response:
+        received.append(request.get_json())
+        return Response()
+
+    server = make_server(network.HOST_ADDRESS, 0, receive, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://{network.HOST_ADDRESS}:{server.port}/"
+    kubectl("create", "secret", "generic", WEBHOOK_SECRET, f"--from-literal=url={address}")
+    try:
+        yield received
+    finally:
+        kubectl("delete", "secret", WEBHOOK_SECRET)
+        server.shutdown()
+        thread.join()
+
+
 def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """The state of each node in the output of a followed run."""
     return dict(re.findall(r"^[✓✗] (\w+) +(\w+) +[\d.]+ s$", done.stdout, re.MULTILINE))
@@ -174,15 +202,22 @@ def test_a_second_run_takes_everything_from_the_cache(kubeflow: Kubeflow) -> Non
     assert set(found.values()) == {"cached"}
 
 
-def test_a_rejected_model_is_not_pushed(kubeflow: Kubeflow) -> None:
+def test_a_rejected_model_is_not_pushed_and_the_web_service_is_told(
+    kubeflow: Kubeflow, notices: list[dict[str, Any]]
+) -> None:
     versions = sorted(MODELS.iterdir())
-    done = kubeflow.submit("--wait", "--set", "evaluation.min_accuracy=0.9999")
+    notices.clear()
+    done = kubeflow.submit("--wait", "--set", "evaluation.min_accuracy=0.9999", *WITH_WEBHOOK)
     assert done.returncode == 3, done.stdout + done.stderr
     assert states(done)[NodeId.ATOMIC_PUSHER] == "rejected"
     assert re.search(
         r"^AtomicPusher rejected: the model was not pushed: .*accuracy 0\.\d+", done.stdout, re.M
     )
     assert sorted(MODELS.iterdir()) == versions
+    (notice,) = notices
+    assert (notice["result"], notice["exit_code"], notice["version"]) == ("rejected", 3, None)
+    assert notice["rejections"] and notice["rejections"][0] in notice["message"]
+    assert 0.7 < notice["accuracy"] < 1
 
 
 def test_anomalous_data_stops_the_run(kubeflow: Kubeflow) -> None:
@@ -200,8 +235,11 @@ def test_anomalous_data_stops_the_run(kubeflow: Kubeflow) -> None:
     assert "pixel_mean" in done.stdout
 
 
-def test_a_deleted_pod_is_retried_on_the_same_execution(kubeflow: Kubeflow) -> None:
+def test_a_deleted_pod_is_retried_on_the_same_execution(
+    kubeflow: Kubeflow, notices: list[dict[str, Any]]
+) -> None:
     before = executions(TRAINER)
+    notices.clear()
     deleted: list[str] = []
 
     def delete() -> None:
@@ -223,11 +261,14 @@ def test_a_deleted_pod_is_retried_on_the_same_execution(kubeflow: Kubeflow) -> N
     thread = threading.Thread(target=delete, daemon=True)
     thread.start()
     recipe = ("--param", "recipe.seed=3", "--param", "recipe.epochs=40")
-    done = kubeflow.submit("--wait", *recipe)
+    done = kubeflow.submit("--wait", *recipe, *WITH_WEBHOOK)
     assert done.returncode == 0, done.stdout + done.stderr
     assert deleted
     assert states(done)[NodeId.TRAINER] == "done"
     assert len(executions(TRAINER)) == len(before) + 1
+    (notice,) = notices
+    assert (notice["result"], notice["message"]) == ("pushed", "")
+    assert notice["version"] == max(int(path.name) for path in MODELS.iterdir())
 
 
 def executions(node_type: str) -> list[metadata_store_pb2.Execution]:

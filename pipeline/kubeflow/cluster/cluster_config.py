@@ -25,11 +25,10 @@ from pipeline.kubeflow.cluster.kubernetes_values import (
     Name,
     ObjectName,
     Port,
-    matching,
 )
 from pipeline.kubeflow.cluster.task_config import TaskConfig
 from pipeline.settings import toml_settings
-from pipeline.settings.toml_settings import Section
+from pipeline.settings.toml_settings import Section, matching
 
 SHIPPED: Final = Path(__file__).parent / "configs"
 DEFAULT: Final = "kubeflow.toml"

@@ -5,23 +5,11 @@ A value that Kubernetes would reject is rejected when the file is read.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-
-def matching(pattern: str, expected: str) -> AfterValidator:
-    """A validator for strings that match this pattern; `expected` completes its message."""
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
-
+from pipeline.settings.toml_settings import matching
 
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Name = Annotated[str, matching(_NAME, "a Kubernetes name: a-z, 0-9 and -, at most 63 characters")]

@@ -1,6 +1,7 @@
 """The compiled Kubeflow pipeline: its content, that KFP loads it, and that it is reproducible."""
 
 import base64
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import components
 
+from components.names.node_ids import NodeId
 from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import compiler, node_slice
 from pipeline.kubeflow.cluster import cluster_config
@@ -255,3 +257,52 @@ def test_a_bucket_needs_no_volume() -> None:
     node = node_slice.decode(arguments[arguments.index("--node") + 1]).nodes[0].pipeline_node
     destination = node.parameters.parameters["push_destination"].field_value.string_value
     assert re.search(r'"base_directory": "gs://bucket/mnist/serving_model/mnist"', destination)
+
+
+def test_a_webhook_makes_an_exit_handler_that_gets_the_end_of_the_run() -> None:
+    compiled = _compile("webhook={secret='mnist-tfx-webhook', key='address'}")
+    components.load_component_from_text(compiled.yaml)
+    specification, executors = _documents(compiled)
+    tasks = specification["root"]["dag"]["tasks"]
+    assert set(tasks) == {"exit-handler-1", "run-notice-task"}
+    inside = specification["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert set(inside) == {node.lower() for node in NodeId}
+    notice = tasks["run-notice-task"]
+    assert notice["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert notice["inputs"]["parameters"]["status"] == {
+        "taskFinalStatus": {"producerTask": "exit-handler-1"}
+    }
+    secrets = executors["exec-run-notice-task"]["secretAsEnv"]
+    assert {
+        "keyToEnv": [{"envVar": "MNIST_TFX_WEBHOOK", "secretKey": "address"}],
+        "secretName": "mnist-tfx-webhook",
+    }.items() <= {key: secrets[-1][key] for key in ("keyToEnv", "secretName")}.items()
+    for task in ("trainer", "atomicpusher"):
+        arguments = _container(specification, task)["args"]
+        assert arguments[arguments.index("--endings") + 1] == "/mnt/mnist-tfx/endings"
+
+
+def test_the_runner_of_beam_jobs_is_an_environment_variable_of_each_task(
+    compiled: CompiledPipeline,
+) -> None:
+    flink = (
+        "beam={runner='flink', flink_master='flink:8081', environment_type='EXTERNAL', "
+        "environment_config='localhost:50000', parallelism=4}"
+    )
+    configured = compiler.compile_pipeline(
+        pipeline_config.load(overrides=[flink]), cluster_config.load()
+    )
+    specification, _ = _documents(configured)
+    plain, _ = _documents(compiled)
+    for task in ("statisticsgen", "trainer"):
+        container = _container(specification, task)
+        (variable,) = (v for v in container["env"] if v["name"] == "MNIST_TFX_BEAM_OPTIONS")
+        assert json.loads(variable["value"]) == [
+            "--runner=FlinkRunner",
+            "--job_server_timeout=60",
+            "--environment_type=EXTERNAL",
+            "--environment_config=localhost:50000",
+            "--flink_master=flink:8081",
+            "--parallelism=4",
+        ]
+        assert container["args"] == _container(plain, task)["args"], "not in the cache key"
