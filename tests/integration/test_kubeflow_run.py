@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from doubles import kfp_backend, mlmd_server
+from doubles import kfp_api, kfp_backend, mlmd_server
 from doubles.kfp_backend import Task
 from doubles.snapshots import Snapshot
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
+from werkzeug import Request, Response
 
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
-from pipeline.kubeflow import compiler
+from pipeline.kubeflow import compiler, run_notice
 from pipeline.kubeflow.cluster import cluster_config
+from pipeline.runs import webhook
+from pipeline.runs.events import NodeChanged
 from pipeline.settings import pipeline_config
 from serving import launcher, version_folders
 from serving.client import Client
@@ -61,9 +64,10 @@ class Cluster:
     def scratch(self) -> Path:
         return self.folder / "pods"
 
-    def compile(self, *overrides: str) -> str:
+    def compile(self, *overrides: str, cluster_overrides: Sequence[str] = ()) -> str:
         cluster = cluster_config.load(
             overrides=[
+                *cluster_overrides,
                 f"storage.root={self.volume}",
                 f"metadata={{store='grpc', host='127.0.0.1', port={self.metadata_port}}}",
             ]
@@ -263,3 +267,36 @@ def test_inputs_that_cannot_be_resolved_end_with_exit_code_1(
         "StatisticsGen failed: its inputs are missing in the metadata store or could not be read, "
         "so it did not run (state: FAILED; the log above has the error)"
     )
+
+
+def test_the_exit_handler_tells_which_version_was_pushed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real arguments of its task, with the values that Kubeflow fills in."""
+    compiled = cluster.compile(cluster_overrides=("webhook={secret='hook'}",))
+    specification = next(yaml.safe_load_all(compiled))
+    container = specification["deploymentSpec"]["executors"]["exec-run-notice-task"]["container"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    values = {
+        "{{$.inputs.parameters['run_id']}}": "run-1",
+        "{{$.inputs.parameters['pipeline_root']}}": str(cluster.volume / "artifacts"),
+        "{{$.inputs.parameters['status']}}": json.dumps({"state": "SUCCEEDED"}),
+    }
+    arguments = [values.get(argument, argument) for argument in container["args"]]
+    pushed = NodeChanged(node=NodeId.ATOMIC_PUSHER, state="done")
+    run_notice.keep(pushed, str(cluster.volume / "endings"), "run-1")
+    received: list[dict[str, Any]] = []
+
+    def receive(request: Request) -> Response:
+        received.append(request.get_json())
+        return Response()
+
+    with kfp_api.serving(receive) as url:
+        monkeypatch.setenv(webhook.VARIABLE, url)
+        assert run_notice.main(arguments) == 0
+    (told,) = received
+    assert (told["pipeline"], told["run_id"], told["result"]) == ("digits", "run-1", "pushed")
+    assert [told["version"]] == cluster.versions()
+    assert 0.8 < told["accuracy"] < 1
+    assert (Path(told["report"]) / "report.html").is_file()
