@@ -161,14 +161,14 @@ def _notice(
 
     @dsl.container_component
     def run_notice_task(  # type: ignore[no-untyped-def]
-        run_id: str, pipeline_root: str, status: dsl.PipelineTaskFinalStatus
+        run_id: str, pipeline_root: str
     ):
         return dsl.ContainerSpec(
             image=cluster.image,
             command=["python", "-m", run_notice.__name__],
             args=[
                 *("--pipeline", name, "--run-id", run_id, "--pipeline-root", pipeline_root),
-                *("--endings", endings, "--status", status, *slices),
+                *("--endings", endings, *slices),
             ],
         )
 

@@ -1,15 +1,15 @@
 """The last task of a run, if the cluster file has a webhook: tells a web service how it ended.
 
-    python -m pipeline.kubeflow.run_notice --pipeline NAME --run-id RUN --status JSON ...
+    python -m pipeline.kubeflow.run_notice --pipeline NAME --run-id RUN --endings FOLDER ...
 
 Kubeflow starts it as its exit handler, also if a task failed. Each task keeps how its node ended in
-a file; a task without one was killed, or did not start.
+a file; a task without one was killed, or did not start. (Kubeflow could tell the exit handler the
+state of the run, but asks ML Metadata for it with a query that not every server of it supports.)
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import posixpath
@@ -50,13 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.kubeflow.run_notice")
     for option in ("--pipeline", "--run-id", "--pipeline-root", "--endings"):
         parser.add_argument(option, required=True)
-    parser.add_argument("--status", type=json.loads, required=True, help="Kubeflow's, as JSON")
     parser.add_argument("--node", action="append", default=[], help="a slice of the IR")
     options = parser.parse_args(arguments)
     try:
         nodes = read(options.endings, options.run_id)
         found = _results(options.node, options.run_id, options.pipeline_root)
-        told = notice(options.pipeline, options.run_id, options.status["state"], nodes, found)
+        told = notice(options.pipeline, options.run_id, nodes, found)
         print(webhook.send(told) or "mnist-tfx: the notice was sent, or none was due.", flush=True)
     except Exception:
         logging.exception("the notice was not sent")
@@ -83,28 +82,28 @@ def read(folder: str, run_id: str) -> list[NodeChanged]:
 
 
 def notice(
-    pipeline: str, run_id: str, state: str, nodes: Sequence[NodeChanged], found: Results
+    pipeline: str, run_id: str, nodes: Sequence[NodeChanged], found: Results
 ) -> Notice | None:
     """The notice about a run; None if none is to be sent, since all came from the cache.
 
     Args:
       pipeline: the name of the pipeline.
       run_id: the run.
-      state: the state of the run's tasks, in KFP's words.
       nodes: how the nodes ended.
       found: what the run produced.
     """
     failed = [node for node in nodes if node.state == "failed"]
-    exit_code, message = verdict.of_cluster_run(state, failed)
-    if exit_code is ExitCode.OK:
-        pushes = [node for node in nodes if node.node == NodeId.ATOMIC_PUSHER]
-        if found.version is None or all(node.state == "cached" for node in pushes):
-            return None
-        result, message = "pushed", ""
+    push = next((node.state for node in nodes if node.node == NodeId.ATOMIC_PUSHER), "waiting")
+    if push == "cached" or (push == "done" and found.version is None):
+        return None
+    if failure := verdict.of_failed_nodes(failed):
+        exit_code, message = failure
+    elif push == "done":
+        exit_code, message = ExitCode.OK, ""
     else:
-        result = "rejected" if exit_code is ExitCode.REJECTED else "failed"
-        if not failed:
-            message = "a task was killed or did not start; see the page of the run."
+        exit_code = ExitCode.FAILED
+        message = "a task was killed or did not start; see the page of the run."
+    result = {ExitCode.OK: "pushed", ExitCode.REJECTED: "rejected"}.get(exit_code, "failed")
     times = [node.time.timestamp() for node in nodes if node.time]
     start = min((node.time.timestamp() - node.seconds for node in nodes if node.time), default=0.0)
     return Notice(

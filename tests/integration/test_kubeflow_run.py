@@ -281,7 +281,6 @@ def test_the_exit_handler_tells_which_version_was_pushed(
     values = {
         "{{$.inputs.parameters['run_id']}}": "run-1",
         "{{$.inputs.parameters['pipeline_root']}}": str(cluster.volume / "artifacts"),
-        "{{$.inputs.parameters['status']}}": json.dumps({"state": "SUCCEEDED"}),
     }
     arguments = [values.get(argument, argument) for argument in container["args"]]
     pushed = NodeChanged(node=NodeId.ATOMIC_PUSHER, state="done")

@@ -259,7 +259,7 @@ def test_a_bucket_needs_no_volume() -> None:
     assert re.search(r'"base_directory": "gs://bucket/mnist/serving_model/mnist"', destination)
 
 
-def test_a_webhook_makes_an_exit_handler_that_gets_the_end_of_the_run() -> None:
+def test_a_webhook_makes_an_exit_handler_around_all_tasks() -> None:
     compiled = _compile("webhook={secret='mnist-tfx-webhook', key='address'}")
     components.load_component_from_text(compiled.yaml)
     specification, executors = _documents(compiled)
@@ -269,9 +269,7 @@ def test_a_webhook_makes_an_exit_handler_that_gets_the_end_of_the_run() -> None:
     assert set(inside) == {node.lower() for node in NodeId}
     notice = tasks["run-notice-task"]
     assert notice["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert notice["inputs"]["parameters"]["status"] == {
-        "taskFinalStatus": {"producerTask": "exit-handler-1"}
-    }
+    assert notice["dependentTasks"] == ["exit-handler-1"]
     secrets = executors["exec-run-notice-task"]["secretAsEnv"]
     assert {
         "keyToEnv": [{"envVar": "MNIST_TFX_WEBHOOK", "secretKey": "address"}],

@@ -33,7 +33,7 @@ def test_a_retried_node_is_told_as_its_last_attempt_ended(tmp_path: Path) -> Non
 
 def test_a_push() -> None:
     nodes = [_ended("CuratedSchema", 10), _ended("AtomicPusher", 60)]
-    told = run_notice.notice("mnist", "run", "SUCCEEDED", nodes, FOUND)
+    told = run_notice.notice("mnist", "run", nodes, FOUND)
     assert told is not None
     assert told.model_dump() == {
         "format": 1,
@@ -54,24 +54,24 @@ def test_a_push() -> None:
 @pytest.mark.parametrize("found", [FOUND, FOUND._replace(version=None)])
 def test_a_run_that_pushes_nothing_new_is_not_told(found: Results) -> None:
     nodes = [_ended("AtomicPusher", 60, "cached" if found.version else "done")]
-    assert run_notice.notice("mnist", "run", "SUCCEEDED", nodes, found) is None
+    assert run_notice.notice("mnist", "run", nodes, found) is None
 
 
 def test_a_rejection_and_a_failure_have_their_reasons() -> None:
     pusher = _ended("AtomicPusher", 60, "failed", message="not pushed: low", rejections=("low",))
-    told = run_notice.notice("mnist", "run", "FAILED", [pusher], FOUND._replace(version=None))
+    told = run_notice.notice("mnist", "run", [pusher], FOUND._replace(version=None))
     assert told is not None
     assert (told.result, told.exit_code, told.rejections) == ("rejected", 3, ("low",))
     assert told.message == "AtomicPusher rejected: not pushed: low"
     trainer = _ended("Trainer", 60, "failed", message="no space left")
-    told = run_notice.notice("mnist", "run", "FAILED", [trainer], Results())
+    told = run_notice.notice("mnist", "run", [trainer], Results())
     assert told is not None
     assert (told.result, told.exit_code, told.version) == ("failed", 1, None)
     assert told.message == "Trainer failed: no space left"
 
 
 def test_a_task_that_left_nothing_was_killed_or_did_not_start() -> None:
-    told = run_notice.notice("mnist", "run", "FAILED", [_ended("Trainer", 10)], Results())
+    told = run_notice.notice("mnist", "run", [_ended("Trainer", 10)], Results())
     assert told is not None
     assert (told.result, told.message) == (
         "failed",
