@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import trustme
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import network
 
@@ -46,14 +44,8 @@ def write(folder: Path) -> None:
         )
         _write(folder / name, certificate)
         (folder / f"{name}.conf").write_text(json.dumps(_kubeconfig(folder, name)))
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    (folder / "service-accounts.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-    )
+    signer = authority.issue_cert("service-accounts.invalid")
+    signer.private_key_pem.write_to_path(folder / "service-accounts.key")
 
 
 def _write(path: Path, certificate: trustme.LeafCert) -> None:

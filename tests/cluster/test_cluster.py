@@ -1,25 +1,18 @@
 """The pipeline on a real Kubeflow Pipelines on a real Kubernetes: `make test-cluster`.
 
-`make cluster` starts both. The tests use them as a user does: with `mnist-tfx`, `kubectl` and the
-gRPC client. They run in this order, on one namespace, with the sample of digits; about 45 minutes.
+The tests use a fresh cluster as a user does: with `mnist-tfx`, `kubectl` and the gRPC client. They
+run in this order, on one namespace, with the sample of digits; about 45 minutes.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -27,141 +20,22 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
-from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
-from cluster import network
-from cluster.__main__ import KUBECONFIG, STATE
-from cluster.programs import PROGRAMS_FOLDER
+from cluster.__main__ import STATE
+from cluster.user import RUN_TIMEOUT_S, Kubeflow, forwarded, kubectl
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
 from serving.client import Client
 
-NAMESPACE: Final = "kubeflow"
-KUBECTL: Final = (str(PROGRAMS_FOLDER / "kubectl"), f"--kubeconfig={KUBECONFIG}", "-n", NAMESPACE)
-CLUSTER_FILE: Final = Path(__file__).parent / "cluster.toml"
 VOLUME: Final = STATE / "volumes" / "pipeline"
 MODELS: Final = VOLUME / "serving_model" / "mnist"
 BUCKET: Final = STATE / "volumes" / "kubeflow-objects" / "mlpipeline" / "v2" / "artifacts" / "mnist"
 NODE_NAME: Final = "workflows.argoproj.io/node-name"
 TRAINER: Final = "tfx.components.trainer.component.Trainer"
-WEBHOOK_SECRET: Final = "mnist-tfx-webhook"
-WITH_WEBHOOK: Final = ("--set", f"kubeflow.webhook={{secret='{WEBHOOK_SECRET}'}}")
+WITH_WEBHOOK: Final = ("--set", "kubeflow.webhook={secret='mnist-tfx-webhook'}")
 IMAGES: Final = 100  # in one request; the manifest's server joins at most 128 into a batch
-RUN_TIMEOUT_S: Final = 1800
 POD_TIMEOUT_S: Final = 600
-
-
-def kubectl(*arguments: str) -> str:
-    """The standard output of kubectl."""
-    done = subprocess.run([*KUBECTL, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout
-
-
-@contextmanager
-def forwarded(target: str, port: int) -> Iterator[int]:
-    """`kubectl port-forward`; yields the port of the loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        own = int(free.getsockname()[1])
-    process = subprocess.Popen(
-        [
-            *(*KUBECTL, "port-forward", target, f"{own}:{port}"),
-        ],
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline()  # it listens
-        yield own
-    finally:
-        process.terminate()
-        process.wait()
-
-
-class Kubeflow:
-    """`mnist-tfx` with the cluster."""
-
-    def __init__(self, port: int, config: Path, environment: dict[str, str]):
-        self.host = f"http://127.0.0.1:{port}"
-        self._config = config
-        self._environment = environment
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._command(*arguments),
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT_S,
-        )
-
-    def with_config(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.call(*arguments, *self._configured)
-
-    def submit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.with_config("submit", *arguments)
-
-    def _command(self, *arguments: str) -> list[str]:
-        fixed = ["--cluster", str(CLUSTER_FILE), "--set", f"kubeflow.server.host={self.host}"]
-        return [str(Path(sys.executable).with_name("mnist-tfx")), *arguments, *fixed]
-
-    @property
-    def _configured(self) -> list[str]:
-        return ["--config", str(self._config), "--set", "name=mnist"]
-
-    def wait_for(self, line: str, *arguments: str) -> str:
-        """Submits a run that does not end, until a line is printed; then stops it. The line."""
-        process = subprocess.Popen(
-            self._command("submit", "--wait", *self._configured, *arguments),
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        timer = threading.Timer(RUN_TIMEOUT_S, process.kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            found = next((text for text in process.stdout if text.startswith(line)), "")
-        finally:
-            timer.cancel()
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            kubectl("delete", "workflow", "--all")
-        return found.strip()
-
-
-@pytest.fixture(scope="module")
-def kubeflow(tmp_path_factory: pytest.TempPathFactory, digits_config: Path) -> Iterator[Kubeflow]:
-    if not KUBECONFIG.exists():
-        pytest.skip("no cluster runs: make cluster starts one")
-    environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
-    with forwarded("svc/ml-pipeline", 8888) as port:
-        yield Kubeflow(port, digits_config, environment)
-
-
-@pytest.fixture(scope="module")
-def notices() -> Iterator[list[dict[str, Any]]]:
-    """What a web service on the host received; the secret of the cluster has its address."""
-    received: list[dict[str, Any]] = []
-
-    @Request.application
-    def receive(request: Request) -> Response:
-        received.append(request.get_json())
-        return Response()
-
-    server = make_server(network.HOST_ADDRESS, 0, receive, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address = f"http://{network.HOST_ADDRESS}:{server.port}/"
-    kubectl("create", "secret", "generic", WEBHOOK_SECRET, f"--from-literal=url={address}")
-    try:
-        yield received
-    finally:
-        kubectl("delete", "secret", WEBHOOK_SECRET)
-        server.shutdown()
-        thread.join()
 
 
 def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

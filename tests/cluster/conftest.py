@@ -1,0 +1,51 @@
+"""The cluster, which `make cluster` starts; without one, its tests are skipped."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from cluster import network
+from cluster.__main__ import KUBECONFIG
+from cluster.user import Kubeflow, forwarded, kubectl
+
+WEBHOOK_SECRET: Final = "mnist-tfx-webhook"
+
+
+@pytest.fixture(scope="module")
+def kubeflow(tmp_path_factory: pytest.TempPathFactory, digits_config: Path) -> Iterator[Kubeflow]:
+    if not KUBECONFIG.exists():
+        pytest.skip("no cluster runs: make cluster starts one")
+    environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
+    with forwarded("svc/ml-pipeline", 8888) as port:
+        yield Kubeflow(port, digits_config, environment)
+
+
+@pytest.fixture(scope="module")
+def notices() -> Iterator[list[dict[str, Any]]]:
+    """What a web service on the host received; the secret of the cluster has its address."""
+    received: list[dict[str, Any]] = []
+
+    @Request.application
+    def receive(request: Request) -> Response:
+        received.append(request.get_json())
+        return Response()
+
+    server = make_server(network.HOST_ADDRESS, 0, receive, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://{network.HOST_ADDRESS}:{server.port}/"
+    kubectl("create", "secret", "generic", WEBHOOK_SECRET, f"--from-literal=url={address}")
+    try:
+        yield received
+    finally:
+        kubectl("delete", "secret", WEBHOOK_SECRET)
+        server.shutdown()
+        thread.join()
