@@ -1,4 +1,4 @@
-"""The pods of a run, as Kubernetes sees them: why one does not start, or was ended.
+"""The pods of a run, as Kubernetes sees them: their logs, and why one does not start or was ended.
 
 Kubeflow's API reports a pod that waits for its image as pending, and one that was killed as
 failed, without a reason. Kubernetes has the reasons, for a kubeconfig that may list pods; without
@@ -19,6 +19,7 @@ _RUN_LABEL: Final = "pipeline/runid"  # Kubeflow's
 _NODE_NAME: Final = "workflows.argoproj.io/node-name"  # Argo's, such as a(0).root(0).trainer(0)...
 _TASK: Final = re.compile(r"\.(?P<task>[a-z0-9-]+)(\(\d+\))?\.executor")
 _MAIN: Final = "main"  # Argo's name of the container that runs the task
+_LOG_LINES: Final = 200  # the launcher writes some after the last line of the node
 _TIMEOUTS_S: Final = (3.0, 10.0)  # of the connection, and of the answer
 _IMAGE_REASONS: Final = (
     "ErrImagePull",
@@ -53,6 +54,28 @@ class TaskPods:
 
     def problems(self) -> dict[str, str]:
         """The problem of each task's newest pod and the cure, in one sentence."""
+        found = {task: _problem(pod) for task, pod in self._newest().items()}
+        return {task: problem for task, problem in found.items() if problem}
+
+    def read_log(self, task: str) -> list[str]:
+        """The last lines of the log of a task's newest pod; none if they are not available."""
+        pod = self._newest().get(task)
+        if self._core is None or pod is None:
+            return []
+        try:
+            text: str = self._core.read_namespaced_pod_log(
+                pod.metadata.name,
+                self._namespace,
+                container=_MAIN,
+                tail_lines=_LOG_LINES,
+                _request_timeout=_TIMEOUTS_S,
+            )
+        except (client.ApiException, urllib3.exceptions.HTTPError):
+            return []
+        return text.splitlines()
+
+    def _newest(self) -> dict[str, Any]:
+        """The newest pod of each task."""
         if self._core is None:
             return {}
         try:
@@ -62,15 +85,14 @@ class TaskPods:
                 _request_timeout=_TIMEOUTS_S,
             ).items
         except (client.ApiException, urllib3.exceptions.HTTPError):
-            self._core = None  # not reachable, or not permitted: it will not be a second later
+            self._core = None  # not reachable, or not permitted: a second try would be no better
             return {}
         newest: dict[str, Any] = {}
         for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
             match = _TASK.search((pod.metadata.annotations or {}).get(_NODE_NAME, ""))
             if match:
                 newest[match["task"]] = pod
-        found = {task: _problem(pod) for task, pod in newest.items()}
-        return {task: problem for task, problem in found.items() if problem}
+        return newest
 
 
 def _problem(pod: Any) -> str:

@@ -144,11 +144,14 @@ class _FollowedRun:
     def _last_line(
         self, node: str, ended: TaskDetail, details: Iterable[TaskDetail]
     ) -> LastLine | None:
-        """The newest last line of a node, from the logs of the pods that have ended.
+        """The last line of a node, from the log of its last pod.
 
-        The API does not tell which pods are a task's. But it names the pods below each `executor`,
-        and, of a task without retries, below the task itself; and the last line names its node.
+        Kubernetes knows which pod is a task's; Kubeflow's API does not tell. But the API names the
+        pods below each `executor` and, of a task without retries, below the task itself; and the
+        last line of a log names its node.
         """
+        if line := task_log.parse(self._pods.read_log(ended.display_name)):
+            return line
         for detail in details:
             name = _ATTEMPT.sub("", detail.display_name)
             if detail.state in _FINAL_STATES and name in (_EXECUTOR, ended.display_name):
