@@ -143,6 +143,6 @@ def _container_problem(pod: Any, container: Any) -> str:
 
 
 def _sentence(message: str | None) -> str:
-    """The first line, with a full stop."""
+    """The first sentence; the scheduler adds others that explain what it did not try."""
     first = (message or "no reason is given").strip().splitlines()[0]
-    return first if first.endswith(".") else f"{first}."
+    return first.partition(". ")[0].removesuffix(".") + "."
