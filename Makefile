@@ -115,8 +115,8 @@ test-image: setup
 	@if $(DOCKER) info >/dev/null 2>&1; then $(MAKE) --no-print-directory image; fi
 	@$(BIN)/python -m pytest tests/image --image $(IMAGE) $(ARGS)
 
-# A Kubernetes with Kubeflow Pipelines on this machine, from packages alone; the first time about 30
-# minutes. DOCKER is a client that can build with BuildKit.
+# A Kubernetes with Kubeflow Pipelines on this machine, from packages alone; see
+# docs/real-kubeflow.md. DOCKER is a client that can build with BuildKit.
 CLUSTER := DOCKER=$(DOCKER) PYTHONPATH=tests $(BIN)/python -m cluster
 
 cluster: setup
@@ -127,7 +127,7 @@ cluster-down: setup
 
 # The pipeline on that cluster.
 test-cluster: setup
-	@$(BIN)/python -m pytest tests/cluster --numprocesses 0 $(ARGS)
+	@$(BIN)/python -m pytest tests/cluster --cluster $(ARGS)
 
 comma := ,
 

@@ -78,7 +78,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
         given = {"pipeline_root": pipeline_root, "data": data, "recipe": recipe}
         given["run_id"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         tasks: dict[str, dsl.PipelineTask] = {}
-        with _notice(config.name, cluster, ir, given):
+        with _exit_handler(config.name, cluster, ir, given):
             for node_id, tfx_node in nodes.items():
                 parameters = _parameters(tfx_node.node_info.type.name)
                 arguments = ["--code-digest", code, "--node", node_slice.encode(ir, node_id)]
@@ -146,10 +146,10 @@ def _component(
     return component
 
 
-def _notice(
+def _exit_handler(
     name: str, cluster: ClusterConfig, ir: pipeline_pb2.Pipeline, given: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[object]:
-    """KFP's exit handler around the tasks, which sends a notice; nothing without a webhook."""
+    """KFP's exit handler around the tasks, which sends a notice; none without a webhook."""
     if cluster.webhook is None:
         return contextlib.nullcontext()
     endings = cluster.storage.endings
@@ -268,7 +268,8 @@ def _check_sizes(text: str, deployment: Any) -> None:
     for executor in json_format.MessageToDict(deployment)["executors"].values():
         size = len(json.dumps(executor))
         if size > LARGEST_TASK_BYTES:
-            node_id = executor["container"]["args"][1]
+            option, node_id = executor["container"]["args"][:2]
+            node_id = node_id if option == "--node-id" else NOTICE
             raise ConfigError(
                 f"the task of {node_id} has {size} bytes; KFP's limit is {LARGEST_TASK_BYTES}. "
                 "Shorten its largest settings, such as the schema, labels or env."

@@ -206,7 +206,7 @@ def _check_kubeconfig(context: str, environment: Mapping[str, str]) -> None:
     except (kubeconfig.ConfigException, yaml.YAMLError) as error:
         raise ConfigError(
             "the address of Kubeflow Pipelines is not set; set server.host in the cluster file or "
-            f"the environment variable {ENDPOINT_VARIABLE}, for example http://localhost:8080 of "
+            f"the environment variable {ENDPOINT_VARIABLE}, for example http://localhost:8888 of "
             f"a port-forward. Reading the kubeconfig also failed ({_short(str(error))})."
         ) from error
 

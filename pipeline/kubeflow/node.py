@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     try:
         _check_code(options.code_digest)
+        if options.endings:
+            run_notice.remove_ending(options.node_id, options.endings, options.run_id)
         part = node_slice.decode(options.node)
         _fill_in(part, options)
         state = _run(part, metadata_store.connection(os.environ), options)
@@ -167,9 +169,9 @@ def _end(
     )
     if options.endings:
         try:
-            run_notice.keep(ended, options.endings, options.run_id)
-        except OSError:
-            logging.exception("the end of the node cannot be kept for the notice")
+            run_notice.write_ending(ended, options.endings, options.run_id)
+        except Exception:  # of a volume or a bucket; the node itself has ended
+            logging.exception("the end of the node cannot be written for the notice")
     ending = Ending.REJECTED if ended.rejections else Ending(state)
     print(LastLine(options.node_id, ending, ended.message), file=sys.stderr, flush=True)
 

@@ -2,9 +2,9 @@
 
     python -m pipeline.kubeflow.run_notice --pipeline NAME --run-id RUN --endings FOLDER ...
 
-Kubeflow starts it as its exit handler, also if a task failed. Each task keeps how its node ended in
-a file; a task without one was killed, or did not start. (Kubeflow could tell the exit handler the
-state of the run, but asks ML Metadata for it with a query that not every server of it supports.)
+Kubeflow starts it as its exit handler, also if a task failed. Each task writes how its node ended
+to a file; a task without one was killed, or did not start. (Kubeflow could give the state of the
+run, but asks ML Metadata for it with a query that not every server of it supports.)
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import argparse
 import logging
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tfx.dsl.io import fileio
 from tfx.orchestration import metadata
 from tfx.types import standard_component_specs as specs
+from tfx.types.artifact import Artifact
 
 from components.evaluation import results
 from components.names.artifact_properties import ADOPTED, PUSHED_DESTINATION
@@ -41,7 +42,10 @@ class Results(NamedTuple):
     accuracy_change: float | None = None
     report: str | None = None
     version: int | None = None
-    """The pushed version, unless it was served before."""
+    """The pushed version."""
+
+    is_new: bool | None = None
+    """Whether it was not served before; None if that could not be read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,32 +57,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--node", action="append", default=[], help="a slice of the IR")
     options = parser.parse_args(arguments)
     try:
-        nodes = read(options.endings, options.run_id)
+        nodes = read_endings(options.endings, options.run_id)
         found = _results(options.node, options.run_id, options.pipeline_root)
         told = notice(options.pipeline, options.run_id, nodes, found)
-        print(webhook.send(told) or "mnist-tfx: the notice was sent, or none was due.", flush=True)
+        problem = webhook.send(told)
+        print(problem or ("the notice was sent." if told else "no notice is due."), flush=True)
+        fileio.rmtree(posixpath.join(options.endings, options.run_id))
     except Exception:
         logging.exception("the notice was not sent")
     return ExitCode.OK
 
 
-def keep(ended: NodeChanged, folder: str, run_id: str) -> None:
+def write_ending(ended: NodeChanged, folder: str, run_id: str) -> None:
     """Writes how a node ended; the folder can be in a bucket."""
-    own = posixpath.join(folder, run_id)
-    fileio.makedirs(own)
-    with fileio.open(posixpath.join(own, f"{ended.node}.json"), "w") as file:
+    fileio.makedirs(posixpath.join(folder, run_id))
+    with fileio.open(_path(folder, run_id, ended.node), "w") as file:
         file.write(ended.model_dump_json())
 
 
-def read(folder: str, run_id: str) -> list[NodeChanged]:
+def remove_ending(node: str, folder: str, run_id: str) -> None:
+    """Removes how an earlier attempt of a node ended."""
+    if fileio.exists(_path(folder, run_id, node)):
+        fileio.remove(_path(folder, run_id, node))
+
+
+def read_endings(folder: str, run_id: str) -> list[NodeChanged]:
     """How the nodes of a run ended, in the order of their ends."""
-    own = posixpath.join(folder, run_id)
-    names = fileio.listdir(own) if fileio.exists(own) else []
     found = []
-    for name in names:
-        with fileio.open(posixpath.join(own, name)) as file:
-            found.append(NodeChanged.model_validate_json(file.read()))
+    for node in NodeId:
+        path = _path(folder, run_id, node)
+        if not fileio.exists(path):
+            continue
+        with fileio.open(path) as file:
+            content = file.read()
+        try:
+            found.append(NodeChanged.model_validate_json(content))
+        except ValueError:
+            logging.warning("%s is damaged; the task was killed while it wrote it", path)
     return sorted(found, key=lambda ended: ended.time.timestamp() if ended.time else 0.0)
+
+
+def _path(folder: str, run_id: str, node: str) -> str:
+    return posixpath.join(folder, run_id, f"{node}.json")
 
 
 def notice(
@@ -93,16 +113,16 @@ def notice(
       found: what the run produced.
     """
     failed = [node for node in nodes if node.state == "failed"]
-    push = next((node.state for node in nodes if node.node == NodeId.ATOMIC_PUSHER), "waiting")
-    if push == "cached" or (push == "done" and found.version is None):
-        return None
+    states = {node.node: node.state for node in nodes}
     if failure := verdict.of_failed_nodes(failed):
         exit_code, message = failure
-    elif push == "done":
-        exit_code, message = ExitCode.OK, ""
-    else:
+    elif not states.keys() >= set(NodeId):
         exit_code = ExitCode.FAILED
         message = "a task was killed or did not start; see the page of the run."
+    elif states[NodeId.ATOMIC_PUSHER] == "cached" or found.is_new is False:
+        return None
+    else:
+        exit_code, message = ExitCode.OK, ""
     result = {ExitCode.OK: "pushed", ExitCode.REJECTED: "rejected"}.get(exit_code, "failed")
     times = [node.time.timestamp() for node in nodes if node.time]
     start = min((node.time.timestamp() - node.seconds for node in nodes if node.time), default=0.0)
@@ -122,31 +142,39 @@ def notice(
 
 
 def _results(slices: Sequence[str], run_id: str, pipeline_root: str) -> Results:
-    """Reads the artifacts of `READ_NODES` from ML Metadata."""
+    """Reads the artifacts of `READ_NODES` from ML Metadata; what cannot be read stays None."""
     found = Results()
-    config = metadata_store.connection(os.environ)
     for text in slices:
-        part = node_slice.decode(text)
-        node_slice.fill_in(part, run_id, pipeline_root, {})
-        node = part.nodes[0].pipeline_node
-        with metadata.Metadata(config) as handle:
-            written = executions.outputs(handle, node)
-        if not written:
-            continue
-        match node.node_info.id:
-            case NodeId.EVALUATOR:
-                overall = results.read(written[specs.EVALUATION_KEY][0].uri).overall
-                accuracy, champion = overall.candidate.accuracy, overall.champion
-                change = accuracy - champion.accuracy if champion else None
-                found = found._replace(accuracy=accuracy, accuracy_change=change)
-            case NodeId.RUN_REPORT:
-                found = found._replace(report=written[REPORT][0].uri)
-            case NodeId.ATOMIC_PUSHER:
-                pushed = written[specs.PUSHED_MODEL_KEY][0]
+        try:
+            part = node_slice.decode(text)
+            node_slice.fill_in(part, run_id, pipeline_root, {})
+            node = part.nodes[0].pipeline_node
+            with metadata.Metadata(metadata_store.connection(os.environ)) as handle:
+                written = executions.outputs(handle, node)
+            if written:
+                found = _with_artifacts(found, node.node_info.id, written)
+        except Exception:
+            logging.exception("a part of the notice cannot be read")
+    return found
+
+
+def _with_artifacts(
+    found: Results, node_id: str, written: Mapping[str, Sequence[Artifact]]
+) -> Results:
+    match node_id:
+        case NodeId.EVALUATOR:
+            overall = results.read(written[specs.EVALUATION_KEY][0].uri).overall
+            accuracy, champion = overall.candidate.accuracy, overall.champion
+            change = accuracy - champion.accuracy if champion else None
+            return found._replace(accuracy=accuracy, accuracy_change=change)
+        case NodeId.RUN_REPORT:
+            return found._replace(report=written[REPORT][0].uri)
+        case NodeId.ATOMIC_PUSHER:
+            pushed = written[specs.PUSHED_MODEL_KEY][0]
+            if executions.is_pushed(pushed):
+                destination = pushed.get_string_custom_property(PUSHED_DESTINATION)
                 is_new = not pushed.get_int_custom_property(ADOPTED)
-                if executions.is_pushed(pushed) and is_new:
-                    destination = pushed.get_string_custom_property(PUSHED_DESTINATION)
-                    found = found._replace(version=int(posixpath.basename(destination)))
+                return found._replace(version=int(posixpath.basename(destination)), is_new=is_new)
     return found
 
 

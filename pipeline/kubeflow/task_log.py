@@ -59,7 +59,7 @@ def parse(log: list[str]) -> LastLine | None:
         subject, _, reason = text.partition(": ")
         node, _, ending = subject.partition(" ")
         if ending not in tuple(Ending):
-            return None
+            continue
         last = LastLine(node, Ending(ending), reason)
         if fatal and not last.is_failure:
             return LastLine(node, Ending.FAILED, f"Kubeflow's launcher failed: {fatal}")

@@ -1,8 +1,8 @@
 """The pods of a run, as Kubernetes sees them: their logs, and why one does not start or was ended.
 
 Kubeflow's API reports a pod that waits for its image as pending, and one that was killed as
-failed, without a reason. Kubernetes has the reasons, for a kubeconfig that may list pods; without
-one, this module finds nothing.
+failed, without a reason. Kubernetes has the reasons, if the current context of the kubeconfig may
+list pods; without one, this module finds nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from typing import Any, Final
 
 import urllib3
+import yaml
 from kubernetes import client, config
 
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig
@@ -45,12 +46,8 @@ class TaskPods:
     def __init__(self, cluster: ClusterConfig, run_id: str):
         self._namespace = cluster.namespace
         self._run_id = run_id
-        self._core: client.CoreV1Api | None = None
-        try:
-            context = cluster.server.kube_context or None
-            self._core = client.CoreV1Api(config.new_client_from_config(context=context))
-        except config.ConfigException:
-            return
+        self._core = _connect(cluster.server.kube_context)
+        self._has_answered = False
 
     def problems(self) -> dict[str, str]:
         """The problem of each task's newest pod and the cure, in one sentence."""
@@ -84,15 +81,30 @@ class TaskPods:
                 label_selector=f"{_RUN_LABEL}={self._run_id}",
                 _request_timeout=_TIMEOUTS_S,
             ).items
-        except (client.ApiException, urllib3.exceptions.HTTPError):
-            self._core = None  # not reachable, or not permitted: a second try would be no better
+        except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+            if not self._has_answered or getattr(error, "status", None) in (401, 403):
+                self._core = None  # not this user's: each further try would cost seconds
             return {}
+        self._has_answered = True
         newest: dict[str, Any] = {}
         for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
             match = _TASK.search((pod.metadata.annotations or {}).get(_NODE_NAME, ""))
             if match:
                 newest[match["task"]] = pod
         return newest
+
+
+def _connect(context: str) -> client.CoreV1Api | None:
+    """Kubernetes, by the kubeconfig or, in a pod, by its service account; None without both."""
+    try:
+        return client.CoreV1Api(config.new_client_from_config(context=context or None))
+    except (config.ConfigException, yaml.YAMLError, OSError):
+        configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except (config.ConfigException, OSError):
+        return None
+    return client.CoreV1Api(client.ApiClient(configuration))
 
 
 def _problem(pod: Any) -> str:
@@ -113,7 +125,7 @@ def _problem(pod: Any) -> str:
 
 def _unschedulable(message: str) -> str:
     cure = ""
-    if "persistentvolumeclaim" in message:
+    if "persistentvolumeclaim" in message.lower():
         cure = (
             " Apply the manifests in pipeline/deploy, or correct storage.pvc in the cluster file."
         )
@@ -130,11 +142,19 @@ def _container_problem(pod: Any, container: Any) -> str:
             "image and image_pull_secrets in the cluster file."
         )
     if waiting and waiting.reason in _CREATION_REASONS:
-        cure = " Apply the manifests in pipeline/deploy." if "not found" in waiting.message else ""
+        cure = (
+            " Apply the manifests in pipeline/deploy."
+            if "not found" in (waiting.message or "")
+            else ""
+        )
         return f"its container cannot be created: {_sentence(waiting.message)}{cure}"
     if ended and ended.reason == "OOMKilled" and container.name == _MAIN:
         (main,) = (found for found in pod.spec.containers if found.name == _MAIN)
-        limit = (main.resources.limits or {}).get("memory", "of its node")
+        limit = (main.resources.limits or {}).get("memory")
+        if limit is None:
+            return (
+                "it needed more memory than its node has; set a memory_limit in the cluster file."
+            )
         return (
             f"it needed more memory than its limit, {limit}; raise its memory_limit in the cluster "
             "file."

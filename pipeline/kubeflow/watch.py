@@ -93,7 +93,7 @@ class _FollowedRun:
         self._nodes = nodes
         self._on_event = on_event
         self._seen: dict[str, NodeState] = {}
-        self._lines: dict[str, LastLine | None] = {}
+        self._lines: dict[str, LastLine] = {}
         """The last line of each pod's log that was read, in the order of the pods."""
 
         self._pods = TaskPods(connection.cluster, run_id)
@@ -119,9 +119,9 @@ class _FollowedRun:
         """Emits the problems of pods that cannot start."""
         problems = self._pods.problems()
         for task, problem in problems.items():
-            node = self._nodes.get(task)
+            node = self._nodes.get(task, task)  # also of the task that sends the notice
             is_new = problem != self._problems.get(task)
-            if node and is_new and self._seen.get(node) in (None, "running"):
+            if is_new and self._seen.get(node) in (None, "running"):
                 self._on_event(NodeChanged(node=node, state="waiting", message=problem))
         self._problems = problems
 
@@ -129,14 +129,15 @@ class _FollowedRun:
         self, event: NodeChanged, ended: TaskDetail, details: Iterable[TaskDetail]
     ) -> NodeChanged:
         """The event with the ending and the reason that the task's log, or Kubernetes, has."""
-        line = self._last_line(event.node, ended, details)
+        line = task_log.parse(self._pods.read_log(ended.display_name))
         if event.state == "failed":
+            problem = "" if line else self._pods.problems().get(ended.display_name, "")
+            line = line or (None if problem else self._last_line(event.node, ended, details))
             if line and line.is_failure:
                 rejections = (line.reason,) if line.ending is Ending.REJECTED else ()
-                update = {"message": line.reason, "rejections": rejections}
-            else:
-                update = {"message": self._pods.problems().get(ended.display_name, "")}
-            return event.model_copy(update=update)
+                return event.model_copy(update={"message": line.reason, "rejections": rejections})
+            return event.model_copy(update={"message": problem})
+        line = line or self._last_line(event.node, ended, details)
         if line and not line.is_failure:
             return event.model_copy(update={"state": line.ending.value})
         return event
@@ -144,25 +145,25 @@ class _FollowedRun:
     def _last_line(
         self, node: str, ended: TaskDetail, details: Iterable[TaskDetail]
     ) -> LastLine | None:
-        """The last line of a node, from the log of its last pod.
+        """The last line of a node, from the logs that Kubeflow's API has.
 
-        Kubernetes knows which pod is a task's; Kubeflow's API does not tell. But the API names the
-        pods below each `executor` and, of a task without retries, below the task itself; and the
-        last line of a log names its node.
+        Unlike Kubernetes, the API does not tell which pod is a task's. But it names the pods below
+        each `executor` and, of a task without retries, below the task itself; and the last line of
+        a log names its node.
         """
-        if line := task_log.parse(self._pods.read_log(ended.display_name)):
-            return line
         for detail in details:
             name = _ATTEMPT.sub("", detail.display_name)
             if detail.state in _FINAL_STATES and name in (_EXECUTOR, ended.display_name):
                 for child in detail.child_tasks or []:
                     self._read(child.pod_name)
-        found = [line for line in self._lines.values() if line and line.node == node]
+        found = [line for line in self._lines.values() if line.node == node]
         return found[-1] if found else None
 
     def _read(self, pod: str) -> None:
         if pod not in self._lines:
-            self._lines[pod] = task_log.parse(self._connection.read_log(self._run_id, pod))
+            line = task_log.parse(self._connection.read_log(self._run_id, pod))
+            if line:  # a log is in the archive some time after the end of its pod
+                self._lines[pod] = line
 
 
 def _seconds(detail: TaskDetail) -> float:

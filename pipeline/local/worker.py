@@ -10,6 +10,7 @@ output of the libraries, are the run's log.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ from pipeline.local.runner import Job
 from pipeline.runs import cache_exceptions, events, executions, node_failure, output_files, recovery
 from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
+from pipeline.settings.beam_config import VARIABLE
 from serving.client import Client
 from serving.errors import ServingError
 from trainer import run as trainer
@@ -134,7 +136,7 @@ def main() -> None:
     for name in (_log.name, trainer.__name__, example_groups.__name__):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
-    os.environ |= job.config.beam.variables()
+    os.environ[VARIABLE] = json.dumps(job.config.beam.arguments())
     workspace = Workspace(job.root)
     connection = metadata.sqlite_metadata_connection_config(str(workspace.metadata))
     recovery.recover(open_store(workspace, is_read_only=False), workspace)

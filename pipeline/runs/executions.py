@@ -43,7 +43,7 @@ def final_state(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> N
     if state != State.COMPLETE:
         raise NodeNotCompleteError(
             "its inputs are missing in the metadata store or could not be read, so it did not run "
-            f"(state: {State.Name(state)}; the log above has the error)"
+            f"(state: {State.Name(state)}; see the log for the error)"
         )
     return "resolved" if node.node_info.type.name == RESOLVER else "done"
 

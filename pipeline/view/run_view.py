@@ -123,7 +123,7 @@ class RunView:
             self._running[event.node] = _Running(_when(event))
         elif event.state == "waiting":
             if event.message:
-                self._print(f"! {event.node} waits: {event.message}", "yellow")
+                self._print(f"! {event.node}: {event.message}", "yellow")
         else:
             self._running.pop(event.node, None)
             self._waiting.discard(event.node)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from . import credentials, images, kubeflow, network, programs
+from .node import CGROUP
 from .programs import CACHE, PROGRAMS_FOLDER
 
 ROOT: Final = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="cluster", description="A Kubernetes with Kubeflow.")
     parser.add_argument("action", choices=("up", "down"))
     arguments = parser.parse_args()
+    _check_machine()
     if arguments.action == "up":
         up()
     else:
@@ -54,14 +56,13 @@ def main() -> None:
 
 def up() -> None:
     """Builds what is missing, and starts the cluster anew."""
-    _check_machine()
     down()
     programs.build(report)
     with images.engine() as environment:
         images.build(environment, report)
         report("starts Kubernetes")
         node = _start_node()
-        _wait_for_kubernetes()
+        _wait_for_kubernetes(node)
         report("copies the images to the node")
         _import_images(node, environment)
     report("starts Kubeflow Pipelines and the services of the pipeline")
@@ -71,15 +72,26 @@ def up() -> None:
 
 def down() -> None:
     """Ends every process of the cluster and removes its state; the programs and images stay."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        os.kill(int(PID_FILE.read_text()), signal.SIGKILL)
+    if (node := _node_pid()) is not None:
+        os.kill(node, signal.SIGKILL)
     end = time.monotonic() + STOP_S
     link = Path("/sys/class/net") / network.HOST_LINK  # the kernel removes it with the namespace
     while (_has_cgroups() or link.exists()) and time.monotonic() < end:
         time.sleep(0.2)
-    if link.exists():
-        raise SystemExit(f"the network of the last cluster still exists after {STOP_S} s.")
-    shutil.rmtree(STATE, ignore_errors=True)
+    if link.exists() or _has_cgroups():
+        raise SystemExit(f"the network or cgroups of the last cluster exist after {STOP_S} s.")
+    if STATE.exists():
+        shutil.rmtree(STATE)
+
+
+def _node_pid() -> int | None:
+    """The process that holds the cluster; None if none runs, also after a reboot."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(PID_FILE.read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"cluster.node" in words and os.fsencode(STATE) in words:
+            return pid
+    return None
 
 
 def report(text: str) -> None:
@@ -95,7 +107,7 @@ def _check_machine() -> None:
 
 
 def _start_node() -> int:
-    """Starts the namespaces and their first process; returns the id of the process above."""
+    """Starts the namespaces and their first process; returns the process id of `unshare`."""
     STATE.mkdir(parents=True)
     credentials.write(STATE / "credentials")
     for name, user in VOLUMES.items():
@@ -138,11 +150,11 @@ def _join_networks(node: int) -> None:
         subprocess.run(command.split(), check=True)
 
 
-def _wait_for_kubernetes() -> None:
+def _wait_for_kubernetes(node: int) -> None:
     """Waits until the node is ready."""
     end = time.monotonic() + KUBERNETES_START_S
     kubectl: list[str | Path] = [PROGRAMS_FOLDER / "kubectl", f"--kubeconfig={KUBECONFIG}"]
-    while time.monotonic() < end:
+    while time.monotonic() < end and _node_pid() == node:
         answer = subprocess.run(
             [*kubectl, "get", "node", network.NODE, "--output=json"],
             check=False,
@@ -153,7 +165,9 @@ def _wait_for_kubernetes() -> None:
             if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
                 return
         time.sleep(1)
-    raise SystemExit(f"Kubernetes is not ready after {KUBERNETES_START_S} s; see {STATE}/logs.")
+    raise SystemExit(
+        f"Kubernetes did not start within {KUBERNETES_START_S} s; see node.log and logs/ in {STATE}."
+    )
 
 
 def _import_images(node: int, environment: dict[str, str]) -> None:
@@ -174,7 +188,11 @@ def _import_images(node: int, environment: dict[str, str]) -> None:
 def _has_cgroups() -> bool:
     """Removes the cgroups of ended pods; tells whether some are still in use."""
     found = False
-    for top in Path("/sys/fs/cgroup").glob("*/kubepods"):
+    hierarchies = Path("/sys/fs/cgroup")
+    for top in (
+        *hierarchies.glob(f"*/{CGROUP}"),
+        *hierarchies.glob(CGROUP),
+    ):  # version 1, version 2
         folders = sorted((f for f in top.rglob("*") if f.is_dir()), reverse=True)
         for folder in (*folders, top):
             try:

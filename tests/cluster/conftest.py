@@ -20,9 +20,10 @@ WEBHOOK_SECRET: Final = "mnist-tfx-webhook"
 
 
 @pytest.fixture(scope="module")
-def kubeflow(tmp_path_factory: pytest.TempPathFactory, digits_config: Path) -> Iterator[Kubeflow]:
-    if not KUBECONFIG.exists():
-        pytest.skip("no cluster runs: make cluster starts one")
+def kubeflow(request: pytest.FixtureRequest, digits_config: Path) -> Iterator[Kubeflow]:
+    if not request.config.getoption("--cluster"):
+        pytest.skip("not asked for: make test-cluster runs these on the cluster of make cluster")
+    assert KUBECONFIG.exists(), "no cluster runs; start one with `make cluster`."
     environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
     with forwarded("svc/ml-pipeline", 8888) as port:
         yield Kubeflow(port, digits_config, environment)
@@ -39,13 +40,12 @@ def notices() -> Iterator[list[dict[str, Any]]]:
         return Response()
 
     server = make_server(network.HOST_ADDRESS, 0, receive, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address = f"http://{network.HOST_ADDRESS}:{server.port}/"
-    kubectl("create", "secret", "generic", WEBHOOK_SECRET, f"--from-literal=url={address}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
+        address = f"http://{network.HOST_ADDRESS}:{server.port}/"
+        kubectl("delete", "secret", WEBHOOK_SECRET, "--ignore-not-found")
+        kubectl("create", "secret", "generic", WEBHOOK_SECRET, f"--from-literal=url={address}")
         yield received
-    finally:
         kubectl("delete", "secret", WEBHOOK_SECRET)
+    finally:
         server.shutdown()
-        thread.join()

@@ -20,6 +20,7 @@ from . import network
 from .programs import PROGRAMS_FOLDER
 
 RESTART_PAUSE_S: Final = 2
+CGROUP: Final = "mnist-tfx-cluster"
 CNI_PLUGINS: Final = "/usr/lib/cni"
 PAUSE_IMAGE: Final = "docker.io/library/pause:cluster"
 
@@ -28,30 +29,37 @@ def main() -> None:
     """Starts every program, and starts one again that ends."""
     state = Path(sys.argv[1])
     _mount(state)
+    _make_cgroups()
     _set_up_network()
     _write_configuration(state)
     logs = state / "logs"
     logs.mkdir()
     commands = _commands(state)
-    running: dict[int, str] = {}
-    for name in commands:
-        running[_start(name, commands[name], logs)] = name
+    # The objects are kept: subprocess would wait for the processes of those that are not.
+    running = {name: _start(name, commands[name], logs) for name in commands}
     while True:
         pid, status = os.wait()  # also reaps the orphans of containers
-        name = running.pop(pid, "")
-        if name:
+        for name in [name for name, process in running.items() if process.pid == pid]:
             with (logs / f"{name}.log").open("a") as log:
                 log.write(f"--- {name} ended with status {status}; it is started again.\n")
             time.sleep(RESTART_PAUSE_S)
-            running[_start(name, commands[name], logs)] = name
+            running[name] = _start(name, commands[name], logs)
 
 
-def _start(name: str, command: list[str | Path], logs: Path) -> int:
+def _start(name: str, command: list[str | Path], logs: Path) -> subprocess.Popen[bytes]:
     with (logs / f"{name}.log").open("a") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    return process.pid
+
+
+def _make_cgroups() -> None:
+    """The kubelet does not make its root."""
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        if (hierarchy / "cgroup.procs").exists() and hierarchy.is_mount():  # version 1
+            (hierarchy / CGROUP).mkdir(exist_ok=True)
+    if Path("/sys/fs/cgroup/cgroup.procs").exists():  # version 2
+        Path("/sys/fs/cgroup", CGROUP).mkdir(exist_ok=True)
 
 
 def _mount(state: Path) -> None:
@@ -150,6 +158,7 @@ def _kubelet_configuration(state: Path) -> dict[str, object]:
         "tlsCertFile": str(credentials / "server.pem"),
         "tlsPrivateKeyFile": str(credentials / "server.key"),
         "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{CGROUP}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "clusterDNS": [network.NODE_ADDRESS],

@@ -80,7 +80,7 @@ PROGRAMS: Final = (
 
 
 def build(report: Callable[[str], None]) -> None:
-    """Builds the programs that are not in the cache; about 25 minutes on two cores.
+    """Builds the programs that are not in the cache.
 
     Raises:
       SystemExit: Go is missing, or a build fails.
@@ -117,11 +117,14 @@ def _argo_source() -> Path:
     module = module_folder("kubeflow", ARGO)
     copy = CACHE / "argo" / module.name
     if not copy.exists():
-        shutil.copytree(module, copy)
-        for folder in (copy, *copy.glob("**/")):
+        partial = copy.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(module, partial)
+        for folder in (partial, *partial.glob("**/")):
             folder.chmod(0o755)
-        osspecific = copy / "workflow" / "executor" / "osspecific"
+        osspecific = partial / "workflow" / "executor" / "osspecific"
         (osspecific / "signal_linux.go").symlink_to("signal_darwin.go")
+        partial.rename(copy)
     return copy
 
 
@@ -136,8 +139,10 @@ def module_folder(module: str, path: str) -> Path:
     answer = subprocess.run(
         ["go", "mod", "download", "-json", path],
         cwd=MODULES / module,
-        check=True,
-        capture_output=True,
+        check=False,
+        stdout=subprocess.PIPE,
         text=True,
     )
+    if answer.returncode:
+        raise SystemExit(f"cannot download the Go module {path}: {answer.stdout}")
     return Path(json.loads(answer.stdout)["Dir"])

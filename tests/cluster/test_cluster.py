@@ -7,6 +7,7 @@ run in this order, on one namespace, with the sample of digits; about 45 minutes
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -116,27 +117,19 @@ def test_a_deleted_pod_is_retried_on_the_same_execution(
     before = executions(TRAINER)
     notices.clear()
     deleted: list[str] = []
+    is_over = threading.Event()
 
     def delete() -> None:
-        while not deleted:
-            for pod in json.loads(kubectl("get", "pods", "-o", "json"))["items"]:
-                name = pod["metadata"].get("annotations", {}).get(NODE_NAME, "")
-                is_running = any(
-                    "running" in container["state"] and container["name"] == "main"
-                    for container in pod["status"].get("containerStatuses", ())
-                )
-                if ".trainer(0).executor" not in name or not is_running:
-                    continue
-                log = kubectl("logs", pod["metadata"]["name"], "-c", "main")
-                if "Total params: 1,413,834" in log:
-                    deleted.append(pod["metadata"]["name"])
-                    kubectl("delete", "pod", deleted[0], "--force")
-            time.sleep(0.5)
+        while not deleted and not is_over.wait(0.5):
+            with contextlib.suppress(subprocess.CalledProcessError):  # the pod is gone
+                deleted.extend(delete_training_pod())
 
     thread = threading.Thread(target=delete, daemon=True)
     thread.start()
     recipe = ("--param", "recipe.seed=3", "--param", "recipe.epochs=40")
     done = kubeflow.submit("--wait", *recipe, *WITH_WEBHOOK)
+    is_over.set()
+    thread.join()
     assert done.returncode == 0, done.stdout + done.stderr
     assert deleted
     assert states(done)[NodeId.TRAINER] == "done"
@@ -144,6 +137,23 @@ def test_a_deleted_pod_is_retried_on_the_same_execution(
     (notice,) = notices
     assert (notice["result"], notice["message"]) == ("pushed", "")
     assert notice["version"] == max(int(path.name) for path in MODELS.iterdir())
+
+
+def delete_training_pod() -> list[str]:
+    """Deletes a pod that is in the middle of a training; its name."""
+    for pod in json.loads(kubectl("get", "pods", "-o", "json"))["items"]:
+        name: str = pod["metadata"]["name"]
+        is_running = any(
+            "running" in container["state"] and container["name"] == "main"
+            for container in pod["status"].get("containerStatuses", ())
+        )
+        task = pod["metadata"].get("annotations", {}).get(NODE_NAME, "")
+        if not is_running or ".trainer(0).executor" not in task:
+            continue
+        if "Total params: 1,413,834" in kubectl("logs", name, "-c", "main"):
+            kubectl("delete", "pod", name, "--force")
+            return [name]
+    return []
 
 
 def executions(node_type: str) -> list[metadata_store_pb2.Execution]:

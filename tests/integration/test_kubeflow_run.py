@@ -265,7 +265,7 @@ def test_inputs_that_cannot_be_resolved_end_with_exit_code_1(
     assert tasks["statisticsgen"].exit_codes == [1]
     assert _last_lines(tasks)["statisticsgen"] == (
         "StatisticsGen failed: its inputs are missing in the metadata store or could not be read, "
-        "so it did not run (state: FAILED; the log above has the error)"
+        "so it did not run (state: FAILED; see the log for the error)"
     )
 
 
@@ -283,8 +283,9 @@ def test_the_exit_handler_tells_which_version_was_pushed(
         "{{$.inputs.parameters['pipeline_root']}}": str(cluster.volume / "artifacts"),
     }
     arguments = [values.get(argument, argument) for argument in container["args"]]
-    pushed = NodeChanged(node=NodeId.ATOMIC_PUSHER, state="done")
-    run_notice.keep(pushed, str(cluster.volume / "endings"), "run-1")
+    for node in NodeId:
+        ended = NodeChanged(node=node, state="done")
+        run_notice.write_ending(ended, str(cluster.volume / "endings"), "run-1")
     received: list[dict[str, Any]] = []
 
     def receive(request: Request) -> Response:

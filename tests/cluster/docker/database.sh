@@ -15,4 +15,4 @@ data=/var/lib/mysql
   fi
 } >/tmp/init.sql
 exec mariadbd --no-defaults --datadir="$data" --socket=/tmp/mariadb.sock --pid-file=/tmp/mariadb.pid \
-  --bind-address=0.0.0.0 --innodb-snapshot-isolation=OFF --init-file=/tmp/init.sql
+  --bind-address=0.0.0.0 --init-file=/tmp/init.sql "$@"

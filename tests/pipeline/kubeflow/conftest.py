@@ -1,7 +1,8 @@
-"""Compiles pipelines on a thread of their own."""
+"""Compiles pipelines on a thread of their own; no kubeconfig."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,14 @@ from pipeline.kubeflow import compiler
 from pipeline.kubeflow.cluster.cluster_config import ClusterConfig
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
 from pipeline.settings.pipeline_config import PipelineConfig
+
+
+@pytest.fixture(autouse=True)
+def _no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests ask no Kubernetes of the developer."""
+    location = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(location, str(tmp_path / "no-kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,6 +90,15 @@ def test_without_permission_nothing_is_found_and_asked_once(kubernetes: Kubernet
     assert len(kubernetes.requests) == 1
 
 
+def test_a_short_error_is_not_the_end(kubernetes: Kubernetes) -> None:
+    pods = _pods()
+    assert pods.problems()
+    kubernetes.status = 500
+    assert pods.problems() == {}
+    kubernetes.status = 200
+    assert pods.problems()
+
+
 def test_without_a_kubeconfig_nothing_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

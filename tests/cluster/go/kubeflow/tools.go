@@ -1,5 +1,6 @@
 //go:build tools
 
+// go.mod has the commit of Kubeflow's tag 2.17.0, which is no version of a Go module.
 package tools
 
 import (
