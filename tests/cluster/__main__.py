@@ -4,8 +4,7 @@
     python -m cluster down
 
 Nothing is pulled: the Go programs are built from pinned module versions, and the images from
-Debian's packages. Linux and root are needed, and from Debian: containerd, runc,
-containernetworking-plugins, iptables, iproute2, debootstrap and docker.io.
+Debian's packages. docs/real-kubeflow.md says what is needed.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _check_machine() -> None:
     if os.geteuid():
         raise SystemExit("the cluster needs root: it makes namespaces, mounts and containers.")
     if missing := [name for name in NEEDED if not shutil.which(name)]:
-        raise SystemExit(f"not on PATH: {', '.join(missing)}. See tests/cluster/__main__.py.")
+        raise SystemExit(f"not on PATH: {', '.join(missing)}. See docs/real-kubeflow.md.")
 
 
 def _start_node() -> int:
@@ -166,7 +165,7 @@ def _wait_for_kubernetes(node: int) -> None:
                 return
         time.sleep(1)
     raise SystemExit(
-        f"Kubernetes did not start within {KUBERNETES_START_S} s; see node.log and logs/ in {STATE}."
+        f"Kubernetes is not ready after {KUBERNETES_START_S} s; see node.log and logs/ in {STATE}."
     )
 
 

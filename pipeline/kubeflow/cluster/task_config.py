@@ -48,7 +48,7 @@ class TaskConfig(Section):
     tolerations: Annotated[tuple[Toleration, ...] | None, Field(strict=False)] = None
     labels: dict[LabelKey, LabelValue] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
-    """The maximum number of retries. Kubeflow's own settings retry only a task whose pod was lost."""
+    """The maximum number of retries. Kubeflow's default settings retry lost pods only."""
 
     retry_pause_s: Annotated[int, Field(ge=0, le=1800)] | None = None
     """The pause before the first retry; it doubles each time. KFP starts no retry later than one
