@@ -59,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         nodes = read_endings(options.endings, options.run_id)
         found = _results(options.node, options.run_id, options.pipeline_root)
-        told = notice(options.pipeline, options.run_id, nodes, found)
-        problem = webhook.send(told)
-        print(problem or ("the notice was sent." if told else "no notice is due."), flush=True)
+        notice = notice_of(options.pipeline, options.run_id, nodes, found)
+        problem = webhook.send(notice)
+        is_sent = notice and os.environ.get(webhook.VARIABLE)
+        print(problem or ("the notice was sent." if is_sent else "no notice is due."), flush=True)
         fileio.rmtree(posixpath.join(options.endings, options.run_id))
     except Exception:
         logging.exception("the notice was not sent")
@@ -101,7 +102,7 @@ def _path(folder: str, run_id: str, node: str) -> str:
     return posixpath.join(folder, run_id, f"{node}.json")
 
 
-def notice(
+def notice_of(
     pipeline: str, run_id: str, nodes: Sequence[NodeChanged], found: Results
 ) -> Notice | None:
     """The notice about a run; None if none is to be sent, since all came from the cache.

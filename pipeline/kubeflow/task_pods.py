@@ -153,7 +153,8 @@ def _container_problem(pod: Any, container: Any) -> str:
         limit = (main.resources.limits or {}).get("memory")
         if limit is None:
             return (
-                "it needed more memory than its node has; set a memory_limit in the cluster file."
+                "it needed more memory than its node has free; set its memory_request in the "
+                "cluster file, so that it gets a node with enough memory."
             )
         return (
             f"it needed more memory than its limit, {limit}; raise its memory_limit in the cluster "

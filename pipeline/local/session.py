@@ -75,7 +75,7 @@ def run(
             with RunView(console) as view:
                 record = runner.run(config, workspace, data, run_id, view.on_event, server.address)
             _show_end(console, workspace, record, view.answers, f" ({server.kind} server)")
-    if problem := webhook.send(webhook.notice(record)):
+    if problem := webhook.send(webhook.notice_of(record)):
         Console(stderr=True).print(f"warning: {problem}", highlight=False, soft_wrap=True)
     return _exit_code(record)
 

@@ -61,7 +61,7 @@ class Notice(BaseModel):
     seconds: float
 
 
-def notice(record: RunRecord) -> Notice | None:
+def notice_of(record: RunRecord) -> Notice | None:
     """The notice about a run that ended; None if none is to be sent."""
     if record.exit_code is None or record.result not in TOLD:
         return None
@@ -81,14 +81,14 @@ def notice(record: RunRecord) -> Notice | None:
     )
 
 
-def send(told: Notice | None, environment: Mapping[str, str] = os.environ) -> str:
+def send(notice: Notice | None, environment: Mapping[str, str] = os.environ) -> str:
     """Sends a notice, if VARIABLE is set.
 
     Returns:
       Why it could not be sent, in one sentence; empty if it was sent, or if there is none.
     """
     url = environment.get(VARIABLE, "")
-    if not url or told is None:
+    if not url or notice is None:
         return ""
     if not url.startswith(("https://", "http://")):
         return f"the notice was not sent: {VARIABLE} is not an https or http URL."
@@ -97,7 +97,7 @@ def send(told: Notice | None, environment: Mapping[str, str] = os.environ) -> st
         if attempt:
             time.sleep(_PAUSE_S)
         try:
-            reason = _post(url, told.model_dump_json().encode())
+            reason = _post(url, notice.model_dump_json().encode())
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", None) or type(error).__name__)
         if not reason:

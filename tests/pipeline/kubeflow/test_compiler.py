@@ -12,6 +12,9 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp import components
+from tfx.orchestration import data_types_utils
+from tfx.orchestration.portable import inputs_utils
+from tfx.types import standard_component_specs as specs
 
 from components.names.node_ids import NodeId
 from pipeline.graph.code_digest import SourceTree
@@ -86,6 +89,24 @@ def test_the_compiled_file_is_far_below_the_limits_of_kfp(compiled: CompiledPipe
     sizes = [len(str(e)) for e in specification["deploymentSpec"]["executors"].values()]
     assert max(sizes) < compiler.LARGEST_TASK_BYTES / 10
     assert len(compiled.yaml) < compiler.LARGEST_PIPELINE_BYTES / 5
+
+
+def test_the_slices_are_small_and_have_typed_parameters_all_the_same(
+    compiled: CompiledPipeline,
+) -> None:
+    """Kubeflow repeats each slice up to ten times in a workflow, which should stay below 1 MiB."""
+    specification, _ = _documents(compiled)
+    slices = {}
+    for node_id in NodeId:
+        arguments = _container(specification, node_id.lower())["args"]
+        slices[node_id] = arguments[arguments.index("--node") + 1]
+    assert sum(map(len, slices.values())) < 30_000
+    (node,) = node_slice.decode(slices[NodeId.SKEW_VALIDATOR]).nodes
+    properties = data_types_utils.build_parsed_value_dict(
+        inputs_utils.resolve_parameters_with_schema(node.pipeline_node.parameters)
+    )
+    comparators = properties[specs.DISTRIBUTION_VALIDATOR_CONFIG_KEY].default_slice_config.feature
+    assert "label" in [step for comparator in comparators for step in comparator.path.step]
 
 
 def test_a_request_that_is_too_large_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def _all(**changes: NodeChanged) -> list[NodeChanged]:
 
 
 def test_a_push() -> None:
-    told = run_notice.notice("mnist", "run", _all(), FOUND)
+    told = run_notice.notice_of("mnist", "run", _all(), FOUND)
     assert told is not None
     assert told.model_dump() == {
         "format": 1,
@@ -68,25 +68,25 @@ def test_a_push() -> None:
 
 
 def test_a_push_is_told_also_if_its_results_cannot_be_read() -> None:
-    told = run_notice.notice("mnist", "run", _all(), Results())
+    told = run_notice.notice_of("mnist", "run", _all(), Results())
     assert told is not None
     assert (told.result, told.version, told.accuracy) == ("pushed", None, None)
 
 
 def test_a_run_that_pushes_nothing_new_is_not_told() -> None:
     cached = _all(AtomicPusher=_ended("AtomicPusher", 60, "cached"))
-    assert run_notice.notice("mnist", "run", cached, FOUND) is None
-    assert run_notice.notice("mnist", "run", _all(), FOUND._replace(is_new=False)) is None
+    assert run_notice.notice_of("mnist", "run", cached, FOUND) is None
+    assert run_notice.notice_of("mnist", "run", _all(), FOUND._replace(is_new=False)) is None
 
 
 def test_a_rejection_and_a_failure_have_their_reasons() -> None:
     pusher = _ended("AtomicPusher", 60, "failed", message="not pushed: low", rejections=("low",))
-    told = run_notice.notice("mnist", "run", _all(AtomicPusher=pusher), Results(accuracy=0.5))
+    told = run_notice.notice_of("mnist", "run", _all(AtomicPusher=pusher), Results(accuracy=0.5))
     assert told is not None
     assert (told.result, told.exit_code, told.rejections) == ("rejected", 3, ("low",))
     assert told.message == "AtomicPusher rejected: not pushed: low"
     trainer = _ended("Trainer", 60, "failed", message="no space left")
-    told = run_notice.notice("mnist", "run", [trainer], Results())
+    told = run_notice.notice_of("mnist", "run", [trainer], Results())
     assert told is not None
     assert (told.result, told.exit_code, told.version) == ("failed", 1, None)
     assert told.message == "Trainer failed: no space left"
@@ -95,7 +95,7 @@ def test_a_rejection_and_a_failure_have_their_reasons() -> None:
 def test_a_failure_is_told_also_if_the_push_was_cached() -> None:
     report = _ended("RunReport", 60, "failed", message="no space left")
     pusher = _ended("AtomicPusher", 60, "cached")
-    told = run_notice.notice("mnist", "run", _all(RunReport=report, AtomicPusher=pusher), FOUND)
+    told = run_notice.notice_of("mnist", "run", _all(RunReport=report, AtomicPusher=pusher), FOUND)
     assert told is not None
     assert (told.result, told.message) == ("failed", "RunReport failed: no space left")
 
@@ -103,7 +103,7 @@ def test_a_failure_is_told_also_if_the_push_was_cached() -> None:
 @pytest.mark.parametrize("killed", [NodeId.RUN_REPORT, NodeId.TRAINER])
 def test_a_task_that_left_nothing_was_killed_or_did_not_start(killed: NodeId) -> None:
     nodes = [node for node in _all() if node.node != killed]
-    told = run_notice.notice("mnist", "run", nodes, FOUND)
+    told = run_notice.notice_of("mnist", "run", nodes, FOUND)
     assert told is not None
     assert (told.result, told.message) == (
         "failed",

@@ -59,7 +59,7 @@ def _record(**changes: Any) -> RunRecord:
 
 
 def _send(service: Service, record: RunRecord) -> str:
-    return webhook.send(webhook.notice(record), {webhook.VARIABLE: service.url})
+    return webhook.send(webhook.notice_of(record), {webhook.VARIABLE: service.url})
 
 
 def test_a_push_is_told(service: Service) -> None:
@@ -126,7 +126,7 @@ def test_a_failure_is_a_sentence_without_the_address(
 ) -> None:
     monkeypatch.setattr(webhook, "_PAUSE_S", 0)
     service.statuses = statuses
-    found = webhook.send(webhook.notice(_record()), {webhook.VARIABLE: url or service.url})
+    found = webhook.send(webhook.notice_of(_record()), {webhook.VARIABLE: url or service.url})
     assert re.search(reason, found), found
     assert SECRET not in found
 
@@ -134,6 +134,6 @@ def test_a_failure_is_a_sentence_without_the_address(
 def test_no_service_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "_PAUSE_S", 0)
     url = f"http://127.0.0.1:{addresses.free_port()}/{SECRET}"
-    found = webhook.send(webhook.notice(_record()), {webhook.VARIABLE: url})
+    found = webhook.send(webhook.notice_of(_record()), {webhook.VARIABLE: url})
     assert "did not accept it ([Errno 111] Connection refused)" in found
     assert SECRET not in found

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -35,6 +37,9 @@ DATAFLOW = {
     "sdk_container_image": "gcr.io/p/mnist-tfx:1",
     "max_num_workers": 4,
 }
+
+
+PAGE = Path(__file__).parents[3] / "docs/how-to/beam-runners.md"
 
 
 def _load(values: Mapping[str, object]) -> pipeline_config.PipelineConfig:
@@ -107,3 +112,14 @@ def test_a_mistake_names_its_key(values: dict[str, object], message: str) -> Non
     with pytest.raises(ConfigError) as caught:
         _load(values)
     assert message in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("runner", ["flink", "spark", "dataflow"])
+def test_the_configurations_on_the_page_about_runners_are_valid(
+    runner: str, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = (block for block in blocks if f'runner = "{runner}"' in block)
+    file = tmp_path / "runner.toml"
+    file.write_text(text)
+    assert pipeline_config.load(file).beam.runner == runner
