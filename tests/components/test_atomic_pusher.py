@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
-from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
@@ -85,21 +84,6 @@ def test_readers_see_complete_versions_only(tmp_path: Path, model: Path) -> None
     watcher.join()
     assert len(set(pushed)) == 20
     assert partial == []
-
-
-def test_in_a_bucket_the_graph_comes_last(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow's in-memory file system stands for a bucket."""
-    written: list[str] = []
-    copy = fileio.copy
-    monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))  # type: ignore[func-returns-value]
-    first = atomic_pusher.push(str(model), "ram://serving/mnist")
-    second = atomic_pusher.push(first, "ram://serving/mnist")
-    assert int(second.rpartition("/")[2]) == int(first.rpartition("/")[2]) + 1
-    for version in (first, second):
-        files = [path.removeprefix(version) for path in written if path.startswith(version)]
-        assert files == ["/variables/variables.data", "/saved_model.pb"]
-        assert fileio.open(f"{version}/saved_model.pb", "rb").read() == b"graph"
-        assert fileio.open(f"{version}/variables/variables.data", "rb").read() == b"weights" * 1000
 
 
 def test_the_number_of_a_withheld_version_is_not_reused(tmp_path: Path, model: Path) -> None:

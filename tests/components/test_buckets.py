@@ -1,13 +1,15 @@
-"""Components with data and artifacts in a bucket: TensorFlow's in-memory file system."""
+"""Components with data and artifacts in a bucket of Google Cloud Storage."""
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
+from doubles import gcs_server
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx.components.example_gen import utils
@@ -15,7 +17,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from components import curated_schema, idx_example_gen
+from components import atomic_pusher, curated_schema, idx_example_gen
 from components.idx_example_gen import Part
 from components.images.idx_format import ImagesAndLabels
 from components.names.splits import SPLITS
@@ -25,9 +27,21 @@ from pipeline.graph.beam import BEAM_OPTIONS
 from trainer import features
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("gcs")
+    with (
+        gcs_server.running(folder, "bucket") as environment,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(digits: Path) -> str:
-    folder = "ram://bucket/data"
+    folder = "gs://bucket/data"
     fileio.makedirs(folder)
     for path in digits.iterdir():
         fileio.copy(str(path), f"{folder}/{path.name}", overwrite=True)
@@ -57,7 +71,7 @@ def test_the_fingerprint_is_that_of_the_same_files_on_a_disk(data: str, digits: 
 
 def test_writes_the_schema_and_the_baseline() -> None:
     schema, baseline = standard_artifacts.Schema(), standard_artifacts.ExampleStatistics()
-    schema.uri, baseline.uri = "ram://bucket/schema", "ram://bucket/baseline"
+    schema.uri, baseline.uri = "gs://bucket/schema", "gs://bucket/baseline"
     for artifact in (schema, baseline):
         fileio.makedirs(artifact.uri)
     curated_schema.CuratedSchema.EXECUTOR_SPEC.executor_class().Do(
@@ -79,7 +93,7 @@ def test_writes_the_schema_and_the_baseline() -> None:
 
 def test_a_validator_without_a_result_is_a_rejection() -> None:
     found = standard_artifacts.ExampleAnomalies()
-    found.uri = "ram://bucket/empty"
+    found.uri = "gs://bucket/empty"
     fileio.makedirs(found.uri)
     with pytest.raises(FileNotFoundError, match="contains no split with a SchemaDiff.pb"):
         list(recorded_anomalies.read(found, Check.SCHEMA))
@@ -94,7 +108,7 @@ def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) 
         assert_that(count, equal_to([600]))
 
 
-@pytest.mark.parametrize("folder", ["ram://bucket/anomalies", "ram://bucket/run[1]"])
+@pytest.mark.parametrize("folder", ["gs://bucket/anomalies", "gs://bucket/run[1]"])
 def test_anomalies_are_read(folder: str) -> None:
     found = standard_artifacts.ExampleAnomalies()
     found.uri = folder
@@ -107,3 +121,20 @@ def test_anomalies_are_read(folder: str) -> None:
         "schema: train, label: value 12",
         "schema: test, label: value 12",
     ]
+
+
+def test_a_push_writes_the_graph_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "variables" / "variables.data").write_bytes(b"weights" * 1000)
+    written: list[str] = []
+    copy = fileio.copy
+    monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))  # type: ignore[func-returns-value]
+    first = atomic_pusher.push(str(tmp_path), "gs://bucket/serving/mnist")
+    second = atomic_pusher.push(first, "gs://bucket/serving/mnist")
+    assert int(second.rpartition("/")[2]) == int(first.rpartition("/")[2]) + 1
+    for version in (first, second):
+        files = [path.removeprefix(version) for path in written if path.startswith(version)]
+        assert files == ["/variables/variables.data", "/saved_model.pb"]
+        assert fileio.open(f"{version}/saved_model.pb", "rb").read() == b"graph"
+        assert fileio.open(f"{version}/variables/variables.data", "rb").read() == b"weights" * 1000
