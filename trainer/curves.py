@@ -22,6 +22,19 @@ _HELD_OUT_POINTS: Final = 10  # of the held-out curve, besides the end of each e
 _SAMPLE: Final = 256  # held-out images; a whole split would take seconds at each point
 
 
+def evaluate(network: keras.Model, split: Split) -> dict[str, float]:
+    """LOSS and ACCURACY without dropout. Keras' own resets the metrics of the training."""
+    parts = range(0, len(split.labels), _SAMPLE)
+    probabilities = np.concatenate(
+        [network(split.images[i : i + _SAMPLE], training=False) for i in parts]
+    )
+    own = probabilities[np.arange(len(split.labels)), split.labels]
+    return {
+        LOSS: float(-np.log(np.maximum(own, keras.config.epsilon())).mean()),
+        ACCURACY: float((probabilities.argmax(axis=1) == split.labels).mean()),
+    }
+
+
 class Curves(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes LOSS and ACCURACY of the last steps and of held-out images, and LEARNING_RATE.
 
@@ -39,8 +52,7 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._every = max(1, steps // _WINDOWS)
         self._evaluate_every = max(1, steps // _HELD_OUT_POINTS)
-        self._images = tf.constant(held_out.images[:_SAMPLE])
-        self._labels = held_out.labels[:_SAMPLE]
+        self._sample = Split(tf.constant(held_out.images[:_SAMPLE]), held_out.labels[:_SAMPLE])
         self._writers = {
             name: tf.summary.create_file_writer(posixpath.join(folder, name))
             for name in (TRAIN, VALIDATION)
@@ -60,7 +72,7 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         if self._step % self._every == 0:
             self._write_window(logs or {})
         if self._step % self._evaluate_every == 0:
-            self._write(VALIDATION, self._evaluate())
+            self._write(VALIDATION, evaluate(self.model, self._sample))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the result on all held-out images."""
@@ -79,15 +91,6 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._write(TRAIN, {**window, LEARNING_RATE: rate})
         self._before, self._count = sums, count
-
-    def _evaluate(self) -> dict[str, float]:
-        # Not `evaluate`, which would reset the metrics of the training.
-        probabilities = np.asarray(self.model(self._images, training=False))
-        own = probabilities[np.arange(len(self._labels)), self._labels]
-        return {
-            LOSS: float(-np.log(np.maximum(own, keras.config.epsilon())).mean()),
-            ACCURACY: float((probabilities.argmax(axis=1) == self._labels).mean()),
-        }
 
     def _write(self, name: str, values: dict[str, float]) -> None:
         with self._writers[name].as_default(self._step):

@@ -57,7 +57,12 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
 
 
 def training_batches(
-    split: Split, batch_size: int, seed: int, max_shift_px: float = 0.0
+    split: Split,
+    batch_size: int,
+    seed: int,
+    max_shift_px: float = 0.0,
+    *,
+    drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """Batches in a new order in every epoch; the last batch may be smaller.
 
@@ -67,11 +72,12 @@ def training_batches(
       seed: of the order, and of the shifts.
       max_shift_px: the maximum distance that an image is moved by, in each direction, every time
         that it is shown; the distance is not a whole number of pixels.
+      drop_remainder: whether to leave out the last batch if it is smaller.
     """
     batches = (
         tf.data.Dataset.from_tensor_slices((split.images, split.labels))
         .shuffle(len(split.images), seed=seed, reshuffle_each_iteration=True)
-        .batch(batch_size)
+        .batch(batch_size, drop_remainder=drop_remainder)
     )
     if max_shift_px:
         move = keras.layers.RandomTranslation(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Pooling: TypeAlias = Literal["max", "average"]
 POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
@@ -50,6 +50,21 @@ class HyperParameters(BaseModel):
     """The maximum distance, in each direction, that a training image is moved by at random."""
 
     pooling: Pooling = "max"
+
+    distribution: Literal["none", "mirrored", "multi_worker"] = "none"
+    """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes. Each batch
+    is divided equally among them, and the images of an incomplete last batch are left out."""
+
+    workers: Annotated[int, Field(ge=2)] = 2
+    """The number of processes of "multi_worker"."""
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.distribution == "multi_worker" and self.batch_size % self.workers:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; it must be a multiple of workers, {self.workers}"
+            )
+        return self
 
     def changed(self, changes: Mapping[str, object]) -> HyperParameters:
         """A copy of this recipe with some values replaced.

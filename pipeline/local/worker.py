@@ -44,7 +44,7 @@ from pipeline.runs.workspace import Workspace
 from pipeline.settings.beam_config import VARIABLE
 from serving.client import Client
 from serving.errors import ServingError
-from trainer import run as trainer
+from trainer import training
 
 _log = logging.getLogger("pipeline.run")
 _ended = run_end.NodesEnded()
@@ -133,7 +133,7 @@ def main() -> None:
     event_stream = os.fdopen(job.events_fd, "w", encoding="utf-8")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     _log.addHandler(_ended)
-    for name in (_log.name, trainer.__name__, example_groups.__name__):
+    for name in (_log.name, training.__name__, example_groups.__name__):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(events.JsonLines(event_stream))
     os.environ[VARIABLE] = json.dumps(job.config.beam.arguments())

@@ -87,7 +87,9 @@ def test_a_rejected_model_is_not_pushed_and_the_web_service_is_told(
     assert done.returncode == 3, done.stdout + done.stderr
     assert states(done)[NodeId.ATOMIC_PUSHER] == "rejected"
     assert re.search(
-        r"^AtomicPusher rejected: the model was not pushed: .*accuracy 0\.\d+", done.stdout, re.M
+        r"^AtomicPusher rejected: the model was not pushed: .*accuracy is 0\.\d+; the minimum is",
+        done.stdout,
+        re.M,
     )
     assert sorted(MODELS.iterdir()) == versions
     (notice,) = notices

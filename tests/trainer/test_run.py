@@ -1,10 +1,7 @@
 """run_fn on real digits: it learns, it is reproducible, and it writes all its outputs."""
 
-import hashlib
 import json
 import logging
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from doubles import trainings
 from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.images.idx_format import ImagesAndLabels
-from trainer import dataset, features, model, run, training_cost
+from trainer import dataset, features, run, training, training_cost
 from trainer.hparams import HyperParameters
-
-
-def _write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
-    """Writes transformed examples of the digits at these positions, which are their indices."""
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for index in map(int, chosen):
-            example = tf.train.Example()
-            feature = example.features.feature
-            feature[features.IMAGE].float_list.value.extend(digits.images[index].ravel() / 255)
-            feature[features.LABEL].int64_list.value.append(int(digits.labels[index]))
-            feature[features.INDEX].int64_list.value.append(index)
-            writer.write(example.SerializeToString())
-
-
-@pytest.fixture(scope="module")
-def transformed(
-    tmp_path_factory: pytest.TempPathFactory, test_digits: ImagesAndLabels
-) -> dict[str, list[str]]:
-    """Transformed digits in TFRecord files, in arbitrary order, as Beam writes them."""
-    folder = tmp_path_factory.mktemp("transformed")
-    order = np.random.default_rng(5).permutation(len(test_digits.images))
-    paths = {}
-    for name, chosen in (("train", order[:240]), ("eval", order[240:])):
-        path = folder / f"{name}.gz"
-        _write(path, test_digits, chosen)
-        paths[name] = [str(path)]
-    return paths
 
 
 def _run(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Path:
@@ -60,17 +31,6 @@ def _run(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams:
         )
     )
     return folder
-
-
-def _weights(folder: Path) -> str:
-    checkpoint = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
-    shapes = checkpoint.get_variable_to_shape_map()
-    names = sorted(name for name in shapes if name.endswith("VARIABLE_VALUE"))
-    assert sum(math.prod(shapes[name]) for name in names) == model.PARAMETERS, "and no optimizer"
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(checkpoint.get_tensor(name).tobytes())
-    return digest.hexdigest()
 
 
 def _tags(folder: Path) -> dict[str, list[int]]:
@@ -93,7 +53,7 @@ def test_spans_are_ordered_by_number(
         (tmp_path / folder).mkdir()
         labels = np.full(len(test_digits.labels), label, np.uint8)
         path = tmp_path / folder / "data.gz"
-        _write(path, ImagesAndLabels(test_digits.images, labels), [2, 0, 1])
+        trainings.write(path, ImagesAndLabels(test_digits.images, labels), [2, 0, 1])
         patterns.append(str(path.with_name("*")))
     split = dataset.load(patterns, tft.TFTransformOutput(transform_graph))
     assert split.labels.tolist() == [1, 2, 1, 2, 1, 2]
@@ -124,7 +84,7 @@ def test_training_reduces_the_loss_and_logs_it(
     caplog: pytest.LogCaptureFixture,
     test_digits: ImagesAndLabels,
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="trainer.run"):
+    with caplog.at_level(logging.INFO, logger="trainer.training"):
         folder = _run(tmp_path, transformed, transform_graph, epochs=6)
     module = tf.saved_model.load(str(folder / "model"))
     outputs = module.signatures[features.PREDICT_IMAGES](images=tf.constant(test_digits.images))
@@ -142,7 +102,7 @@ def test_training_reduces_the_loss_and_logs_it(
         assert _tags(folder / "run" / "validation")[metric] == looks
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert "1,413,834" in caplog.text, "the table of layers is in the log"
-    progress = [event for event in events if event["kind"] == run.TRAINING]
+    progress = [event for event in events if event["kind"] == training.TRAINING]
     assert (progress[-1]["step"], progress[-1]["steps"]) == (90, 90)
     assert progress[-1]["loss"] < progress[0]["loss"]
     json.dumps(progress)  # plain numbers, which can be shown anywhere
@@ -152,7 +112,7 @@ def test_the_same_seed_gives_the_same_weights(
     tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
 ) -> None:
     weights = [
-        _weights(_run(tmp_path / name, transformed, transform_graph, epochs=1, seed=seed))
+        trainings.weights(_run(tmp_path / name, transformed, transform_graph, epochs=1, seed=seed))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert weights[0] == weights[1]

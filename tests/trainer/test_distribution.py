@@ -1,0 +1,130 @@
+"""Training on two devices and in two processes."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from doubles import trainings
+from pydantic import ValidationError
+
+from components.images.idx_format import ImagesAndLabels
+from trainer import distribution, features, training, training_cost, workers
+from trainer.hparams import HyperParameters
+from trainer.training import Job
+
+ON_TWO_DEVICES = """
+import sys
+import tensorflow as tf
+from trainer import training
+(processor,) = tf.config.list_physical_devices("CPU")
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(processor, devices)
+job = training.Job.model_validate_json(sys.stdin.read())
+training.train(job, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+"""
+
+
+def _job(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Job:
+    recipe = {"batch_size": 32, "dropout": 0.1, "schedule": "one_cycle", "workers": 2, **hparams}
+    return Job(
+        hparams=HyperParameters(**recipe),
+        train_files=tuple(transformed["train"]),
+        eval_files=tuple(transformed["eval"]),
+        transform_output=graph,
+        serving_model_dir=str(folder / "model"),
+        model_run_dir=str(folder / "run"),
+    )
+
+
+def test_two_processes_train_as_two_devices_do(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    test_digits: ImagesAndLabels,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, logger=training.__name__):
+        workers.train(_job(tmp_path / "processes", transformed, transform_graph, epochs=6))
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    assert (events[-1]["step"], events[-1]["steps"]) == (42, 42)
+    assert events[-1]["loss"] < events[0]["loss"]
+    assert "1,413,834" in (tmp_path / "processes" / "run" / "layers.txt").read_text()
+    cost = json.loads((tmp_path / "processes" / "run" / training_cost.FILE).read_text())
+    assert cost["images"] == 6 * 7 * 32, "240 images are seven batches of 32 and a smaller one"
+
+    job = _job(tmp_path / "devices", transformed, transform_graph, epochs=6)
+    command = [sys.executable, "-c", ON_TWO_DEVICES]
+    subprocess.run(command, input=job.model_dump_json(), text=True, check=True)
+    assert trainings.weights(tmp_path / "processes") == trainings.weights(tmp_path / "devices")
+
+    module = tf.saved_model.load(str(tmp_path / "processes" / "model"))
+    outputs = module.signatures[features.PREDICT_IMAGES](images=tf.constant(test_digits.images))
+    accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
+    assert accuracy > 0.6
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[str]]]:
+    """The processes that `workers` starts."""
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    yield started
+    assert all(process.returncode is not None for process in started), "a process was left behind"
+
+
+def test_a_killed_process_ends_the_training_without_a_model(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    processes: list[subprocess.Popen[str]],
+) -> None:
+    def kill(record: logging.LogRecord) -> bool:
+        if hasattr(record, "event"):
+            processes[1].kill()
+        return True
+
+    log = logging.getLogger(training.__name__)
+    log.setLevel(logging.INFO)
+    log.addFilter(kill)
+    try:
+        with pytest.raises(workers.WorkerError, match=r"^process 2 of 2 .* killed by signal 9\.$"):
+            workers.train(_job(tmp_path, transformed, transform_graph, epochs=50))
+    finally:
+        log.removeFilter(kill)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_reason_of_a_failed_process_is_given(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    processes: list[subprocess.Popen[str]],
+) -> None:
+    job = _job(tmp_path, transformed, transform_graph, train_images=20)
+    with pytest.raises(
+        workers.WorkerError, match=r"ValueError: there are 20 training images; .* of 32$"
+    ):
+        workers.train(job)
+    assert len(processes) == 2
+
+
+def test_a_batch_that_cannot_be_divided_is_rejected() -> None:
+    with pytest.raises(ValidationError, match="it must be a multiple of workers, 3"):
+        HyperParameters(distribution="multi_worker", workers=3)
+    one_device = tf.distribute.get_strategy()
+    distribution.check(one_device, batch_size=32, images=32)
+    with pytest.raises(ValueError, match="there are 31 training images"):
+        distribution.check(one_device, batch_size=32, images=31)

@@ -1,0 +1,118 @@
+"""Training on several devices or in several processes, with TensorFlow's strategies.
+
+Each training batch is divided equally among the devices. Two GPUs of one process, two processes
+with one device each: the number of devices decides what comes out, not where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from trainer import curves, dataset
+from trainer.dataset import Split
+from trainer.hparams import HyperParameters
+
+
+def is_first(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes the results."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_id
+
+
+def check(strategy: tf.distribute.Strategy, batch_size: int, images: int) -> None:
+    """Checks that there is a batch, and that it can be divided among the devices.
+
+    Raises:
+      ValueError: otherwise.
+    """
+    devices = strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise ValueError(
+            f"batch_size is {batch_size}; it must be a multiple of the number of devices, {devices}"
+        )
+    if images < batch_size:
+        raise ValueError(
+            f"there are {images} training images; a distributed training needs a whole batch of "
+            f"{batch_size}"
+        )
+
+
+def fit(
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    split: Split,
+    held_out: Split,
+    hparams: HyperParameters,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Trains as Keras' own `fit` does, which cannot train in several processes (Keras 3.15).
+
+    Args:
+      strategy: the devices and processes; every process calls this function.
+      network: compiled in the scope of the strategy.
+      split: all training images. Each process holds them, and uses its part of each batch.
+      held_out: the images that the first process evaluates after each epoch.
+      hparams: the recipe.
+      callbacks: those of this process.
+    """
+    _create_variables(strategy, network, split)
+    calls = keras.callbacks.CallbackList(list(callbacks), model=network)
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: _own_parts(context, split, hparams)
+    )
+
+    @tf.function
+    def train_on_next(iterator: tf.distribute.DistributedIterator) -> None:
+        strategy.run(network.train_step, args=(next(iterator),))
+
+    logs: dict[str, float] = {}
+    calls.on_train_begin()
+    for epoch in range(hparams.epochs):
+        network.reset_metrics()
+        calls.on_epoch_begin(epoch)
+        iterator = iter(batches)
+        for number in range(len(split.images) // hparams.batch_size):
+            calls.on_train_batch_begin(number)
+            train_on_next(iterator)
+            # The processes add up their metrics, so each of them has to ask.
+            logs = {name: float(value) for name, value in network.get_metrics_result().items()}
+            calls.on_train_batch_end(number, logs)
+        if is_first(strategy):
+            found = curves.evaluate(network, held_out)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        calls.on_epoch_end(epoch, logs)
+    calls.on_train_end(logs)
+
+
+def _create_variables(strategy: tf.distribute.Strategy, network: keras.Model, split: Split) -> None:
+    """Creates the variables of the optimizer and the metrics, which the first step cannot."""
+    with strategy.scope():
+        network.optimizer.build(network.trainable_variables)
+        images, labels = split.images[:1], split.labels[:1]
+        network.compute_metrics(images, labels, network(images))
+    network.reset_metrics()
+
+
+def _own_parts(
+    context: tf.distribute.InputContext, split: Split, hparams: HyperParameters
+) -> tf.data.Dataset:
+    """For each batch the parts of this process, one for each of its devices."""
+    devices = context.num_replicas_in_sync
+    own = devices // context.num_input_pipelines
+    first = own * context.input_pipeline_id
+
+    def divide(values: tf.Tensor) -> tf.Tensor:
+        parts = tf.reshape(values, [devices, hparams.batch_size // devices, *values.shape[1:]])
+        return parts[first : first + own]
+
+    return (
+        dataset.training_batches(
+            split, hparams.batch_size, hparams.seed, hparams.max_shift_px, drop_remainder=True
+        )
+        .map(lambda images, labels: (divide(images), divide(labels)))
+        .unbatch()
+        .prefetch(2)
+    )
