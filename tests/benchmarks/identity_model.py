@@ -56,12 +56,12 @@ def measure(folder: Path, images: np.ndarray, seconds: float, rounds: int) -> li
         costs: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(rounds):
             for name, (address, pid) in servers.items():
-                before_s = _processor_s(pid)
+                before_s = processor_s(pid)
                 result = load.measure(address, request, 8, seconds, folder / "answers")
                 if result["failed"]:
                     raise RuntimeError(f"requests failed: {result['failures']}")
                 rates[name].append(result["requests"] / result["seconds"])
-                costs[name].append(1000 * (_processor_s(pid) - before_s) / result["requests"])
+                costs[name].append(1000 * (processor_s(pid) - before_s) / result["requests"])
     best = max(float(np.median(rates[name])) for name in rates if name != "this server")
     return [
         {
@@ -74,7 +74,7 @@ def measure(folder: Path, images: np.ndarray, seconds: float, rounds: int) -> li
     ]
 
 
-def _processor_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
     """The processor time that a process has used, in s."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

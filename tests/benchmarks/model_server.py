@@ -26,7 +26,7 @@ from doubles.model_server import predict_request
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import identity_model, load, machine, roll_out
+from benchmarks import extremes, identity_model, load, machine, roll_out
 from components import atomic_pusher
 from components.images import idx_format
 from serving import addresses, launcher
@@ -216,6 +216,12 @@ def main() -> None:
             print_rows(console, "concurrent clients", throughput)
         identity = identity_model.measure(folder, models.images, options.each / 2, ROUNDS)
         print_rows(console, "identity model, 8 clients", identity)
+        large = extremes.measure_large_request(
+            in_process(models.folders[0]), models.folders[0], models.images, folder
+        )
+        print_rows(console, "one large request", large)
+        versions = extremes.measure_many_versions(folder)
+        print_rows(console, "a folder of many versions", versions)
         rolled_out = roll_out.measure(
             models.folders, models.answers, models.images, folder, options.seconds
         )
@@ -227,6 +233,8 @@ def main() -> None:
         "rest_latency": rest,
         "identity": identity,
         "throughput": throughput,
+        "large_request": large,
+        "versions": versions,
         "roll_out": rolled_out,
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
