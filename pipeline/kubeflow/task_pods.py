@@ -138,8 +138,8 @@ def _container_problem(pod: Any, container: Any) -> str:
     waiting, ended = container.state.waiting, container.state.terminated
     if waiting and waiting.reason in _IMAGE_REASONS:
         return (
-            f"the image {container.image} cannot be pulled ({waiting.reason}); push it, or correct "
-            "image and image_pull_secrets in the cluster file."
+            f"the image {container.image} cannot be pulled; push it, or correct image and "
+            "image_pull_secrets in the cluster file."
         )
     if waiting and waiting.reason in _CREATION_REASONS:
         cure = (

@@ -208,7 +208,7 @@ def workflows() -> dict[str, dict[str, str]]:
     [
         (
             "image=nosuch.invalid/mnist-tfx:1",
-            "the image nosuch.invalid/mnist-tfx:1 cannot be pulled (",
+            "the image nosuch.invalid/mnist-tfx:1 cannot be pulled; ",
         ),
         (
             "storage.pvc=nosuch",

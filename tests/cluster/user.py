@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
@@ -93,7 +92,7 @@ class Kubeflow:
             found = next((text for text in process.stdout if text.startswith(line)), "")
         finally:
             timer.cancel()
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait()
             kubectl("delete", "workflow", "--all")
         return found.strip()

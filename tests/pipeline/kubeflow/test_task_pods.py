@@ -14,8 +14,8 @@ from pipeline.kubeflow.task_pods import TaskPods
 RECORDED = Path(__file__).parents[2] / "data" / "kubeflow" / "pods.json"
 REJECTED = "mnist-tfx: AnomalyGate rejected: the data has 1 anomaly"
 PROBLEMS = {
-    "curatedschema": "the image nosuch.invalid/mnist-tfx:1 cannot be pulled (ErrImagePull); push "
-    "it, or correct image and image_pull_secrets in the cluster file.",
+    "curatedschema": "the image nosuch.invalid/mnist-tfx:1 cannot be pulled; push it, or "
+    "correct image and image_pull_secrets in the cluster file.",
     "trainer": "no node can take its pod: 0/1 nodes are available: persistentvolumeclaim "
     '"nosuch" not found. Apply the manifests in pipeline/deploy, or correct '
     "storage.pvc in the cluster file.",

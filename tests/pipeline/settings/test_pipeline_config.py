@@ -40,7 +40,10 @@ def test_a_configuration_cannot_be_changed() -> None:
     ("override", "message"),
     [
         ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
-        ("trainer.x=3", "--set trainer.x: unknown key; the known keys are batch_size, distribution"),
+        (
+            "trainer.x=3",
+            "--set trainer.x: unknown key; the known keys are batch_size, distribution",
+        ),
         ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
         ("trainer.epochs=0", "--set trainer.epochs: 0: the minimum is 1"),
         ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: expected a finite number"),
