@@ -8,6 +8,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from trainer.dataset import Split
 
@@ -22,17 +23,17 @@ _HELD_OUT_POINTS: Final = 10  # of the held-out curve, besides the end of each e
 _SAMPLE: Final = 256  # held-out images; a whole split would take seconds at each point
 
 
-def evaluate(network: keras.Model, split: Split) -> dict[str, float]:
-    """LOSS and ACCURACY without dropout. Keras' own resets the metrics of the training."""
-    parts = range(0, len(split.labels), _SAMPLE)
-    probabilities = np.concatenate(
-        [network(split.images[i : i + _SAMPLE], training=False) for i in parts]
-    )
-    own = probabilities[np.arange(len(split.labels)), split.labels]
-    return {
-        LOSS: float(-np.log(np.maximum(own, keras.config.epsilon())).mean()),
-        ACCURACY: float((probabilities.argmax(axis=1) == split.labels).mean()),
-    }
+def interval(steps: int) -> int:
+    """The number of steps between two points of the training curve."""
+    return max(1, steps // _WINDOWS)
+
+
+def predict(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images [count, 28, 28, 1] in [0, 1] to probabilities [count, 10], without dropout."""
+    # Not Keras' `predict` or `evaluate`: they reset the metrics of the training, and start
+    # collective operations where several processes train.
+    parts = [images[i : i + _SAMPLE] for i in range(0, len(images), _SAMPLE)]
+    return np.concatenate([network(part, training=False) for part in parts])
 
 
 class Curves(keras.callbacks.Callback):  # type: ignore[misc]
@@ -50,9 +51,9 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, folder: str, steps: int, held_out: Split):
         super().__init__()
-        self._every = max(1, steps // _WINDOWS)
+        self._every = interval(steps)
         self._evaluate_every = max(1, steps // _HELD_OUT_POINTS)
-        self._sample = Split(tf.constant(held_out.images[:_SAMPLE]), held_out.labels[:_SAMPLE])
+        self._sample = Split(held_out.images[:_SAMPLE], held_out.labels[:_SAMPLE])
         self._writers = {
             name: tf.summary.create_file_writer(posixpath.join(folder, name))
             for name in (TRAIN, VALIDATION)
@@ -72,7 +73,7 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         if self._step % self._every == 0:
             self._write_window(logs or {})
         if self._step % self._evaluate_every == 0:
-            self._write(VALIDATION, evaluate(self.model, self._sample))
+            self._write(VALIDATION, self._evaluate())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the result on all held-out images."""
@@ -91,6 +92,15 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._write(TRAIN, {**window, LEARNING_RATE: rate})
         self._before, self._count = sums, count
+
+    def _evaluate(self) -> dict[str, float]:
+        probabilities = predict(self.model, self._sample.images)
+        labels = self._sample.labels
+        own = probabilities[np.arange(len(labels)), labels]
+        return {
+            LOSS: float(-np.log(np.maximum(own, keras.config.epsilon())).mean()),
+            ACCURACY: float((probabilities.argmax(axis=1) == labels).mean()),
+        }
 
     def _write(self, name: str, values: dict[str, float]) -> None:
         with self._writers[name].as_default(self._step):

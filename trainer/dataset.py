@@ -64,7 +64,7 @@ def training_batches(
     *,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Batches in a new order in every epoch; the last batch may be smaller.
+    """Batches in a new order in every epoch.
 
     Args:
       split: the images and labels.
@@ -72,7 +72,7 @@ def training_batches(
       seed: of the order, and of the shifts.
       max_shift_px: the maximum distance that an image is moved by, in each direction, every time
         that it is shown; the distance is not a whole number of pixels.
-      drop_remainder: whether to leave out the last batch if it is smaller.
+      drop_remainder: whether to leave out the last batch if it is smaller than the others.
     """
     batches = (
         tf.data.Dataset.from_tensor_slices((split.images, split.labels))

@@ -1,7 +1,7 @@
 """Training on several devices or in several processes, with TensorFlow's strategies.
 
-Each training batch is divided equally among the devices. Two GPUs of one process, two processes
-with one device each: the number of devices decides what comes out, not where they are.
+Each training batch is divided equally among the devices. Two processes with one device each give
+the same weights as one process with two devices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,21 @@ def is_first(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes the results."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_id
+
+
+def mirrored() -> tf.distribute.Strategy:
+    """The strategy for all GPUs of this machine.
+
+    Raises:
+      ValueError: there are fewer than two.
+    """
+    count = len(tf.config.list_logical_devices("GPU"))
+    if count < 2:
+        raise ValueError(
+            f'distribution is "mirrored", which needs at least 2 GPUs; TensorFlow finds {count}. '
+            'Set it to "none".'
+        )
+    return tf.distribute.MirroredStrategy()
 
 
 def check(strategy: tf.distribute.Strategy, batch_size: int, images: int) -> None:
@@ -44,7 +59,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     network: keras.Model,
     split: Split,
-    held_out: Split,
+    held_out: Split | None,
     hparams: HyperParameters,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
@@ -54,9 +69,10 @@ def fit(
       strategy: the devices and processes; every process calls this function.
       network: compiled in the scope of the strategy.
       split: all training images. Each process holds them, and uses its part of each batch.
-      held_out: the images that the first process evaluates after each epoch.
+      held_out: the images that the first process evaluates after each epoch; None in others.
       hparams: the recipe.
-      callbacks: those of this process.
+      callbacks: what is called in this process. The metrics that they get are up to
+        `curves.interval` steps old, because all processes have to add them up.
     """
     _create_variables(strategy, network, split)
     calls = keras.callbacks.CallbackList(list(callbacks), model=network)
@@ -68,23 +84,34 @@ def fit(
     def train_on_next(iterator: tf.distribute.DistributedIterator) -> None:
         strategy.run(network.train_step, args=(next(iterator),))
 
+    steps_per_epoch = len(split.images) // hparams.batch_size
+    interval = curves.interval(steps_per_epoch * hparams.epochs)
     logs: dict[str, float] = {}
+    step = 0
     calls.on_train_begin()
     for epoch in range(hparams.epochs):
         network.reset_metrics()
         calls.on_epoch_begin(epoch)
         iterator = iter(batches)
-        for number in range(len(split.images) // hparams.batch_size):
+        for number in range(steps_per_epoch):
             calls.on_train_batch_begin(number)
             train_on_next(iterator)
-            # The processes add up their metrics, so each of them has to ask.
-            logs = {name: float(value) for name, value in network.get_metrics_result().items()}
+            step += 1
+            if step % interval == 0 or number in (0, steps_per_epoch - 1):
+                logs = {name: float(v) for name, v in network.get_metrics_result().items()}
             calls.on_train_batch_end(number, logs)
-        if is_first(strategy):
-            found = curves.evaluate(network, held_out)
-            logs |= {f"val_{name}": value for name, value in found.items()}
-        calls.on_epoch_end(epoch, logs)
+        calls.on_epoch_end(epoch, {**logs, **_held_out_values(network, held_out)})
     calls.on_train_end(logs)
+
+
+def _held_out_values(network: keras.Model, held_out: Split | None) -> dict[str, float]:
+    """As Keras' `fit` reports them: the loss with label smoothing."""
+    if held_out is None:
+        return {}
+    probabilities = curves.predict(network, held_out.images)
+    loss = network.compute_loss(y=held_out.labels, y_pred=probabilities, training=False)
+    accuracy = (probabilities.argmax(axis=1) == held_out.labels).mean()
+    return {"val_loss": float(loss), "val_accuracy": float(accuracy)}
 
 
 def _create_variables(strategy: tf.distribute.Strategy, network: keras.Model, split: Split) -> None:

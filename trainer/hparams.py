@@ -52,11 +52,11 @@ class HyperParameters(BaseModel):
     pooling: Pooling = "max"
 
     distribution: Literal["none", "mirrored", "multi_worker"] = "none"
-    """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes. Each batch
-    is divided equally among them, and the images of an incomplete last batch are left out."""
+    """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes without
+    GPUs. Each batch is divided equally among them, and an incomplete last batch is left out."""
 
     workers: Annotated[int, Field(ge=2)] = 2
-    """The number of processes of "multi_worker"."""
+    """The number of processes; used by "multi_worker" only."""
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from trainer import training, workers
+from trainer import distribution, training, workers
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 
@@ -20,7 +18,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains the network and exports it, on the devices that the recipe's `distribution` names.
 
     Raises:
-      ValueError: a split is empty, or cannot be divided among the devices.
+      ValueError: a split is empty, or cannot be divided among the devices; or there are none.
       WorkerError: a process that trained ended early.
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
@@ -36,6 +34,6 @@ def run_fn(fn_args: FnArgs) -> None:
         case "none":
             training.train(job)
         case "mirrored":
-            training.train(job, tf.distribute.MirroredStrategy())
+            training.train(job, distribution.mirrored())
         case "multi_worker":
             workers.train(job)

@@ -64,7 +64,8 @@ def train(job: Job, strategy: tf.distribute.Strategy | None = None) -> None:
     split = dataset.load(job.train_files, transform)
     if hparams.train_images != "all":
         split = split.sample(hparams.train_images, hparams.seed)
-    held_out = dataset.load(job.eval_files, transform)
+    is_first = strategy is None or distribution.is_first(strategy)
+    held_out = dataset.load(job.eval_files, transform) if is_first else None
     if strategy:
         distribution.check(strategy, hparams.batch_size, len(split.images))
         steps_per_epoch = len(split.images) // hparams.batch_size
@@ -76,8 +77,7 @@ def train(job: Job, strategy: tf.distribute.Strategy | None = None) -> None:
     with strategy.scope() if strategy else contextlib.nullcontext():
         network = model.build_model(hparams, steps)
     callbacks: list[keras.callbacks.Callback] = []
-    is_first = strategy is None or distribution.is_first(strategy)
-    if is_first:
+    if held_out:
         table = model.layer_table(network)
         _log.info("%s", table)
         tf.io.gfile.makedirs(job.model_run_dir)
@@ -95,7 +95,7 @@ def train(job: Job, strategy: tf.distribute.Strategy | None = None) -> None:
         network.fit(
             dataset.training_batches(split, hparams.batch_size, hparams.seed, hparams.max_shift_px),
             epochs=hparams.epochs,
-            validation_data=dataset.evaluation_batches(held_out),
+            validation_data=held_out and dataset.evaluation_batches(held_out),
             callbacks=callbacks,
             shuffle=False,  # the dataset is shuffled already
             verbose=0,

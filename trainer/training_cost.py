@@ -16,7 +16,7 @@ class TrainingCost:
     seconds: float
     steps: int
     images: int
-    """Images shown: epochs times images of the training split."""
+    """Images shown, each counted once in every epoch."""
 
     images_per_s: float
 

@@ -3,51 +3,58 @@
     python -m trainer.worker < JOB
 
 The job is a line of JSON (`training.Job`). The environment variable TF_CONFIG names the processes
-and this one among them, as TensorFlow's documentation of MultiWorkerMirroredStrategy has it. The
-first process writes a line of JSON for each log record: the message, and the event if it has one.
-The process ends when its standard input is closed.
+and this one among them, as MultiWorkerMirroredStrategy requires. The first process writes a line of
+JSON to its standard output for each log record: `message`, and `event` or null. A process that
+fails writes a line with `error`. Linux kills a process when the one that started it ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
-import os
+import signal
 import sys
-import threading
+from typing import Final
 
 import tensorflow as tf
 
 from trainer import distribution, training
 
+_PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 
-class JsonLines(logging.Handler):
-    """Writes each record to the standard output."""
+
+class RecordLines(logging.Handler):
+    """Writes each log record to the standard output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line."""
-        line = {"message": record.getMessage(), "event": getattr(record, "event", None)}
-        print(json.dumps(line), flush=True)
+        _write({"message": record.getMessage(), "event": getattr(record, "event", None)})
 
 
 def main() -> None:
     """Trains; the first process exports the model."""
-    job = training.Job.model_validate_json(sys.stdin.readline())
-    end = threading.Thread(target=_end_with_parent, daemon=True)
-    end.start()
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    if distribution.is_first(strategy):
-        log = logging.getLogger(training.__name__)
-        log.setLevel(logging.INFO)
-        log.addHandler(JsonLines())
-    training.train(job, strategy)
+    # A thread could not do this: TensorFlow holds Python's lock while it waits for the others.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    job = training.Job.model_validate_json(sys.stdin.readline())  # fails if the parent has ended
+    try:
+        tf.config.set_visible_devices([], "GPU")  # each process would reserve all of them
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        if distribution.is_first(strategy):
+            log = logging.getLogger(training.__name__)
+            log.setLevel(logging.INFO)
+            log.addHandler(RecordLines())
+        training.train(job, strategy)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        _write({"error": f"{type(error).__name__}: {reason}"})
+        raise
     if not distribution.is_first(strategy):
-        end.join()  # the first process exports the model, and would miss this one
+        sys.stdin.read()  # if this process ended now, the first would see it as crashed
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()  # until the other end is closed
-    os._exit(1)
+def _write(line: dict[str, object]) -> None:
+    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

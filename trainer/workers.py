@@ -6,12 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from trainer import training, worker
@@ -19,12 +21,14 @@ from trainer.training import Job
 
 _INTERVAL_S: Final = 0.1
 _STOP_TIMEOUT_S: Final = 10.0
+_HOST: Final = "127.0.0.1"
+_KEPT_LINES: Final = 100
 
-_log = logging.getLogger(training.__name__)
+_log = logging.getLogger(training.__name__)  # the runner reads the events of this logger
 
 
 class WorkerError(RuntimeError):
-    """A process that trained ended early; the message is one sentence."""
+    """A process that trained ended early."""
 
 
 def train(job: Job) -> None:
@@ -36,42 +40,51 @@ def train(job: Job) -> None:
       WorkerError: a process failed or was killed. The others are stopped.
     """
     count = job.hparams.workers
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    addresses = [f"{_HOST}:{port}" for port in _free_ports(count)]
     with contextlib.ExitStack() as stack:
         started = []
         for index in range(count):
             place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             started.append(stack.enter_context(_Worker(json.dumps(place), job)))
-        first, *others = started
-        while first.process.poll() is None and all(o.process.poll() is None for o in others):
+        while not (ended := [one for one in started if one.process.poll() is not None]):
             time.sleep(_INTERVAL_S)
-        if first.process.poll() == 0:
+        if started[0].process.returncode == 0:
             return
-        ended = [one for one in started if one.process.poll() is not None]
         # If one is killed, others fail because of it.
         cause = min(ended, key=lambda one: one.process.returncode)
-        raise WorkerError(cause.failure(started.index(cause) + 1, count))
+        raise WorkerError(cause.failure(f"process {started.index(cause) + 1} of {count}"))
 
 
 class _Worker:
-    """A process that trains, as a context; it is stopped at the end."""
+    """A process that trains, as a context; it is stopped at the end.
+
+    (The trainer imports nothing of this project, so `serving.child_process` is not available.)
+    """
 
     def __init__(self, place: str, job: Job):
-        self._lines: deque[str] = deque(maxlen=1)
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._error = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", worker.__name__],
-            env={**os.environ, "TF_CONFIG": place},
+            # A proxy for gRPC would be asked for this machine's own address.
+            env={**os.environ, "TF_CONFIG": place, "no_grpc_proxy": _HOST},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        assert self.process.stdin is not None
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self._pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self._readers = [
+            threading.Thread(target=read, args=(pipe,), daemon=True)
+            for read, pipe in ((self._relay, self._pipes[1]), (self._keep, self._pipes[2]))
+        ]
+        for reader in self._readers:
+            reader.start()
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `train` notices
-            self.process.stdin.write(job.model_dump_json() + "\n")
-            self.process.stdin.flush()
+            self._pipes[0].write(job.model_dump_json() + "\n")
+            self._pipes[0].flush()
 
     def __enter__(self) -> _Worker:
         return self
@@ -83,32 +96,50 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._reader.join()
+        self._join()
+        for pipe in self._pipes:
+            with contextlib.suppress(BrokenPipeError):  # the job may still be in the buffer
+                pipe.close()
 
-    def failure(self, number: int, count: int) -> str:
-        """How the process ended, in one sentence."""
+    def failure(self, name: str) -> str:
+        """How the process ended, in one sentence; what it wrote last goes to the log."""
+        self._join()
+        for line in self._lines:
+            _log.error("%s: %s", name, line)
         code = self.process.returncode
+        if code == -signal.SIGKILL:
+            return (
+                f"{name} of the training was killed (signal 9). The usual cause is too little "
+                "memory; give the Trainer more, or set fewer workers."
+            )
         if code < 0:
-            return f"process {number} of {count} of the training was killed by signal {-code}."
-        self._reader.join()
-        reason = self._lines[-1] if self._lines else "it wrote no reason"
-        return f"process {number} of {count} of the training failed: {reason}"
+            return f"{name} of the training was ended by signal {-code}."
+        return f"{name} of the training failed: {self._error or f'exit code {code}'}"
 
-    def _read(self) -> None:
-        """Reads what the process writes: log records as JSON, and what TensorFlow writes."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
+    def _join(self) -> None:
+        for reader in self._readers:
+            reader.join()
+
+    def _relay(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            record = None
+            with contextlib.suppress(ValueError):
                 record = json.loads(line)
-                extra = {"event": record["event"]} if record["event"] else None
-                _log.info("%s", record["message"], extra=extra)
-                continue
-            self._lines.append(line.strip())
-            _log.debug("%s", line.rstrip())
+            match record:
+                case {"error": str(error)}:
+                    self._error = error
+                case {"message": str(message), "event": event}:
+                    _log.info("%s", message, extra={"event": event} if event else None)
+                case _:  # a library wrote it
+                    self._lines.append(line.rstrip())
+
+    def _keep(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._lines.append(line.rstrip())
 
 
 def _free_ports(count: int) -> list[int]:
     """Different ports that no program uses at this moment."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        held = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in held]

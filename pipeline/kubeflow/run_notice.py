@@ -10,6 +10,7 @@ run, but asks ML Metadata for it with a query that not every server of it suppor
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import posixpath
@@ -60,12 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nodes = read_endings(options.endings, options.run_id)
         found = _results(options.node, options.run_id, options.pipeline_root)
         notice = notice_of(options.pipeline, options.run_id, nodes, found)
-        problem = webhook.send(notice)
-        is_sent = notice and os.environ.get(webhook.VARIABLE)
-        print(problem or ("the notice was sent." if is_sent else "no notice is due."), flush=True)
-        fileio.rmtree(posixpath.join(options.endings, options.run_id))
+        if notice is None:
+            print("no notice is due.", flush=True)
+        elif not os.environ.get(webhook.VARIABLE):
+            print(f"the notice was not sent: {webhook.VARIABLE} is not set.", flush=True)
+        else:
+            print(webhook.send(notice) or "the notice was sent.", flush=True)
     except Exception:
         logging.exception("the notice was not sent")
+    with contextlib.suppress(Exception):  # a rest of these files harms nobody
+        fileio.rmtree(posixpath.join(options.endings, options.run_id))
     return ExitCode.OK
 
 

@@ -22,12 +22,8 @@ _TASK: Final = re.compile(r"\.(?P<task>[a-z0-9-]+)(\(\d+\))?\.executor")
 _MAIN: Final = "main"  # Argo's name of the container that runs the task
 _LOG_LINES: Final = 200  # the launcher writes some after the last line of the node
 _TIMEOUTS_S: Final = (3.0, 10.0)  # of the connection, and of the answer
-_IMAGE_REASONS: Final = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-)
+_PULL_REASONS: Final = ("ErrImagePull", "ImagePullBackOff")  # Kubernetes alternates them
+_IMAGE_REASONS: Final = ("InvalidImageName", "ErrImageNeverPull")
 _CREATION_REASONS: Final = (
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -136,10 +132,15 @@ def _unschedulable(message: str) -> str:
 
 def _container_problem(pod: Any, container: Any) -> str:
     waiting, ended = container.state.waiting, container.state.terminated
-    if waiting and waiting.reason in _IMAGE_REASONS:
+    if waiting and waiting.reason in _PULL_REASONS:
         return (
             f"the image {container.image} cannot be pulled; push it, or correct image and "
             "image_pull_secrets in the cluster file."
+        )
+    if waiting and waiting.reason in _IMAGE_REASONS:
+        return (
+            f"the image {container.image} cannot be used ({waiting.reason}); correct image and "
+            "image_pull_policy in the cluster file."
         )
     if waiting and waiting.reason in _CREATION_REASONS:
         cure = (

@@ -100,7 +100,7 @@ class SparkRunner(_PortableRunner):
 
 
 class DataflowRunner(_Runner):
-    """Google Cloud Dataflow. It needs the Python package apache-beam[gcp] in the image."""
+    """Google Cloud Dataflow."""
 
     BEAM_NAME: ClassVar[str] = "DataflowRunner"
     runner: Literal["dataflow"]

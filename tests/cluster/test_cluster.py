@@ -219,16 +219,16 @@ def workflows() -> dict[str, dict[str, str]]:
             "metadata.secret=nosuch",
             'its container cannot be created: secret "nosuch" not found. Apply the manifests',
         ),
-        ("defaults.memory_request=100G", "no node can take its pod: 0/1 nodes are available: "),
+        (
+            "components.CuratedSchema={memory_request='100G', memory_limit='100G'}",
+            "no node can take its pod: 0/1 nodes are available: ",
+        ),
     ],
 )
 def test_a_pod_that_cannot_start_is_explained(
     kubeflow: Kubeflow, override: str, problem: str
 ) -> None:
-    arguments = ["--set", f"kubeflow.{override}"]
-    if "memory_request" in override:
-        arguments += ["--set", "kubeflow.defaults.memory_limit=100G"]
-    line = kubeflow.wait_for("! ", *arguments)
+    line = kubeflow.wait_for("! ", "--set", f"kubeflow.{override}")
     assert line.split(": ", 1)[1].startswith(problem), line
 
 

@@ -68,9 +68,15 @@ def running(folder: Path, bucket: str) -> Iterator[dict[str, str]]:
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*_HOSTS).configure_cert(tls)
-    with _fake_gcs_server(folder / "gcs.log") as url:
-        httpx.post(f"{url}/storage/v1/b", json={"name": bucket}).raise_for_status()
-        gateway = make_server("127.0.0.1", 0, _gateway(url), threaded=True, ssl_context=tls)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(_fake_gcs_server(folder / "gcs.log"))
+        # This machine's own proxy settings are not for the server.
+        client = stack.enter_context(
+            httpx.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False)
+        )
+        client.post("/storage/v1/b", json={"name": bucket}).raise_for_status()
+        gateway = make_server("127.0.0.1", 0, _gateway(client), threaded=True, ssl_context=tls)
+        stack.callback(gateway.server_close)
         with _Proxy(gateway.port) as proxy:
             for server in (gateway, proxy):
                 threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -104,7 +110,7 @@ def _fake_gcs_server(log: Path) -> Iterator[str]:
         end_s = time.monotonic() + _START_TIMEOUT_S
         while True:
             with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{url}/_internal/healthcheck").raise_for_status()
+                httpx.get(f"{url}/_internal/healthcheck", trust_env=False).raise_for_status()
                 break
             assert process.poll() is None and time.monotonic() < end_s, log.read_text()
             time.sleep(0.05)
@@ -139,12 +145,12 @@ def _copy(source: socket.socket, to: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while received := source.recv(1 << 16):
             to.sendall(received)
+    with contextlib.suppress(OSError):
         to.shutdown(socket.SHUT_WR)
 
 
-def _gateway(url: str) -> Callable[..., Iterable[bytes]]:
-    """A WSGI application that answers from the server at `url`; see the text of the module."""
-    client = httpx.Client(base_url=url, timeout=_TIMEOUT_S)
+def _gateway(client: httpx.Client) -> Callable[..., Iterable[bytes]]:
+    """A WSGI application that answers from the client's server; see the text of the module."""
 
     def forward(
         method: str, target: str, headers: Mapping[str, str], body: bytes

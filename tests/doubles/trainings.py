@@ -5,7 +5,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.images.idx_format import ImagesAndLabels
 from trainer import features, model
@@ -23,13 +25,18 @@ def write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
             writer.write(example.SerializeToString())
 
 
-def weights(folder: Path) -> str:
-    """A digest of the weights in the SavedModel `folder`/model."""
+def load_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The weights in the SavedModel `folder`/model, by name."""
     checkpoint = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
     shapes = checkpoint.get_variable_to_shape_map()
     names = sorted(name for name in shapes if name.endswith("VARIABLE_VALUE"))
     assert sum(math.prod(shapes[name]) for name in names) == model.PARAMETERS, "and no optimizer"
+    return {name: checkpoint.get_tensor(name) for name in names}
+
+
+def weights(folder: Path) -> str:
+    """A digest of them."""
     digest = hashlib.sha256()
-    for name in names:
-        digest.update(checkpoint.get_tensor(name).tobytes())
+    for values in load_weights(folder).values():
+        digest.update(values.tobytes())
     return digest.hexdigest()

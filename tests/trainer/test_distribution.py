@@ -4,18 +4,23 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from doubles import processes as processes_of
 from doubles import trainings
 from pydantic import ValidationError
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.images.idx_format import ImagesAndLabels
-from trainer import distribution, features, training, training_cost, workers
+from serving import child_process
+from trainer import distribution, features, run, training, training_cost, workers
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 
@@ -29,6 +34,15 @@ tf.config.set_logical_device_configuration(processor, devices)
 job = training.Job.model_validate_json(sys.stdin.read())
 training.train(job, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 """
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+from trainer import training, workers
+workers.train(training.Job.model_validate_json(Path(sys.argv[1]).read_text()))
+"""
+TIMEOUT_S = 300
 
 
 def _job(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Job:
@@ -51,7 +65,16 @@ def test_two_processes_train_as_two_devices_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, logger=training.__name__):
-        workers.train(_job(tmp_path / "processes", transformed, transform_graph, epochs=6))
+        job = _job(
+            tmp_path / "processes",
+            transformed,
+            transform_graph,
+            epochs=6,
+            distribution="multi_worker",
+        )
+        values = job.model_dump(exclude={"hparams"})
+        hparams = {run.HPARAMS: job.hparams.model_dump_json()}
+        run.run_fn(FnArgs(**values, custom_config=hparams))
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert (events[-1]["step"], events[-1]["steps"]) == (42, 42)
     assert events[-1]["loss"] < events[0]["loss"]
@@ -60,8 +83,7 @@ def test_two_processes_train_as_two_devices_do(
     assert cost["images"] == 6 * 7 * 32, "240 images are seven batches of 32 and a smaller one"
 
     job = _job(tmp_path / "devices", transformed, transform_graph, epochs=6)
-    command = [sys.executable, "-c", ON_TWO_DEVICES]
-    subprocess.run(command, input=job.model_dump_json(), text=True, check=True)
+    _train_on_two_devices(job)
     assert trainings.weights(tmp_path / "processes") == trainings.weights(tmp_path / "devices")
 
     module = tf.saved_model.load(str(tmp_path / "processes" / "model"))
@@ -90,6 +112,7 @@ def test_a_killed_process_ends_the_training_without_a_model(
     transformed: dict[str, list[str]],
     transform_graph: str,
     processes: list[subprocess.Popen[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def kill(record: logging.LogRecord) -> bool:
         if hasattr(record, "event"):
@@ -97,10 +120,10 @@ def test_a_killed_process_ends_the_training_without_a_model(
         return True
 
     log = logging.getLogger(training.__name__)
-    log.setLevel(logging.INFO)
+    monkeypatch.setattr(log, "level", logging.INFO)
     log.addFilter(kill)
     try:
-        with pytest.raises(workers.WorkerError, match=r"^process 2 of 2 .* killed by signal 9\.$"):
+        with pytest.raises(workers.WorkerError, match=r"^process 2 of 2 .* killed \(signal 9\)"):
             workers.train(_job(tmp_path, transformed, transform_graph, epochs=50))
     finally:
         log.removeFilter(kill)
@@ -121,10 +144,70 @@ def test_the_reason_of_a_failed_process_is_given(
     assert len(processes) == 2
 
 
+@pytest.mark.cold  # Linux ends a process with its parent, which would be the fork server
+def test_processes_end_with_the_trainer(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+) -> None:
+    job = _job(tmp_path, transformed, transform_graph, epochs=50)
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    command = [sys.executable, "-c", TRAINER, str(tmp_path / "job.json")]
+    with child_process.running(command, stdout=subprocess.DEVNULL) as trainer:
+        children = Path(f"/proc/{trainer.pid}/task/{trainer.pid}/children")
+        _wait_until(lambda: len(children.read_text().split()) == 2 or trainer.poll() is not None)
+        pids = [int(pid) for pid in children.read_text().split()]
+        # Each is a Python that has imported TensorFlow.
+        _wait_until(lambda: all("tensorflow" in _maps(pid) for pid in pids))
+        trainer.kill()
+        _wait_until(lambda: not any(processes_of.is_running(pid) for pid in pids))
+
+
+def _maps(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def test_the_first_epoch_is_that_of_one_device(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+) -> None:
+    recipe = {"batch_size": 24, "dropout": 0.0, "max_shift_px": 2.0, "label_smoothing": 0.03}
+    alone, together = (
+        _job(tmp_path / name, transformed, transform_graph, epochs=1, **recipe)
+        for name in ("alone", "together")
+    )
+    training.train(alone)
+    _train_on_two_devices(together)
+    ours, theirs = (trainings.load_weights(tmp_path / name) for name in ("alone", "together"))
+    changes = [np.abs(ours[name] - theirs[name]).mean() for name in ours]
+    assert max(changes) < 1e-4, "ten steps change a weight by some 1e-3"
+
+
+def _train_on_two_devices(job: Job) -> None:
+    command = [sys.executable, "-c", ON_TWO_DEVICES]
+    subprocess.run(command, input=job.model_dump_json(), text=True, check=True, timeout=TIMEOUT_S)
+
+
+def test_a_machine_without_gpus_is_rejected(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+) -> None:
+    job = _job(tmp_path, transformed, transform_graph, distribution="mirrored")
+    values = job.model_dump(exclude={"hparams"})
+    hparams = {run.HPARAMS: job.hparams.model_dump_json()}
+    with pytest.raises(ValueError, match="needs at least 2 GPUs; TensorFlow finds 0"):
+        run.run_fn(FnArgs(**values, custom_config=hparams))
+
+
 def test_a_batch_that_cannot_be_divided_is_rejected() -> None:
     with pytest.raises(ValidationError, match="it must be a multiple of workers, 3"):
         HyperParameters(distribution="multi_worker", workers=3)
-    one_device = tf.distribute.get_strategy()
-    distribution.check(one_device, batch_size=32, images=32)
-    with pytest.raises(ValueError, match="there are 31 training images"):
-        distribution.check(one_device, batch_size=32, images=31)
+    on_three_devices = types.SimpleNamespace(num_replicas_in_sync=3)
+    distribution.check(on_three_devices, batch_size=33, images=33)
+    with pytest.raises(ValueError, match="multiple of the number of devices, 3"):
+        distribution.check(on_three_devices, batch_size=32, images=32)
+    with pytest.raises(ValueError, match="there are 32 training images"):
+        distribution.check(on_three_devices, batch_size=33, images=32)

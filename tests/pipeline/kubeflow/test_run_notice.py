@@ -118,7 +118,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_without_the_metadata_store_the_reason_is_sent_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = _ended("Trainer", 10, "failed", message="the metadata store does not answer")
     run_notice.write_ending(failed, str(tmp_path), "a")
@@ -133,7 +133,18 @@ def test_without_the_metadata_store_the_reason_is_sent_all_the_same(
         monkeypatch.setenv(webhook.VARIABLE, url)
         slices = ["--node", "no slice"]
         assert run_notice.main([*arguments, "--endings", str(tmp_path), *slices]) == 0
+    assert capsys.readouterr().out == "the notice was sent.\n"
     assert [told["message"] for told in received] == [
         "Trainer failed: the metadata store does not answer"
     ]
     assert not (tmp_path / "a").exists(), "the ends are no longer needed"
+
+
+def test_a_missing_address_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(webhook.VARIABLE, raising=False)
+    run_notice.write_ending(_ended("Trainer", 10, "failed", message="no"), str(tmp_path), "a")
+    arguments = ["--pipeline", "mnist", "--run-id", "a", "--pipeline-root", str(tmp_path)]
+    assert run_notice.main([*arguments, "--endings", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "the notice was not sent: MNIST_TFX_WEBHOOK is not set.\n"
