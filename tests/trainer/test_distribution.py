@@ -1,7 +1,9 @@
 """Training on two devices and in two processes."""
 
+import contextlib
 import json
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -36,11 +38,17 @@ training.train(job, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 """
 
 
-TRAINER = """
+THE_SECOND_OF_TWO_PROCESSES = """
+import json
 import sys
-from pathlib import Path
+import time
 from trainer import training, workers
-workers.train(training.Job.model_validate_json(Path(sys.argv[1]).read_text()))
+addresses = [f"127.0.0.1:{port}" for port in workers._free_ports(2)]
+place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 1}}
+job = training.Job.model_validate_json(sys.stdin.readline())
+with workers._Worker(json.dumps(place), job) as started:
+    print(started.process.pid, addresses[1].rpartition(":")[2], flush=True)
+    time.sleep(1000)
 """
 TIMEOUT_S = 300
 
@@ -145,24 +153,26 @@ def test_the_reason_of_a_failed_process_is_given(
 
 
 @pytest.mark.cold  # Linux ends a process with its parent, which would be the fork server
-def test_processes_end_with_the_trainer(
+def test_a_process_that_waits_for_another_ends_with_the_trainer(
     tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
 ) -> None:
-    job = _job(tmp_path, transformed, transform_graph, epochs=50)
-    (tmp_path / "job.json").write_text(job.model_dump_json())
-    command = [sys.executable, "-c", TRAINER, str(tmp_path / "job.json")]
-    with child_process.running(command, stdout=subprocess.DEVNULL) as trainer:
-        children = Path(f"/proc/{trainer.pid}/task/{trainer.pid}/children")
-        _wait_until(lambda: len(children.read_text().split()) == 2 or trainer.poll() is not None)
-        pids = [int(pid) for pid in children.read_text().split()]
-        # Each is a Python that has imported TensorFlow.
-        _wait_until(lambda: all("tensorflow" in _maps(pid) for pid in pids))
+    job = _job(tmp_path, transformed, transform_graph)
+    command = [sys.executable, "-c", THE_SECOND_OF_TWO_PROCESSES]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with child_process.running(command, **pipes) as trainer:
+        assert trainer.stdin and trainer.stdout
+        trainer.stdin.write(job.model_dump_json() + "\n")
+        trainer.stdin.flush()
+        pid, port = map(int, trainer.stdout.readline().split())
+        _wait_until(lambda: _listens(port))
         trainer.kill()
-        _wait_until(lambda: not any(processes_of.is_running(pid) for pid in pids))
+        _wait_until(lambda: not processes_of.is_running(pid))
 
 
-def _maps(pid: int) -> str:
-    return Path(f"/proc/{pid}/maps").read_text()
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
