@@ -8,7 +8,6 @@ from typing import Any, Final
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from trainer.dataset import Split
 
@@ -28,12 +27,15 @@ def interval(steps: int) -> int:
     return max(1, steps // _WINDOWS)
 
 
-def predict(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images [count, 28, 28, 1] in [0, 1] to probabilities [count, 10], without dropout."""
-    # Not Keras' `predict` or `evaluate`: they reset the metrics of the training, and start
-    # collective operations where several processes train.
-    parts = [images[i : i + _SAMPLE] for i in range(0, len(images), _SAMPLE)]
-    return np.concatenate([network(part, training=False) for part in parts])
+def evaluate(network: keras.Model, split: Split) -> dict[str, float]:
+    """LOSS, with label smoothing as in the training, and ACCURACY; without dropout."""
+    # Keras' own `evaluate` resets the metrics of the training, and starts collective operations
+    # where several processes train.
+    parts = [split.images[i : i + _SAMPLE] for i in range(0, len(split.images), _SAMPLE)]
+    probabilities = np.concatenate([network(part, training=False) for part in parts])
+    loss = network.compute_loss(y=split.labels, y_pred=probabilities, training=False)
+    accuracy = (probabilities.argmax(axis=1) == split.labels).mean()
+    return {LOSS: float(loss), ACCURACY: float(accuracy)}
 
 
 class Curves(keras.callbacks.Callback):  # type: ignore[misc]
@@ -73,7 +75,7 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         if self._step % self._every == 0:
             self._write_window(logs or {})
         if self._step % self._evaluate_every == 0:
-            self._write(VALIDATION, self._evaluate())
+            self._write(VALIDATION, evaluate(self.model, self._sample))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the result on all held-out images."""
@@ -92,15 +94,6 @@ class Curves(keras.callbacks.Callback):  # type: ignore[misc]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._write(TRAIN, {**window, LEARNING_RATE: rate})
         self._before, self._count = sums, count
-
-    def _evaluate(self) -> dict[str, float]:
-        probabilities = predict(self.model, self._sample.images)
-        labels = self._sample.labels
-        own = probabilities[np.arange(len(labels)), labels]
-        return {
-            LOSS: float(-np.log(np.maximum(own, keras.config.epsilon())).mean()),
-            ACCURACY: float((probabilities.argmax(axis=1) == labels).mean()),
-        }
 
     def _write(self, name: str, values: dict[str, float]) -> None:
         with self._writers[name].as_default(self._step):

@@ -31,8 +31,8 @@ def mirrored() -> tf.distribute.Strategy:
     count = len(tf.config.list_logical_devices("GPU"))
     if count < 2:
         raise ValueError(
-            f'distribution is "mirrored", which needs at least 2 GPUs; TensorFlow finds {count}. '
-            'Set it to "none".'
+            'trainer.distribution is "mirrored", which needs at least 2 GPUs; '
+            f'TensorFlow finds {count}. Set it to "none".'
         )
     return tf.distribute.MirroredStrategy()
 
@@ -100,18 +100,11 @@ def fit(
             if step % interval == 0 or number in (0, steps_per_epoch - 1):
                 logs = {name: float(v) for name, v in network.get_metrics_result().items()}
             calls.on_train_batch_end(number, logs)
-        calls.on_epoch_end(epoch, {**logs, **_held_out_values(network, held_out)})
+        if held_out:
+            found = curves.evaluate(network, held_out)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        calls.on_epoch_end(epoch, logs)
     calls.on_train_end(logs)
-
-
-def _held_out_values(network: keras.Model, held_out: Split | None) -> dict[str, float]:
-    """As Keras' `fit` reports them: the loss with label smoothing."""
-    if held_out is None:
-        return {}
-    probabilities = curves.predict(network, held_out.images)
-    loss = network.compute_loss(y=held_out.labels, y_pred=probabilities, training=False)
-    accuracy = (probabilities.argmax(axis=1) == held_out.labels).mean()
-    return {"val_loss": float(loss), "val_accuracy": float(accuracy)}
 
 
 def _create_variables(strategy: tf.distribute.Strategy, network: keras.Model, split: Split) -> None:

@@ -59,7 +59,7 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
         )
     model.compile(
         optimizer=keras.optimizers.Adam(_learning_rate(hparams, steps)),
-        loss=_loss(hparams.label_smoothing),
+        loss=loss(hparams.label_smoothing),
         metrics=["accuracy"],
     )
     return model
@@ -87,7 +87,7 @@ def _learning_rate(
     )
 
 
-def _loss(label_smoothing: float) -> Callable[[Any, Any], Any]:
+def loss(label_smoothing: float) -> Callable[[Any, Any], Any]:
     """The cross-entropy of labels [batch] and probabilities [batch, classes].
 
     Keras' own has no label smoothing if the labels are numbers.

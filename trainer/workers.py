@@ -110,7 +110,7 @@ class _Worker:
         if code == -signal.SIGKILL:
             return (
                 f"{name} of the training was killed (signal 9). The usual cause is too little "
-                "memory; give the Trainer more, or set fewer workers."
+                'memory; trainer.distribution = "none" needs less.'
             )
         if code < 0:
             return f"{name} of the training was ended by signal {-code}."

@@ -66,8 +66,7 @@ def report(
     if not found:
         subject = f"the run {run_id} in {workspace.root}" if run_id else str(workspace.root)
         raise PipelineError(
-            f"{subject} contains no report; a run writes one at its end, unless its data is "
-            "rejected."
+            f"{subject} contains no report; a run writes one at its end, after the evaluation."
         )
     path = reports.find(workspace, found[-1])
     if path is None:
