@@ -8,7 +8,7 @@ UV := .venv/tools/bin/uv
 IMAGE ?= mnist-tfx:latest
 DOCKER ?= docker
 
-.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image cluster cluster-down test-cluster clean
+.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image cluster cluster-down test-cluster test-flink clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -128,6 +128,10 @@ cluster-down: setup
 # The pipeline on that cluster.
 test-cluster: setup
 	@$(BIN)/python -m pytest tests/cluster --cluster $(ARGS)
+
+# The Beam jobs on a real Flink, which the tests start; needs Java 11 or 17 and Maven.
+test-flink: setup
+	@$(BIN)/python -m pytest tests/flink --flink $(ARGS)
 
 comma := ,
 

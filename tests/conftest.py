@@ -160,4 +160,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--update-golden", action="store_true", help="rewrite the golden files, for review"
     )
     parser.addoption("--cluster", action="store_true", help="run tests/cluster: make test-cluster")
+    parser.addoption("--flink", action="store_true", help="run tests/flink: make test-flink")
     parser.addoption("--image", help="the image for tests/image: make test-image")

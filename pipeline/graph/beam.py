@@ -6,8 +6,10 @@ Where a job runs does not change what it produces, so the runner is not one of t
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 from typing import Any, Final
 
 import grpc
@@ -34,25 +36,60 @@ BEAM_OPTIONS: Final = (
 )
 
 
+_TRACEBACK: Final = "Traceback (most recent call last)"
+_RUNNER_PREFIX: Final = re.compile(r"Pipeline \S+ failed in state \w+: ")
+
+
 class ConfiguredRunner(PipelineRunner):  # type: ignore[misc]
     """Runs a job with the options in the variable `VARIABLE`; without it, in this process."""
 
     def run_pipeline(self, pipeline: Any, options: Any) -> Any:
-        """Runs the job; Beam calls this."""
+        """Runs the job to its end; Beam calls this.
+
+        Raises:
+          ClusterError: the job server does not answer, or the job failed.
+        """
         arguments = json.loads(os.environ.get(VARIABLE, "[]"))
         if not arguments:
             return FnApiRunner().run_pipeline(pipeline, options)
         options = PipelineOptions(arguments)
-        runner = create_runner(options.view_as(StandardOptions).runner)
+        name = options.view_as(StandardOptions).runner
+        portable = options.view_as(PortableOptions)
         try:
-            return runner.run_pipeline(pipeline, options)
+            result = create_runner(name).run_pipeline(pipeline, options)
+            result.wait_until_finish()
         except grpc.FutureTimeoutError as error:
-            address = options.view_as(PortableOptions).job_endpoint
             raise ClusterError(
-                f"the job server at {address} does not answer; start it, or correct "
+                f"the job server at {portable.job_endpoint} does not answer; start it, or correct "
                 "beam.job_endpoint."
             ) from error
+        except RuntimeError as error:
+            reason = failure_reason(str(error))
+            if "ConnectException" in reason and portable.environment_type == "EXTERNAL":
+                reason += (
+                    f". Does a worker pool run at {portable.environment_config} for each machine "
+                    "of the runner?"
+                )
+            raise ClusterError(f"{name} failed the job: {reason}") from error
+        return result
 
     def is_fnapi_compatible(self) -> bool:
         """All runners of `beam_config` are."""
         return True
+
+
+def failure_reason(text: str) -> str:
+    """The reason in the message of a failed job.
+
+    Args:
+      text: Beam's message: the trace of a Java exception, which can contain one of Python.
+
+    Returns:
+      The last exception of Python, if there is one; else the first line.
+    """
+    _, found, trace = _RUNNER_PREFIX.sub("", text).rpartition(_TRACEBACK)
+    if not found:
+        return trace.partition("\n")[0].strip()
+    after_frames = itertools.dropwhile(lambda line: line[:1].isspace(), trace.splitlines()[1:])
+    lines = itertools.takewhile(lambda line: not line.startswith("\tat "), after_frames)
+    return " ".join(lines).partition(" [while running")[0].strip()

@@ -63,6 +63,12 @@ class _PortableRunner(_Runner):
     environment_config: str | None = None
     """DOCKER: an image; PROCESS: a command in JSON; EXTERNAL: HOST:PORT of a worker pool."""
 
+    environment_cache_millis: Annotated[int, Field(ge=0)] = 60_000
+    """How long a worker waits for the next stage of its job, in milliseconds.
+
+    With 0, Beam's default, each stage starts Python and TensorFlow again.
+    """
+
     @model_validator(mode="after")
     def _check_environment(self) -> Self:
         if self.environment_type in ("PROCESS", "EXTERNAL") and not self.environment_config:

@@ -42,7 +42,7 @@ class DataError(PipelineError):
 
 
 class ClusterError(PipelineError):
-    """Kubeflow Pipelines cannot be reached, or rejected a request."""
+    """Kubeflow or a Beam runner cannot be reached, rejected a request, or failed a job."""
 
 
 class WorkspaceBusyError(PipelineError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import child_process
+from serving import addresses, child_process
 from serving.client import predictions
 
 TIMEOUT_S = 120
@@ -53,15 +52,6 @@ class Server:
         return httpx.post(f"{self.rest}{path}", json=document, timeout=TIMEOUT_S)
 
 
-def _two_free_ports() -> tuple[int, int]:
-    """Two different ports; two separate calls can give the same one."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as first,
-        socket.create_server(("127.0.0.1", 0)) as second,
-    ):
-        return first.getsockname()[1], second.getsockname()[1]
-
-
 @contextlib.contextmanager
 def started(
     folder: Path,
@@ -71,7 +61,7 @@ def started(
     environment: Mapping[str, str] = {},
 ) -> Iterator[Server]:
     """A server with these flags and free ports; it may not be ready yet."""
-    port, rest_port = _two_free_ports()
+    port, rest_port = addresses.free_ports(2)
     command = [*([binary] if binary else command)]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from doubles.local_runs import LocalRuns
 from rich.console import Console
 
 from components.evaluation import results
@@ -18,8 +19,6 @@ from serving import launcher
 from serving.launcher import ServerKind
 from trainer import training_cost
 from trainer.training_cost import TrainingCost
-
-from .conftest import LocalRuns
 
 
 def _records(folder: Path) -> int:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from .conftest import LocalRuns
+from doubles.local_runs import LocalRuns
 
 BEAM_COMPONENTS = {"IdxExampleGen", "StatisticsGen", "Transform", "Evaluator"}
 

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 from doubles import browser
+from doubles.local_runs import LocalRuns
 
 from pipeline.runs.workspace import Workspace
-
-from .conftest import LocalRuns
 
 
 def _ids(runs: LocalRuns) -> list[str]:

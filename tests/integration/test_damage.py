@@ -6,10 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from doubles.local_runs import LocalRuns
+
 from components.names.node_ids import NodeId
 from serving import version_folders
-
-from .conftest import LocalRuns
 
 
 def _flip(path: Path) -> None:

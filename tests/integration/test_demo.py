@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from doubles import browser
+from doubles.local_runs import LocalRuns
 from doubles.snapshots import Snapshot
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
@@ -20,8 +21,6 @@ from playwright.sync_api import Page, Route, expect
 from components.images.idx_format import ImagesAndLabels
 from pipeline.runs.workspace import Workspace
 from serving.client import Client
-
-from .conftest import LocalRuns
 
 DRAWN = 12  # digits
 ANSWER_TIMEOUT_MS = 60_000

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from doubles.local_runs import LocalRuns, cli
 from typer.main import get_command
 
 from pipeline.cli import main
 from pipeline.runs.workspace import Workspace
-
-from .conftest import LocalRuns, cli
 
 PROJECT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted(

@@ -6,12 +6,11 @@ import signal
 import pytest
 from chaos import kill_runs
 from chaos.kill_runs import Chaos
+from doubles.local_runs import LocalRuns
 
 from components.names.node_ids import NodeId
 from pipeline.runs.workspace import Workspace
 from serving import version_folders
-
-from .conftest import LocalRuns
 
 
 @pytest.mark.cold

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doubles import browser
+from doubles.local_runs import LocalRuns, cli
 from doubles.processes import is_running
 from doubles.snapshots import Snapshot
 from PIL import Image
@@ -33,8 +34,6 @@ from pipeline.local import runner
 from pipeline.runs import events
 from pipeline.runs.workspace import Workspace
 from serving import version_folders
-
-from .conftest import LocalRuns, cli
 
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ("trainer", "components", "pipeline", "serving")

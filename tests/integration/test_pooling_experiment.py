@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from doubles import browser
+from doubles.local_runs import cli
 
 from components.evaluation.results import Evaluation, Scores, SliceScores
 from components.evaluation.slices import Slice
@@ -13,8 +14,6 @@ from pipeline.experiments import pooling_comparison
 from pipeline.experiments.pooling_comparison import Trained
 from pipeline.runs.workspace import Workspace
 from trainer.training_cost import TrainingCost
-
-from .conftest import cli
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from doubles.local_runs import cli
 from doubles.snapshots import Snapshot
 
 from components.images import idx_format
@@ -22,8 +23,6 @@ from pipeline.settings import pipeline_config
 from pipeline.settings.errors import DataError
 from trainer import training_cost
 from trainer.training_cost import TrainingCost
-
-from .conftest import cli
 
 # The spans are of 200 and 100 images: their shares differ by chance.
 OVERRIDES = (

@@ -1,0 +1,212 @@
+"""Flink and Beam's job server as processes on the loopback: one JobManager, two TaskManagers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import httpx
+
+from serving import addresses
+
+Process: TypeAlias = subprocess.Popen[bytes]
+
+FOLDER: Final = Path(__file__).parent
+CACHE: Final = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-tfx" / "flink"
+)
+TASK_MANAGERS: Final = 2
+START_TIMEOUT_S: Final = 300
+
+# A subset of the options of Flink's own configuration for Java 17.
+_JAVA: Final = (
+    "java",
+    *(
+        f"--add-opens=java.base/{package}=ALL-UNNAMED"
+        for package in (
+            *("java.io", "java.lang", "java.lang.invoke", "java.lang.reflect", "java.math"),
+            *("java.net", "java.nio", "java.text", "java.time", "java.util"),
+            *("java.util.concurrent", "java.util.concurrent.atomic"),
+            *("java.util.concurrent.locks", "sun.net.util"),
+        )
+    ),
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+)
+_FLINK: Final = "org.apache.flink.runtime"
+_WORKER_HOST: Final = "worker-pool"
+"""The name that each TaskManager has for its own worker pool."""
+
+
+@dataclass
+class TaskManager:
+    """A TaskManager, and the pool of Python workers beside it."""
+
+    process: Process
+    pool: Process
+
+    def kill(self) -> None:
+        """Ends both at once, with all workers."""
+        _stop(self.process, signal.SIGKILL)
+        _stop(self.pool, signal.SIGKILL)
+
+
+class FlinkCluster:
+    """A running cluster.
+
+    Args:
+      folder: for the logs and the temporary files.
+      jars: Flink and Beam's runner.
+    """
+
+    def __init__(self, folder: Path, jars: Path):
+        self._folder = folder
+        self._class_path = f"{jars}/*"
+        self._stack = contextlib.ExitStack()
+        ports = addresses.free_ports(6)
+        self._rpc_port, self._rest_port, self._job_port, self._pool_port = ports[:4]
+        self._artifact_port, self._expansion_port = ports[4:]
+        self.task_managers: list[TaskManager] = []
+        shutil.copy(FOLDER / "config.yaml", folder)
+
+    def __enter__(self) -> FlinkCluster:
+        try:
+            self._java(
+                "job-manager",
+                f"{_FLINK}.entrypoint.StandaloneSessionClusterEntrypoint",
+                *self._flink_arguments(),
+                jvm=["-Xmx800m"],
+            )
+            for _ in range(TASK_MANAGERS):
+                self.add_task_manager()
+            self._java(
+                "job-server",
+                "org.apache.beam.runners.flink.FlinkJobServerDriver",
+                f"--flink-master=127.0.0.1:{self._rest_port}",
+                f"--job-port={self._job_port}",
+                f"--artifact-port={self._artifact_port}",
+                f"--expansion-port={self._expansion_port}",
+                f"--artifacts-dir={self._folder / 'staged'}",
+                jvm=["-Xmx512m"],
+            )
+            self.wait_for_task_managers(TASK_MANAGERS)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def option(self, **keys: object) -> str:
+        """The section `beam` for this cluster, as a value of `--set`."""
+        values = {
+            "runner": "flink",
+            "flink_master": f"127.0.0.1:{self._rest_port}",
+            "job_endpoint": f"127.0.0.1:{self._job_port}",
+            "environment_type": "EXTERNAL",
+            "environment_config": f"{_WORKER_HOST}:{self._pool_port}",
+            "parallelism": TASK_MANAGERS,
+            **keys,
+        }
+        return f"beam={{{', '.join(f'{key} = {value!r}' for key, value in values.items())}}}"
+
+    def add_task_manager(self) -> None:
+        """Starts one more TaskManager with its pool, at a loopback address of their own."""
+        number = len(self.task_managers) + 1
+        host = f"127.0.0.{number + 1}"
+        hosts = self._folder / f"hosts-{number}"
+        hosts.write_text(f"127.0.0.1 localhost\n{host} {_WORKER_HOST}\n")
+        process = self._java(
+            f"task-manager-{number}",
+            f"{_FLINK}.taskexecutor.TaskManagerRunner",
+            *self._flink_arguments(),
+            *("-D", f"taskmanager.resource-id=task-manager-{number}"),
+            # The heap and the direct memory of config.yaml.
+            jvm=["-Xmx640m", "-XX:MaxDirectMemorySize=1152m", f"-Djdk.net.hosts.file={hosts}"],
+        )
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        pool = self._start(
+            f"worker-pool-{number}",
+            [sys.executable, "-m", "flink.worker_pool", f"{host}:{self._pool_port}"],
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(FOLDER.parent)},
+        )
+        self.task_managers.append(TaskManager(process, pool))
+
+    def wait_for_task_managers(self, count: int) -> None:
+        """Waits until so many TaskManagers are registered."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                if self._get("overview")["taskmanagers"] == count:
+                    return
+            assert time.monotonic() < deadline, f"not {count} TaskManagers; see {self._folder}"
+            time.sleep(0.5)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What Flink says of its jobs, oldest first: name, state, and tasks by their state."""
+        found: list[dict[str, Any]] = self._get("jobs/overview")["jobs"]
+        return sorted(found, key=lambda job: job["start-time"])
+
+    def _get(self, path: str) -> dict[str, Any]:
+        answer = httpx.get(f"http://127.0.0.1:{self._rest_port}/{path}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()  # type: ignore[no-any-return]
+
+    def _flink_arguments(self) -> list[str]:
+        return [
+            *("--configDir", str(self._folder)),
+            *("-D", f"jobmanager.rpc.port={self._rpc_port}"),
+            *("-D", f"rest.port={self._rest_port}"),
+            *("-D", f"io.tmp.dirs={self._folder}"),
+        ]
+
+    def _java(self, name: str, main_class: str, *arguments: str, jvm: Sequence[str]) -> Process:
+        command = [*_JAVA, *jvm, "-cp", self._class_path, main_class]
+        return self._start(name, [*command, *arguments])
+
+    def _start(
+        self, name: str, command: list[str], env: Mapping[str, str] | None = None
+    ) -> Process:
+        with (self._folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=env, start_new_session=True
+            )
+        self._stack.callback(_stop, process, signal.SIGTERM)
+        return process
+
+
+def _stop(process: Process, number: signal.Signals) -> None:
+    """Ends a process, and those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.wait()
+
+
+def jars() -> Path:
+    """The folder with the programs that pom.xml pins; Maven fetches them once."""
+    digest = hashlib.sha256((FOLDER / "pom.xml").read_bytes()).hexdigest()[:16]
+    folder = CACHE / digest
+    if not folder.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
+            subprocess.run(
+                [
+                    *("mvn", "--quiet", "--batch-mode", "--file", FOLDER / "pom.xml"),
+                    *("dependency:copy-dependencies", f"-DoutputDirectory={unfinished}/jars"),
+                ],
+                check=True,
+            )
+            Path(unfinished, "jars").rename(folder)
+    return folder

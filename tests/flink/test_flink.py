@@ -1,0 +1,176 @@
+"""The pipeline on all of MNIST with its Beam jobs on Flink, compared with the jobs in process.
+
+`make test-flink` starts Flink, and calls this.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from doubles.local_runs import cli
+
+from components.evaluation import results
+from components.evaluation.results import Evaluation
+from components.names.node_ids import NodeId
+from flink.flink_cluster import FlinkCluster
+from pipeline.runs.run_record import RunRecord
+from pipeline.runs.workspace import Workspace
+
+BEAM_NODES: Final = [
+    NodeId.IDX_EXAMPLE_GEN,
+    NodeId.STATISTICS_GEN,
+    NodeId.TRANSFORM,
+    NodeId.EVALUATOR,
+]
+TIMEOUT_S: Final = 1800
+SPLITS: Final = {"train": 55_000, "eval": 5_000, "test": 10_000}
+
+
+def _run(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    options = [word for override in overrides for word in ("--set", override)]
+    return cli("run", "--config", "quick", "--root", root, *options, timeout=TIMEOUT_S)
+
+
+def _last(root: Path) -> RunRecord:
+    return Workspace(root).records()[-1]
+
+
+def _executed(root: Path) -> set[str]:
+    return {node.node for node in _last(root).nodes if node.state == "done"}
+
+
+@pytest.fixture(scope="module")
+def in_process(flink: FlinkCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a run without Flink."""
+    root = tmp_path_factory.mktemp("in-process")
+    done = _run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert flink.jobs() == []
+    return root
+
+
+@pytest.fixture(scope="module")
+def on_flink(flink: FlinkCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a run whose Beam jobs ran on Flink."""
+    root = tmp_path_factory.mktemp("on-flink")
+    done = _run(root, flink.option())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _executed(root) >= set(BEAM_NODES)
+    return root
+
+
+def _output(root: Path, node: NodeId, key: str) -> Path:
+    """The newest artifact of an output."""
+    folders = (root / "artifacts" / node / key).iterdir()
+    return max(folders, key=lambda folder: int(folder.name))
+
+
+def _examples(folder: Path) -> list[bytes]:
+    """The records of a split, sorted."""
+    names = [str(path) for path in folder.glob("*.gz")]
+    records = tf.data.TFRecordDataset(names, compression_type="GZIP").as_numpy_iterator()
+    return sorted(
+        tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+        for record in records
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "key"),
+    [
+        (NodeId.IDX_EXAMPLE_GEN, "examples"),
+        (NodeId.TRANSFORM, "transformed_examples"),
+    ],
+)
+def test_the_records_are_equal(in_process: Path, on_flink: Path, node: NodeId, key: str) -> None:
+    folders = [_output(root, node, key) for root in (in_process, on_flink)]
+    names = [{path.name for path in folder.glob("Split-*")} for folder in folders]
+    assert names[0] == names[1] != set()
+    for name in names[0]:
+        expected, found = (_examples(folder / name) for folder in folders)
+        assert len(expected) == SPLITS[name.removeprefix("Split-")]
+        assert found == expected
+
+
+def test_the_statistics_are_equal(in_process: Path, on_flink: Path) -> None:
+    for split in SPLITS:
+        expected, found = (
+            tfdv.load_stats_binary(
+                str(
+                    _output(root, NodeId.STATISTICS_GEN, "statistics")
+                    / f"Split-{split}/FeatureStats.pb"
+                )
+            )
+            for root in (in_process, on_flink)
+        )
+        assert found == expected
+
+
+def test_both_models_are_blessed_and_pushed(in_process: Path, on_flink: Path) -> None:
+    for root in (in_process, on_flink):
+        assert _last(root).result == "pushed"
+        assert len(Workspace(root).served_versions("mnist")) == 1
+
+
+def _evaluation(root: Path) -> Evaluation:
+    return results.read(str(_output(root, NodeId.EVALUATOR, "evaluation")))
+
+
+def test_the_metrics_of_one_model_are_equal(in_process: Path, flink: FlinkCluster) -> None:
+    assert _run(in_process, "evaluation.min_accuracy=0.9701").returncode == 0
+    expected = _evaluation(in_process)
+    done = _run(in_process, flink.option(), "evaluation.min_accuracy=0.9702")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert NodeId.EVALUATOR in _executed(in_process)
+    assert NodeId.TRAINER not in _executed(in_process)
+    found = _evaluation(in_process)
+    assert found.rejections == expected.rejections == ()
+    assert {each.slice: each for each in found.slices} == {
+        each.slice: each for each in expected.slices
+    }
+
+
+def test_a_killed_task_manager_fails_the_evaluator_and_the_next_run_succeeds(
+    in_process: Path, flink: FlinkCluster
+) -> None:
+    versions = Workspace(in_process).served_versions("mnist")
+    before = set((in_process / "artifacts" / NodeId.EVALUATOR / "evaluation").iterdir())
+    override = "evaluation.min_accuracy=0.9703"
+    jobs = len(flink.jobs())
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--config", "quick"]
+    options = ["--root", str(in_process), "--set", flink.option(), "--set", override]
+    with subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    ) as process:
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(flink.jobs()) == jobs or flink.jobs()[-1]["tasks"]["finished"] < 200:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        flink.task_managers[-1].kill()
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    assert flink.jobs()[-1]["state"] == "FAILED"
+    assert process.returncode == 1, output
+    record = _last(in_process)
+    assert record.message.startswith("Evaluator failed: FlinkRunner failed the job: ")
+    assert "\n" not in record.message
+    assert Workspace(in_process).served_versions("mnist") == versions
+    assert set((in_process / "artifacts" / NodeId.EVALUATOR / "evaluation").iterdir()) == before
+
+    flink.add_task_manager()
+    flink.wait_for_task_managers(2)
+    done = _run(in_process, flink.option(), override)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert NodeId.EVALUATOR in _executed(in_process)
