@@ -137,10 +137,11 @@ class FlinkCluster:
             jvm=["-Xmx640m", "-XX:MaxDirectMemorySize=1152m", f"-Djdk.net.hosts.file={hosts}"],
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        modules = os.pathsep.join(map(str, FOLDER.parents[:2]))  # tests/, and the project
         pool = self._start(
             f"worker-pool-{number}",
             [sys.executable, "-m", "flink.worker_pool", f"{host}:{self._pool_port}"],
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(FOLDER.parent)},
+            env={**os.environ, "PATH": path, "PYTHONPATH": modules},
         )
         self.task_managers.append(TaskManager(process, pool))
 

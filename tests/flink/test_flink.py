@@ -103,13 +103,11 @@ def test_the_records_are_equal(in_process: Path, on_flink: Path, node: NodeId, k
 def test_the_statistics_are_equal(in_process: Path, on_flink: Path) -> None:
     for split in SPLITS:
         expected, found = (
-            tfdv.load_stats_binary(
-                str(
-                    _output(root, NodeId.STATISTICS_GEN, "statistics")
-                    / f"Split-{split}/FeatureStats.pb"
-                )
+            tfdv.load_stats_binary(str(folder / f"Split-{split}" / "FeatureStats.pb"))
+            for folder in (
+                _output(root, NodeId.STATISTICS_GEN, "statistics")
+                for root in (in_process, on_flink)
             )
-            for root in (in_process, on_flink)
         )
         assert found == expected
 
