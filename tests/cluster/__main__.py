@@ -38,7 +38,7 @@ VOLUMES: Final = {  # and the user that writes to each
 }
 KUBERNETES_START_S: Final = 180
 STOP_S: Final = 180
-NEEDED: Final = ("containerd", "runc", "iptables", "ip", "nsenter", "unshare", "debootstrap")
+NEEDED: Final = ("containerd", "runc", "iptables", "ip", "nsenter", "unshare", "debootstrap", "mvn")
 
 
 def main() -> None:

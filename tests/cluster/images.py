@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from flink import flink_cluster
+
 from .programs import CACHE, PROGRAMS_FOLDER, module_folder
 
 ROOT: Final = Path(__file__).parents[2]
@@ -25,6 +27,7 @@ BASE: Final = "debian:mnist-tfx-cluster"
 PIPELINE: Final = "mnist-tfx:cluster"
 PROGRAMS: Final = "kubeflow-programs:cluster"
 PAUSE: Final = "pause:cluster"
+FLINK: Final = "flink-programs:cluster"
 IN_PODS: Final = (
     "apiserver",
     "persistence_agent",
@@ -88,7 +91,7 @@ def _wait_for_engine(
 
 
 def build(environment: dict[str, str], report: Callable[[str], None]) -> None:
-    """Builds the three images; what did not change comes from Docker's cache."""
+    """Builds the four images; what did not change comes from Docker's cache."""
     if not _has(environment, BASE):
         report("makes a Debian tree for the base image")
         _make_base(environment)
@@ -100,16 +103,16 @@ def build(environment: dict[str, str], report: Callable[[str], None]) -> None:
             configuration.write_text(f"[global]\ncert = {certificates}\n")
             variables.append(f"PIP_CONF={configuration}")
         _run(["make", "--no-print-directory", "image", *variables], environment, ROOT)
-        report("builds the image of Kubeflow's programs")
+        report("builds the images of Kubeflow's programs and of Flink")
         _copy_programs(Path(folder) / "context")
-        for target, tag in (("programs", PROGRAMS), ("pause", PAUSE)):
+        for target, tag in (("programs", PROGRAMS), ("pause", PAUSE), ("flink", FLINK)):
             arguments = ["--network", "host", "--build-arg", f"BASE={BASE}", "--target", target]
             _run([DOCKER, "build", *arguments, "--tag", tag, f"{folder}/context"], environment)
 
 
 def save(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """A process that writes the images to its standard output, in Docker's format."""
-    command = [DOCKER, "save", PIPELINE, PROGRAMS, PAUSE]
+    command = [DOCKER, "save", PIPELINE, PROGRAMS, PAUSE, FLINK]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
 
 
@@ -146,6 +149,7 @@ def _copy_programs(context: Path) -> None:
     (context / "bin").mkdir()
     for name in IN_PODS:
         shutil.copy(PROGRAMS_FOLDER / name, context / "bin")
+    shutil.copytree(flink_cluster.jars(), context / "jars")
     (context / "config").mkdir()
     kubeflow = module_folder("kubeflow", "github.com/kubeflow/pipelines")
     source = kubeflow / "backend" / "src" / "apiserver" / "config" / "config.json"

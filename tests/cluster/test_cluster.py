@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any, Final
 
+import httpx
 import numpy as np
 import pytest
 from ml_metadata import metadata_store
@@ -236,3 +237,29 @@ def test_too_little_memory_is_explained(kubeflow: Kubeflow) -> None:
     done = kubeflow.submit("--wait", "--set", "kubeflow.components.CuratedSchema.memory_limit=260M")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "CuratedSchema failed: it needed more memory than its limit, 260M; raise" in done.stdout
+
+
+FLINK: Final = """beam={runner = "flink", flink_master = "mnist-tfx-flink:8081", \
+job_endpoint = "mnist-tfx-beam-job-server:8099", environment_type = "EXTERNAL", \
+environment_config = "localhost:50000", parallelism = 2}"""
+
+
+def test_the_beam_jobs_run_on_flink_in_the_cluster(kubeflow: Kubeflow) -> None:
+    manifests = str(STATE / "manifests" / "flink")
+    kubectl("apply", "--kustomize", manifests)
+    try:
+        for name in ("flink-job-manager", "flink-task-manager", "beam-job-server"):
+            deployment = f"deployment/mnist-tfx-{name}"
+            kubectl("rollout", "status", deployment, f"--timeout={POD_TIMEOUT_S}s")
+        # Other splits, so that no result is cached.
+        done = kubeflow.submit("--wait", "--set", FLINK, "--set", "data.eval_fraction=0.2")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = states(done)
+        for node in (NodeId.IDX_EXAMPLE_GEN, NodeId.STATISTICS_GEN, NodeId.TRANSFORM):
+            assert found[node] == "done"
+        assert found[NodeId.EVALUATOR] == found[NodeId.ATOMIC_PUSHER] == "done"
+        with forwarded("svc/mnist-tfx-flink", 8081) as port:
+            jobs = httpx.get(f"http://127.0.0.1:{port}/jobs/overview").json()["jobs"]
+        assert [job["state"] for job in jobs] == ["FINISHED"] * 4
+    finally:
+        kubectl("delete", "--kustomize", manifests, "--ignore-not-found")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import httpx
+import yaml
 
+import pipeline
 from serving import addresses
 
 Process: TypeAlias = subprocess.Popen[bytes]
@@ -29,21 +31,7 @@ CACHE: Final = (
 TASK_MANAGERS: Final = 2
 START_TIMEOUT_S: Final = 300
 
-# A subset of the options of Flink's own configuration for Java 17.
-_JAVA: Final = (
-    "java",
-    *(
-        f"--add-opens=java.base/{package}=ALL-UNNAMED"
-        for package in (
-            *("java.io", "java.lang", "java.lang.invoke", "java.lang.reflect", "java.math"),
-            *("java.net", "java.nio", "java.text", "java.time", "java.util"),
-            *("java.util.concurrent", "java.util.concurrent.atomic"),
-            *("java.util.concurrent.locks", "sun.net.util"),
-        )
-    ),
-    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
-    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
-)
+_CONFIG: Final = Path(pipeline.__file__).parent / "deploy" / "flink" / "config"
 _FLINK: Final = "org.apache.flink.runtime"
 _WORKER_HOST: Final = "worker-pool"
 """The name that each TaskManager has for its own worker pool."""
@@ -72,34 +60,29 @@ class FlinkCluster:
 
     def __init__(self, folder: Path, jars: Path):
         self._folder = folder
-        self._class_path = f"{jars}/*"
         self._stack = contextlib.ExitStack()
         ports = addresses.free_ports(6)
         self._rpc_port, self._rest_port, self._job_port, self._pool_port = ports[:4]
         self._artifact_port, self._expansion_port = ports[4:]
         self.task_managers: list[TaskManager] = []
-        shutil.copy(FOLDER / "config.yaml", folder)
+        config = yaml.safe_load((_CONFIG / "config.yaml").read_text())
+        self._java = ["java", *config["env"]["java"]["opts"]["all"].split(), "-cp", f"{jars}/*"]
 
     def __enter__(self) -> FlinkCluster:
         try:
-            self._java(
-                "job-manager",
-                f"{_FLINK}.entrypoint.StandaloneSessionClusterEntrypoint",
-                *self._flink_arguments(),
-                jvm=["-Xmx800m"],
-            )
+            command = f"{_FLINK}.entrypoint.StandaloneSessionClusterEntrypoint"
+            self._start("job-manager", [*self._java, command, *self._settings()])
             for _ in range(TASK_MANAGERS):
                 self.add_task_manager()
-            self._java(
-                "job-server",
+            job_server = [
                 "org.apache.beam.runners.flink.FlinkJobServerDriver",
                 f"--flink-master=127.0.0.1:{self._rest_port}",
                 f"--job-port={self._job_port}",
                 f"--artifact-port={self._artifact_port}",
                 f"--expansion-port={self._expansion_port}",
                 f"--artifacts-dir={self._folder / 'staged'}",
-                jvm=["-Xmx512m"],
-            )
+            ]
+            self._start("job-server", [*self._java, *job_server])
             self.wait_for_task_managers(TASK_MANAGERS)
         except BaseException:
             self._stack.close()
@@ -109,7 +92,7 @@ class FlinkCluster:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def option(self, **keys: object) -> str:
+    def option(self) -> str:
         """The section `beam` for this cluster, as a value of `--set`."""
         values = {
             "runner": "flink",
@@ -118,7 +101,6 @@ class FlinkCluster:
             "environment_type": "EXTERNAL",
             "environment_config": f"{_WORKER_HOST}:{self._pool_port}",
             "parallelism": TASK_MANAGERS,
-            **keys,
         }
         return f"beam={{{', '.join(f'{key} = {value!r}' for key, value in values.items())}}}"
 
@@ -128,14 +110,11 @@ class FlinkCluster:
         host = f"127.0.0.{number + 1}"
         hosts = self._folder / f"hosts-{number}"
         hosts.write_text(f"127.0.0.1 localhost\n{host} {_WORKER_HOST}\n")
-        process = self._java(
-            f"task-manager-{number}",
-            f"{_FLINK}.taskexecutor.TaskManagerRunner",
-            *self._flink_arguments(),
-            *("-D", f"taskmanager.resource-id=task-manager-{number}"),
-            # The heap and the direct memory of config.yaml.
-            jvm=["-Xmx640m", "-XX:MaxDirectMemorySize=1152m", f"-Djdk.net.hosts.file={hosts}"],
-        )
+        settings = self._settings(f"taskmanager.resource-id=task-manager-{number}")
+        jvm, memory = self._memory_of_a_task_manager(settings)
+        jvm.append(f"-Djdk.net.hosts.file={hosts}")
+        command = [f"{_FLINK}.taskexecutor.TaskManagerRunner", *settings, *memory]
+        process = self._start(f"task-manager-{number}", [*self._java, *jvm, *command])
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         modules = os.pathsep.join(map(str, FOLDER.parents[:2]))  # tests/, and the project
         pool = self._start(
@@ -165,17 +144,26 @@ class FlinkCluster:
         answer.raise_for_status()
         return answer.json()  # type: ignore[no-any-return]
 
-    def _flink_arguments(self) -> list[str]:
-        return [
-            *("--configDir", str(self._folder)),
-            *("-D", f"jobmanager.rpc.port={self._rpc_port}"),
-            *("-D", f"rest.port={self._rest_port}"),
-            *("-D", f"io.tmp.dirs={self._folder}"),
+    def _settings(self, *more: str) -> list[str]:
+        """The configuration of the manifests, with addresses of this machine."""
+        values = [
+            *("jobmanager.rpc.address=127.0.0.1", "jobmanager.bind-host=127.0.0.1"),
+            *("rest.address=127.0.0.1", "rest.bind-address=127.0.0.1"),
+            *("taskmanager.host=127.0.0.1", "taskmanager.bind-host=127.0.0.1"),
+            f"jobmanager.rpc.port={self._rpc_port}",
+            f"rest.port={self._rest_port}",
+            *("blob.server.port=0", "taskmanager.rpc.port=0", "taskmanager.data.port=0"),
+            f"io.tmp.dirs={self._folder}",
+            *more,
         ]
+        return ["--configDir", str(_CONFIG), *(f"-D{value}" for value in values)]
 
-    def _java(self, name: str, main_class: str, *arguments: str, jvm: Sequence[str]) -> Process:
-        command = [*_JAVA, *jvm, "-cp", self._class_path, main_class]
-        return self._start(name, [*command, *arguments])
+    def _memory_of_a_task_manager(self, settings: list[str]) -> tuple[list[str], list[str]]:
+        """The options of Java and of Flink, calculated as Flink's scripts do."""
+        command = [f"{_FLINK}.util.bash.BashJavaUtils", "GET_TM_RESOURCE_PARAMS", *settings]
+        done = subprocess.run([*self._java, *command], check=True, capture_output=True, text=True)
+        jvm, memory = re.findall(r"^BASH_JAVA_UTILS_EXEC_RESULT:(.*)$", done.stdout, re.MULTILINE)
+        return jvm.split(), memory.split()
 
     def _start(
         self, name: str, command: list[str], env: Mapping[str, str] | None = None
