@@ -41,7 +41,8 @@ def check(strategy: tf.distribute.Strategy, batch_size: int, images: int) -> Non
     """Checks that there is a batch, and that it can be divided among the devices.
 
     Raises:
-      ValueError: otherwise.
+      ValueError: the number of devices does not divide the batch size, or there are fewer images
+        than one batch has.
     """
     devices = strategy.num_replicas_in_sync
     if batch_size % devices:

@@ -18,7 +18,8 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains the network and exports it, on the devices that the recipe's `distribution` names.
 
     Raises:
-      ValueError: a split is empty, or cannot be divided among the devices; or there are none.
+      ValueError: a split is empty, the devices cannot share a batch, or a mirrored training finds
+        fewer than two GPUs.
       WorkerError: a process that trained ended early.
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(webhook.send(notice) or "the notice was sent.", flush=True)
     except Exception:
         logging.exception("the notice was not sent")
-    with contextlib.suppress(Exception):  # a rest of these files harms nobody
+    with contextlib.suppress(Exception):  # files that remain do no harm
         fileio.rmtree(posixpath.join(options.endings, options.run_id))
     return ExitCode.OK
 

@@ -295,8 +295,8 @@ def test_the_exit_handler_tells_which_version_was_pushed(
     with kfp_api.serving(receive) as url:
         monkeypatch.setenv(webhook.VARIABLE, url)
         assert run_notice.main(arguments) == 0
-    (told,) = received
-    assert (told["pipeline"], told["run_id"], told["result"]) == ("digits", "run-1", "pushed")
-    assert [told["version"]] == cluster.versions()
-    assert 0.8 < told["accuracy"] < 1
-    assert (Path(told["report"]) / "report.html").is_file()
+    (notice,) = received
+    assert (notice["pipeline"], notice["run_id"], notice["result"]) == ("digits", "run-1", "pushed")
+    assert [notice["version"]] == cluster.versions()
+    assert 0.8 < notice["accuracy"] < 1
+    assert (Path(notice["report"]) / "report.html").is_file()

@@ -49,9 +49,9 @@ def _all(**changes: NodeChanged) -> list[NodeChanged]:
 
 
 def test_a_push() -> None:
-    told = run_notice.notice_of("mnist", "run", _all(), FOUND)
-    assert told is not None
-    assert told.model_dump() == {
+    notice = run_notice.notice_of("mnist", "run", _all(), FOUND)
+    assert notice is not None
+    assert notice.model_dump() == {
         "format": 1,
         "pipeline": "mnist",
         "run_id": "run",
@@ -68,9 +68,9 @@ def test_a_push() -> None:
 
 
 def test_a_push_is_told_also_if_its_results_cannot_be_read() -> None:
-    told = run_notice.notice_of("mnist", "run", _all(), Results())
-    assert told is not None
-    assert (told.result, told.version, told.accuracy) == ("pushed", None, None)
+    notice = run_notice.notice_of("mnist", "run", _all(), Results())
+    assert notice is not None
+    assert (notice.result, notice.version, notice.accuracy) == ("pushed", None, None)
 
 
 def test_a_run_that_pushes_nothing_new_is_not_told() -> None:
@@ -81,31 +81,33 @@ def test_a_run_that_pushes_nothing_new_is_not_told() -> None:
 
 def test_a_rejection_and_a_failure_have_their_reasons() -> None:
     pusher = _ended("AtomicPusher", 60, "failed", message="not pushed: low", rejections=("low",))
-    told = run_notice.notice_of("mnist", "run", _all(AtomicPusher=pusher), Results(accuracy=0.5))
-    assert told is not None
-    assert (told.result, told.exit_code, told.rejections) == ("rejected", 3, ("low",))
-    assert told.message == "AtomicPusher rejected: not pushed: low"
+    notice = run_notice.notice_of("mnist", "run", _all(AtomicPusher=pusher), Results(accuracy=0.5))
+    assert notice is not None
+    assert (notice.result, notice.exit_code, notice.rejections) == ("rejected", 3, ("low",))
+    assert notice.message == "AtomicPusher rejected: not pushed: low"
     trainer = _ended("Trainer", 60, "failed", message="no space left")
-    told = run_notice.notice_of("mnist", "run", [trainer], Results())
-    assert told is not None
-    assert (told.result, told.exit_code, told.version) == ("failed", 1, None)
-    assert told.message == "Trainer failed: no space left"
+    notice = run_notice.notice_of("mnist", "run", [trainer], Results())
+    assert notice is not None
+    assert (notice.result, notice.exit_code, notice.version) == ("failed", 1, None)
+    assert notice.message == "Trainer failed: no space left"
 
 
 def test_a_failure_is_told_also_if_the_push_was_cached() -> None:
     report = _ended("RunReport", 60, "failed", message="no space left")
     pusher = _ended("AtomicPusher", 60, "cached")
-    told = run_notice.notice_of("mnist", "run", _all(RunReport=report, AtomicPusher=pusher), FOUND)
-    assert told is not None
-    assert (told.result, told.message) == ("failed", "RunReport failed: no space left")
+    notice = run_notice.notice_of(
+        "mnist", "run", _all(RunReport=report, AtomicPusher=pusher), FOUND
+    )
+    assert notice is not None
+    assert (notice.result, notice.message) == ("failed", "RunReport failed: no space left")
 
 
 @pytest.mark.parametrize("killed", [NodeId.RUN_REPORT, NodeId.TRAINER])
 def test_a_task_that_left_nothing_was_killed_or_did_not_start(killed: NodeId) -> None:
     nodes = [node for node in _all() if node.node != killed]
-    told = run_notice.notice_of("mnist", "run", nodes, FOUND)
-    assert told is not None
-    assert (told.result, told.message) == (
+    notice = run_notice.notice_of("mnist", "run", nodes, FOUND)
+    assert notice is not None
+    assert (notice.result, notice.message) == (
         "failed",
         "a task was killed or did not start; see the page of the run.",
     )
@@ -134,7 +136,7 @@ def test_without_the_metadata_store_the_reason_is_sent_all_the_same(
         slices = ["--node", "no slice"]
         assert run_notice.main([*arguments, "--endings", str(tmp_path), *slices]) == 0
     assert capsys.readouterr().out == "the notice was sent.\n"
-    assert [told["message"] for told in received] == [
+    assert [notice["message"] for notice in received] == [
         "Trainer failed: the metadata store does not answer"
     ]
     assert not (tmp_path / "a").exists(), "the ends are no longer needed"
