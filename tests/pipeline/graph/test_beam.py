@@ -5,7 +5,7 @@ import pytest
 from pipeline.graph.beam import failure_reason
 
 JOB = "Pipeline BeamApp-root-1126_07ab7e0e-4a23-42e0-aa78-9a74e4bb2a1a failed in state FAILED: "
-IN_PYTHON = f"""{JOB}java.lang.RuntimeException: Error received from SDK harness for instruction 5: \
+IN_PYTHON = f"""{JOB}java.lang.RuntimeException: Error received from SDK harness: \
 Traceback (most recent call last):
   File "apache_beam/runners/common.py", line 1512, in apache_beam.runners.common.DoFnRunner.process
   File "digits.py", line 5, in <lambda>
