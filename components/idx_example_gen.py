@@ -45,6 +45,7 @@ DIGESTS_FILE: Final = "files.jsonl"
 _EVAL_FRACTION: Final = "eval_fraction"
 _DIGESTS_TAG: Final = "digests"
 _CONTENT_FINGERPRINT: Final = "sha256:"
+_BLOCK: Final = 1024  # images that are read at once
 
 
 class FilesChangedError(Exception):
@@ -69,8 +70,8 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
         digests = {}
         for pattern in sorted({split.pattern for split in _input_config(resolved).splits}):
             for path in _pair_paths(base, pattern):
-                content = fileio.open(posixpath.join(base, path), "rb").read()
-                digests[path] = hashlib.sha256(content).hexdigest()
+                with fileio.open(posixpath.join(base, path), "rb") as file:
+                    digests[path] = _sha256(file)
         resolved[FINGERPRINT] = fingerprint(digests)
         return resolved
 
@@ -224,19 +225,18 @@ class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
 
 
 def make_examples(
-    pair: idx_format.ImagesAndLabels, start: int = 0, stop: int | None = None
+    pair: idx_format.ImagesAndLabels, first_index: int = 0
 ) -> Iterator[tf.train.Example]:
-    """One example for each image from `start` up to, but not including, `stop`."""
-    images = pair.images[start:stop]
-    labels = pair.labels[start:stop]
-    _, height, width = pair.images.shape
+    """One example for each image; `first_index` is the position of the first one in its file."""
+    images, labels = pair
+    _, height, width = images.shape
     means = images.mean(axis=(1, 2), dtype="float32")
-    minima = images.min(axis=(1, 2), initial=features.WHITE)
-    maxima = images.max(axis=(1, 2), initial=0)
+    minima = images.min(axis=(1, 2))
+    maxima = images.max(axis=(1, 2))
     for offset, image in enumerate(images):
         example = tf.train.Example()
         feature = example.features.feature
-        feature[features.INDEX].int64_list.value.append(start + offset)
+        feature[features.INDEX].int64_list.value.append(first_index + offset)
         feature[features.IMAGE].bytes_list.value.append(image.tobytes())
         feature[features.LABEL].int64_list.value.append(int(labels[offset]))
         feature[features.IMAGE_HEIGHT_PX].int64_list.value.append(height)
@@ -261,18 +261,40 @@ def fingerprint(digests: Mapping[str, str]) -> str:
 def _read_examples(
     folder: str, pattern: str, parts: Sequence[Part]
 ) -> Iterator[beam.pvalue.TaggedOutput]:
+    """Reads a pair in blocks, so that the memory does not grow with the number of images."""
     paths = _pair_paths(folder, pattern)
-    contents = [fileio.open(posixpath.join(folder, path), "rb").read() for path in paths]
-    names = [posixpath.join(folder, path) for path in paths]
-    pair = idx_format.parse_pair(*contents, *names)
-    for path, content in zip(paths, contents, strict=True):
-        line = json.dumps([path, hashlib.sha256(content).hexdigest()])
-        yield beam.pvalue.TaggedOutput(_DIGESTS_TAG, line)
-    for part in parts:
-        start, stop = (round(share * len(pair.images)) for share in (part.first, part.last))
-        for example in make_examples(pair, start, stop):
-            record = example.SerializeToString(deterministic=True)
-            yield beam.pvalue.TaggedOutput(part.split, record)
+    images_name, labels_name = (posixpath.join(folder, path) for path in paths)
+    with (
+        fileio.open(images_name, "rb") as images_file,
+        fileio.open(labels_name, "rb") as labels_file,
+    ):
+        images = idx_format.IdxReader(images_file, 3, images_name)
+        labels = idx_format.IdxReader(labels_file, 1, labels_name)
+        idx_format.check_counts(images, labels)
+        count = images.shape[0]
+        bounds = {part.split: (part.first, part.last) for part in parts}
+        position = 0
+        for block in zip(images.blocks(_BLOCK), labels.blocks(_BLOCK), strict=True):
+            for split, shares in bounds.items():
+                start, stop = (_within(round(share * count) - position) for share in shares)
+                chosen = idx_format.ImagesAndLabels(*(each[start:stop] for each in block))
+                for example in make_examples(chosen, position + start):
+                    record = example.SerializeToString(deterministic=True)
+                    yield beam.pvalue.TaggedOutput(split, record)
+            position += _BLOCK
+        for path, reader in zip(paths, (images, labels), strict=True):
+            yield beam.pvalue.TaggedOutput(_DIGESTS_TAG, json.dumps([path, reader.sha256()]))
+
+
+def _within(offset: int) -> int:
+    return min(max(0, offset), _BLOCK)
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _pair_paths(folder: str, pattern: str) -> tuple[str, str]:

@@ -10,25 +10,29 @@ No TensorFlow, no Beam: bytes in, NumPy arrays out.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import gzip
+import hashlib
 import io
 import math
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
     from numpy.typing import NDArray
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_UNPACKED_BYTES = 2**31  # 2.7 million images of 28x28; MNIST has 60,000
 _BLOCK_BYTES = 2**20
+_CHECKED_AT_ONCE = 1024  # images or labels
 
 
 class IdxFormatError(ValueError):
@@ -76,104 +80,181 @@ def find_pair(folder: str | Path, pattern: str) -> tuple[Path, Path]:
 
 
 def read_pair(images_path: str | Path, labels_path: str | Path) -> ImagesAndLabels:
-    """Reads an image file and the label file that belongs to it.
+    """Reads an image file and the label file that belongs to it, into memory.
 
     Raises:
       IdxFormatError: a file is damaged, or the files do not belong together.
       OSError: a file cannot be read.
     """
-    images, labels = Path(images_path).read_bytes(), Path(labels_path).read_bytes()
-    return parse_pair(images, labels, str(images_path), str(labels_path))
+    with _opened(images_path, labels_path) as (images, labels):
+        return ImagesAndLabels(images.read(), labels.read())
 
 
-def parse_pair(
-    images_file: bytes, labels_file: bytes, images_name: str, labels_name: str
-) -> ImagesAndLabels:
-    """Parses the contents of an image file and of the label file that belongs to it.
+def check_pair(images_path: str | Path, labels_path: str | Path) -> None:
+    """Reads a pair as `read_pair` does, with the same errors, and keeps nothing in memory."""
+    with _opened(images_path, labels_path) as readers:
+        for reader in readers:
+            for _ in reader.blocks(_CHECKED_AT_ONCE):
+                pass
 
-    Raises:
-      IdxFormatError: a file is damaged, or the files do not belong together.
-    """
-    images = parse_file(images_file, 3, images_name)
-    labels = parse_file(labels_file, 1, labels_name)
-    if len(images) != len(labels):
-        raise IdxFormatError(
-            f"{images_name} contains {len(images)} images, but {labels_name} contains "
-            f"{len(labels)} labels; take both files from the same source."
-        )
-    if len(images) == 0:
-        raise IdxFormatError(f"{images_name} contains no images; expected at least 1.")
-    return ImagesAndLabels(images, labels)
+
+@contextlib.contextmanager
+def _opened(
+    images_path: str | Path, labels_path: str | Path
+) -> Iterator[tuple[IdxReader, IdxReader]]:
+    with Path(images_path).open("rb") as images_file, Path(labels_path).open("rb") as labels_file:
+        images = IdxReader(images_file, 3, str(images_path))
+        labels = IdxReader(labels_file, 1, str(labels_path))
+        check_counts(images, labels)
+        yield images, labels
 
 
 def parse_file(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
-    """Parses a file of unsigned bytes, raw or gzip-compressed; see `parse`."""
-    if content.startswith(GZIP_MAGIC):
-        content = _unpack(content, name)
-    return parse(content, dimensions, name)
+    """The values of a file of unsigned bytes, raw or gzip-compressed; see `IdxReader`."""
+    return IdxReader(io.BytesIO(content), dimensions, name).read()
 
 
-def _unpack(content: bytes, name: str) -> bytes:
-    unpacked = io.BytesIO()
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            # In blocks: a small gzip file can unpack to any size.
-            while block := file.read(_BLOCK_BYTES):
-                unpacked.write(block)
-                if unpacked.tell() > MAX_UNPACKED_BYTES:
-                    raise IdxFormatError(
-                        f"{name} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB. Unpack it "
-                        "yourself if it is right."
-                    )
-    except (EOFError, OSError, zlib.error) as error:
-        raise IdxFormatError(
-            f"{name} is not a complete gzip file ({error}); download it again."
-        ) from error
-    return unpacked.getvalue()
-
-
-def parse(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
-    """Parses the bytes of an uncompressed IDX file of unsigned bytes.
+class IdxReader:
+    """Reads an IDX file of unsigned bytes from its start to its end, in blocks.
 
     Args:
-      content: the whole file.
+      file: the open file, raw or gzip-compressed.
       dimensions: the expected number of dimensions: 3 for images, 1 for labels.
       name: the name of the file, for errors.
 
-    Returns:
-      A read-only uint8 array with the shape in the header; it shares `content`'s memory.
+    Raises:
+      IdxFormatError: the header is damaged, or has other dimensions.
+    """
+
+    def __init__(self, file: BinaryIO, dimensions: int, name: str):
+        self.name = name
+        self._source = _HashedFile(file)
+        buffered = io.BufferedReader(self._source, _BLOCK_BYTES)
+        self._is_packed = buffered.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+        self._file = gzip.GzipFile(fileobj=buffered) if self._is_packed else buffered
+        self.shape = self._read_header(dimensions)
+        self._header_bytes = 4 + 4 * dimensions
+        self._expected_bytes = self._header_bytes + math.prod(self.shape)
+
+    def read(self) -> NDArray[np.uint8]:
+        """All values, as uint8 with the shape in the header.
+
+        Raises:
+          IdxFormatError: the file is shorter or longer than its header says, or a gzip file
+            unpacks to more than MAX_UNPACKED_BYTES.
+        """
+        if self._is_packed and self._expected_bytes > MAX_UNPACKED_BYTES:
+            raise IdxFormatError(
+                f"{self.name} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB. Unpack it "
+                "yourself if it is right."
+            )
+        blocks = list(self.blocks(max(1, self.shape[0])))
+        return blocks[0] if blocks else np.empty(self.shape, np.uint8)
+
+    def blocks(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """The values in order: uint8 arrays of `count` images or labels, the last with fewer.
+
+        Raises:
+          IdxFormatError: the file is shorter or longer than its header says.
+        """
+        total, *rest = self.shape
+        item_bytes = math.prod(rest)
+        for start in range(0, total, count):
+            items = min(count, total - start)
+            content = self._read(items * item_bytes)
+            if len(content) < items * item_bytes:
+                found = self._header_bytes + start * item_bytes + len(content)
+                raise IdxFormatError(
+                    f"{self.name} is truncated: it has {found} bytes; {self._expectation()}"
+                )
+            yield np.frombuffer(content, np.uint8).reshape(items, *rest)
+        if self._read(1):
+            raise IdxFormatError(f"{self.name} is too long: {self._expectation()}")
+
+    def sha256(self) -> str:
+        """The digest of the file as it is on disk; all blocks must have been read."""
+        return self._source.digest.hexdigest()
+
+    def _expectation(self) -> str:
+        return (
+            f"expected {self._expected_bytes} bytes for the shape {_joined(self.shape)} in its "
+            "header."
+        )
+
+    def _read_header(self, dimensions: int) -> tuple[int, ...]:
+        content = self._read(4)
+        if len(content) < 4:
+            raise IdxFormatError(f"{self.name} has {len(content)} bytes, too few for an IDX file.")
+        (magic,) = struct.unpack(">I", content)
+        expected_magic = UNSIGNED_BYTE << 8 | dimensions
+        if magic != expected_magic:
+            raise IdxFormatError(
+                f"{self.name} starts with the magic number 0x{magic:08x}; expected "
+                f"0x{expected_magic:08x} (unsigned bytes, {dimensions} "
+                f"dimension{'s' if dimensions > 1 else ''})."
+            )
+        content = self._read(4 * dimensions)
+        if len(content) < 4 * dimensions:
+            raise IdxFormatError(f"{self.name} ends within its header; download it again.")
+        shape = struct.unpack(f">{dimensions}I", content)
+        if 0 in shape[1:]:
+            raise IdxFormatError(
+                f"{self.name} has the shape {_joined(shape)} in its header: images without pixels; "
+                "download it again."
+            )
+        return shape
+
+    def _read(self, size: int) -> bytes:
+        """The next bytes, fewer at the end. In blocks, because the size may be damaged."""
+        content = bytearray()
+        try:
+            while block := self._file.read(min(size - len(content), _BLOCK_BYTES)):
+                content += block
+        except (EOFError, OSError, zlib.error) as error:
+            if not self._is_packed:
+                raise
+            raise IdxFormatError(
+                f"{self.name} is not a complete gzip file ({error}); download it again."
+            ) from error
+        return bytes(content)
+
+
+def check_counts(images: IdxReader, labels: IdxReader) -> None:
+    """Checks that an image file and a label file belong together.
 
     Raises:
-      IdxFormatError: the magic number is wrong, or the file is shorter or longer than its header
-        says.
+      IdxFormatError: they have different numbers of images and labels, or none.
     """
-    expected_magic = UNSIGNED_BYTE << 8 | dimensions
-    header_size = 4 + 4 * dimensions
-    if len(content) < 4:
-        raise IdxFormatError(f"{name} has {len(content)} bytes, too few for an IDX file.")
-    (magic,) = struct.unpack_from(">I", content)
-    if magic != expected_magic:
+    if images.shape[0] != labels.shape[0]:
         raise IdxFormatError(
-            f"{name} starts with the magic number 0x{magic:08x}; expected 0x{expected_magic:08x} "
-            f"(unsigned bytes, {dimensions} dimension{'s' if dimensions > 1 else ''})."
+            f"{images.name} contains {images.shape[0]} images, but {labels.name} contains "
+            f"{labels.shape[0]} labels; take both files from the same source."
         )
-    if len(content) < header_size:
-        raise IdxFormatError(f"{name} ends within its header; download it again.")
-    shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
-    expected_size = header_size + math.prod(shape)
-    if len(content) != expected_size:
-        cause = "is truncated" if len(content) < expected_size else "is too long"
-        raise IdxFormatError(
-            f"{name} {cause}: it has {len(content)} bytes; expected {expected_size} for the shape "
-            f"{'x'.join(map(str, shape))} in its header."
-        )
-    try:
-        return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
-    except ValueError as error:  # such as 4294967295 x 0 x 4294967295
-        raise IdxFormatError(
-            f"{name} has the shape {'x'.join(map(str, shape))} in its header, which no array can "
-            "have; download it again."
-        ) from error
+    if not images.shape[0]:
+        raise IdxFormatError(f"{images.name} contains no images; expected at least 1.")
+
+
+class _HashedFile(io.RawIOBase):
+    """A file whose bytes are hashed when they are read."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__()
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        content = self._file.read(len(view))
+        view[: len(content)] = content
+        self.digest.update(content)
+        return len(content)
+
+
+def _joined(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def serialize(values: NDArray[np.uint8]) -> bytes:

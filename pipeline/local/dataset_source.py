@@ -81,10 +81,11 @@ def check(dataset: str, folder: Path) -> None:
     try:
         for pattern in (TRAIN_FILES, TEST_FILES):
             paths = idx_format.find_pair(folder, pattern)
-            pair = idx_format.read_pair(*paths)
-            if dataset == MNIST:
-                for path, values in zip(paths, pair, strict=True):
-                    mnist_download.check_digest(path, idx_format.serialize(values))
+            if dataset != MNIST:
+                idx_format.check_pair(*paths)
+                continue
+            for path, values in zip(paths, idx_format.read_pair(*paths), strict=True):
+                mnist_download.check_digest(path, idx_format.serialize(values))
     except idx_format.IdxFormatError as error:
         raise DataError(str(error)) from error
     except OSError as error:

@@ -41,7 +41,12 @@ def test_an_example_contains_the_pixels_and_their_summary() -> None:
     assert feature[features.PIXEL_MEAN].float_list.value[0] == pytest.approx(mean)
 
 
-def test_train_and_eval_share_a_pair_without_overlap(digits: Path) -> None:
+@pytest.mark.parametrize("block", [1, 256, 1024])
+def test_train_and_eval_share_a_pair_without_overlap(
+    digits: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idx_example_gen, "_BLOCK", block)
+
     def index(record: bytes) -> int:
         example = tf.train.Example.FromString(record)
         return int(example.features.feature[features.INDEX].int64_list.value[0])

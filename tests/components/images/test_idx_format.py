@@ -1,6 +1,7 @@
 """IDX files: the values that are read, and the message for each kind of damage."""
 
 import gzip
+import hashlib
 import struct
 import tracemalloc
 from pathlib import Path
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 
 from components.images import idx_format
-from components.images.idx_format import IdxFormatError
+from components.images.idx_format import IdxFormatError, IdxReader, ImagesAndLabels
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 
 def test_the_header_is_big_endian_and_the_values_follow_row_by_row() -> None:
     content = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, *range(24)])
-    np.testing.assert_array_equal(idx_format.parse(content, 3, "file"), IMAGES)
+    np.testing.assert_array_equal(idx_format.parse_file(content, 3, "file"), IMAGES)
     assert idx_format.serialize(IMAGES) == content
 
 
@@ -36,13 +37,14 @@ def test_the_whole_sample_is_read(digits: Path) -> None:
         (struct.pack(">I", 0x00000801), "magic number 0x00000801; expected 0x00000803"),
         (struct.pack(">II", 0x00000803, 2), "ends within its header"),
         (idx_format.serialize(IMAGES)[:-1], "is truncated: it has 39 bytes; expected 40 .* 2x3x4"),
-        (idx_format.serialize(IMAGES) + b"\x00", "is too long: it has 41 bytes"),
+        (idx_format.serialize(IMAGES) + b"\x00", "is too long: expected 40 bytes .* 2x3x4"),
         (struct.pack(">4I", 0x00000803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
+        (struct.pack(">4I", 0x00000803, 2**32 - 1, 0, 2**32 - 1), "images without pixels"),
     ],
 )
 def test_damage_is_named(content: bytes, message: str) -> None:
     with pytest.raises(IdxFormatError, match=message):
-        idx_format.parse(content, 3, "file")
+        idx_format.parse_file(content, 3, "file")
 
 
 def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
@@ -79,12 +81,44 @@ def test_a_missing_file_is_named_and_raw_is_taken_before_gzip(tmp_path: Path) ->
     assert (images.name, labels.name) == ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz")
 
 
-def test_a_gzip_bomb_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idx_format, "MAX_UNPACKED_BYTES", 2**20)
-    bomb = gzip.compress(bytes(200 * 2**20), compresslevel=1)
+def test_the_blocks_are_the_file(digits: Path, train_digits: ImagesAndLabels) -> None:
+    path, _ = idx_format.find_pair(digits, "train-*")
+    with path.open("rb") as file:
+        reader = IdxReader(file, 3, "train")
+        blocks = list(reader.blocks(256))
+        assert [len(block) for block in blocks] == [256, 256, 88]
+        np.testing.assert_array_equal(np.concatenate(blocks), train_digits.images)
+        assert reader.sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_blocks_take_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "images"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(struct.pack(">4I", 0x00000803, 100_000, 28, 28))
+        for _ in range(100):
+            file.write(bytes(784_000))
     tracemalloc.start()
     try:
-        with pytest.raises(IdxFormatError, match="bomb unpacks to more than 1 MiB"):
+        with path.open("rb") as file:
+            assert sum(map(len, IdxReader(file, 3, "zeros").blocks(1000))) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [(3, "bomb is too long: expected 2368 bytes"), (2**20, "bomb unpacks to more than 1 MiB")],
+)
+def test_a_gzip_bomb_takes_little_memory(
+    monkeypatch: pytest.MonkeyPatch, images: int, message: str
+) -> None:
+    monkeypatch.setattr(idx_format, "MAX_UNPACKED_BYTES", 2**20)
+    header = struct.pack(">4I", 0x00000803, images, 28, 28)
+    bomb = gzip.compress(header + bytes(200 * 2**20), compresslevel=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IdxFormatError, match=message):
             idx_format.parse_file(bomb, 3, "bomb")
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:
