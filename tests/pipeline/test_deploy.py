@@ -17,6 +17,7 @@ from pipeline.settings.toml_settings import Section
 
 DEPLOY = Path(pipeline.__file__).parent / "deploy"
 SERVING = "../../serving/deploy/kubernetes"
+FLINK = DEPLOY / "flink"
 KUBERNETES = "1.31"
 
 
@@ -33,29 +34,45 @@ def _objects(folder: Path = DEPLOY) -> list[dict[str, Any]]:
     return found
 
 
-def _named(kind: str, name: str) -> dict[str, Any]:
-    (found,) = (o for o in _objects() if (o["kind"], o["metadata"]["name"]) == (kind, name))
+def _named(kind: str, name: str, folder: Path = DEPLOY) -> dict[str, Any]:
+    (found,) = (o for o in _objects(folder) if (o["kind"], o["metadata"]["name"]) == (kind, name))
     return found
 
 
-def _pods() -> dict[str, dict[str, Any]]:
+def _templates(folder: Path = DEPLOY) -> dict[str, dict[str, Any]]:
+    """The template of the pods of each workload."""
     return {
-        found["metadata"]["name"]: found["spec"]["template"]["spec"]
-        for found in _objects()
+        found["metadata"]["name"]: found["spec"]["template"]
+        for found in _objects(folder)
         if found["kind"] in ("Deployment", "StatefulSet", "Job")
     }
 
 
+def _pods(folder: Path = DEPLOY) -> dict[str, dict[str, Any]]:
+    return {name: template["spec"] for name, template in _templates(folder).items()}
+
+
+def _policies(folder: Path = DEPLOY) -> dict[str, dict[str, Any]]:
+    return {
+        found["metadata"]["name"]: found["spec"]
+        for found in _objects(folder)
+        if found["kind"] == "NetworkPolicy"
+    }
+
+
 @pytest.mark.parametrize(
-    "manifest", _objects(), ids=lambda o: f"{o['kind']}-{o['metadata']['name']}"
+    "manifest",
+    [*_objects(), *_objects(FLINK)],
+    ids=lambda o: f"{o['kind']}-{o['metadata']['name']}",
 )
 def test_every_manifest_is_valid_for_kubernetes(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
-def test_every_file_is_in_the_kustomization() -> None:
-    files = {path.name for path in DEPLOY.glob("*.yaml")} - {"kustomization.yaml"}
-    assert files == set(_kustomization()["resources"]) - {SERVING}
+@pytest.mark.parametrize("folder", [DEPLOY, FLINK])
+def test_every_file_is_in_the_kustomization(folder: Path) -> None:
+    files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+    assert files == set(_kustomization(folder)["resources"]) - {SERVING}
     assert (DEPLOY / SERVING).is_dir()
 
 
@@ -82,13 +99,17 @@ def test_kustomize_builds_them_into_one_namespace(tmp_path: Path) -> None:
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "mnist-tfx:latest"
 
 
-def test_no_pod_has_more_than_it_needs() -> None:
-    for name, pod in _pods().items():
+@pytest.mark.parametrize("folder", [DEPLOY, FLINK])
+def test_no_pod_has_more_than_it_needs(folder: Path) -> None:
+    for name, pod in _pods(folder).items():
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for container in pod["containers"]:
-            assert container["securityContext"] == {
+        for container in (*pod["containers"], *pod.get("initContainers", [])):
+            context = dict(container["securityContext"])
+            context.pop("runAsUser", None)
+            context.pop("runAsGroup", None)
+            assert context == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
@@ -97,18 +118,10 @@ def test_no_pod_has_more_than_it_needs() -> None:
 
 
 def test_nobody_connects_to_a_pod_except_where_a_policy_says_so() -> None:
-    policies = {
-        found["metadata"]["name"]: found["spec"]
-        for found in _objects()
-        if found["kind"] == "NetworkPolicy"
-    }
+    policies = _policies()
     selected = {name: policy["podSelector"]["matchLabels"] for name, policy in policies.items()}
-    labels = {
-        found["metadata"]["name"]: found["spec"]["template"]["metadata"]["labels"]
-        for found in _objects()
-        if found["kind"] in ("Deployment", "StatefulSet", "Job")
-    } | {"a task": cluster_config.load().labels}
-    for pod, own in labels.items():
+    labels = {name: template["metadata"]["labels"] for name, template in _templates().items()}
+    for pod, own in (labels | {"a task": cluster_config.load().labels}).items():
         applied = [name for name, wanted in selected.items() if wanted.items() <= own.items()]
         assert len(applied) == 1, pod
     tasks, database = policies["mnist-tfx-tasks"], policies["mnist-tfx-mysql"]
@@ -119,7 +132,53 @@ def test_nobody_connects_to_a_pod_except_where_a_policy_says_so() -> None:
     (rule,) = database["ingress"]
     assert rule["ports"] == [{"port": "mysql"}]
     (peer,) = rule["from"]
-    assert peer["podSelector"]["matchLabels"].items() <= labels["a task"].items()
+    assert peer["podSelector"]["matchLabels"].items() <= cluster_config.load().labels.items()
+
+
+def test_only_flink_connects_to_flink_and_only_tasks_to_the_job_server() -> None:
+    own = {"app.kubernetes.io/name": "mnist-tfx-flink"}
+    for template in _templates(FLINK).values():
+        assert own.items() <= template["metadata"]["labels"].items()
+    everything, job_server = (
+        _policies(FLINK)[f"mnist-tfx-{name}"] for name in ("flink", "beam-job-server")
+    )
+    assert everything["podSelector"]["matchLabels"] == own
+    (rule,) = everything["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": own}}]
+    # Not 50000: a worker pool starts any program, and only its own pod may reach it.
+    assert {port["port"] for port in rule["ports"]} == {6121, 6122, 6123, 6124, 8081}
+    labels = _templates(FLINK)["mnist-tfx-beam-job-server"]["metadata"]["labels"]
+    assert job_server["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = job_server["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": cluster_config.load().labels}}]
+
+
+def test_the_manifests_of_flink_fit_each_other_and_the_clusters_file() -> None:
+    for manifest in kustomize(FLINK):
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    config = yaml.safe_load((FLINK / "config" / "config.yaml").read_text())
+    service = _named("Service", config["jobmanager"]["rpc"]["address"], FLINK)
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert ports == {
+        "rpc": config["jobmanager"]["rpc"]["port"],
+        "blob": config["blob"]["server"]["port"],
+        "rest": config["rest"]["port"],
+    }
+    pods = _pods(FLINK)
+    (job_server,) = pods["mnist-tfx-beam-job-server"]["containers"]
+    assert f"--flink-master={config['rest']['address']}:{ports['rest']}" in job_server["args"]
+    page = (DEPLOY.parents[1] / "docs" / "how-to" / "beam-runners.md").read_text()
+    assert f'flink_master = "{service["metadata"]["name"]}:{ports["rest"]}"' in page
+    (port,) = _named("Service", "mnist-tfx-beam-job-server", FLINK)["spec"]["ports"]
+    assert f'job_endpoint = "mnist-tfx-beam-job-server:{port["port"]}"' in page
+    flink, pool = pods["mnist-tfx-flink-task-manager"]["containers"]
+    assert flink["resources"]["requests"]["memory"] == "3584Mi"
+    assert config["taskmanager"]["memory"]["process"]["size"] == "3584m"
+    mounts = {mount["name"]: mount["mountPath"] for mount in pool["volumeMounts"]}
+    storage = cluster_config.load().storage
+    assert mounts["mnist-tfx"] == storage.root
+    volumes = {v["name"]: v for v in pods["mnist-tfx-flink-task-manager"]["volumes"]}
+    assert volumes["mnist-tfx"]["persistentVolumeClaim"]["claimName"] == storage.pvc
 
 
 def test_the_account_may_read_two_objects_and_report_results() -> None:
