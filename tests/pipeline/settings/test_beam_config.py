@@ -115,7 +115,7 @@ def test_a_mistake_names_its_key(values: dict[str, object], message: str) -> Non
 
 
 def test_the_configurations_on_the_page_about_runners_are_valid(tmp_path: Path) -> None:
-    runners = []
+    runners: list[str] = []
     for text in re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         file = tmp_path / f"{len(runners)}.toml"
         file.write_text(text)
