@@ -8,7 +8,7 @@ UV := .venv/tools/bin/uv
 IMAGE ?= mnist-tfx:latest
 DOCKER ?= docker
 
-.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator chaos fuzz soak release-check docs pictures image test-image cluster cluster-down test-cluster test-flink clean
+.PHONY: run test check audit format coverage setup lock bench bench-serving bench-evaluator bench-growth chaos fuzz soak release-check docs pictures image test-image cluster cluster-down test-cluster test-flink clean
 
 run: setup
 	@$(BIN)/mnist-tfx run $(ARGS)
@@ -74,6 +74,10 @@ bench-serving: setup
 # The Evaluator on clean images, on all corruptions, and with a champion; about six minutes.
 bench-evaluator: setup
 	@$(BENCH).evaluator
+
+# What a run costs with more images: seconds, memory and bytes of each component; about 20 minutes.
+bench-growth: setup
+	@$(BENCH).growth $(ARGS)
 
 # Kills runs at random moments in every component, and checks what is left; about an hour.
 chaos: setup

@@ -18,7 +18,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -257,7 +257,11 @@ def _joined(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
 
 
+def header(shape: Sequence[int]) -> bytes:
+    """The header of an IDX file of unsigned bytes."""
+    return struct.pack(f">{1 + len(shape)}I", UNSIGNED_BYTE << 8 | len(shape), *shape)
+
+
 def serialize(values: NDArray[np.uint8]) -> bytes:
-    """The uncompressed IDX file of an array of unsigned bytes; the inverse of `parse`."""
-    header = struct.pack(f">I{values.ndim}I", UNSIGNED_BYTE << 8 | values.ndim, *values.shape)
-    return header + np.ascontiguousarray(values, np.uint8).tobytes()
+    """The uncompressed IDX file of an array of unsigned bytes; `IdxReader` is the inverse."""
+    return header(values.shape) + np.ascontiguousarray(values, np.uint8).tobytes()
