@@ -45,7 +45,6 @@ DIGESTS_FILE: Final = "files.jsonl"
 _EVAL_FRACTION: Final = "eval_fraction"
 _DIGESTS_TAG: Final = "digests"
 _CONTENT_FINGERPRINT: Final = "sha256:"
-_BLOCK: Final = 1024  # images that are read at once
 
 
 class FilesChangedError(Exception):
@@ -274,20 +273,16 @@ def _read_examples(
         count = images.shape[0]
         bounds = {part.split: (part.first, part.last) for part in parts}
         position = 0
-        for block in zip(images.blocks(_BLOCK), labels.blocks(_BLOCK), strict=True):
+        for block in zip(images.blocks(), labels.blocks(), strict=True):
             for split, shares in bounds.items():
-                start, stop = (_within(round(share * count) - position) for share in shares)
+                start, stop = (max(0, round(share * count) - position) for share in shares)
                 chosen = idx_format.ImagesAndLabels(*(each[start:stop] for each in block))
                 for example in make_examples(chosen, position + start):
                     record = example.SerializeToString(deterministic=True)
                     yield beam.pvalue.TaggedOutput(split, record)
-            position += _BLOCK
+            position += len(block[0])
         for path, reader in zip(paths, (images, labels), strict=True):
             yield beam.pvalue.TaggedOutput(_DIGESTS_TAG, json.dumps([path, reader.sha256()]))
-
-
-def _within(offset: int) -> int:
-    return min(max(0, offset), _BLOCK)
 
 
 def _sha256(file: Any) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import socket
-from typing import Any, Final
+from typing import Any
 
 from serving.errors import ServerStartError
-
-_LOOPBACK: Final = "127.0.0.1"
 
 
 def check_free(host: str, port: int, flag: str = "--port") -> None:
@@ -29,20 +26,13 @@ def check_free(host: str, port: int, flag: str = "--port") -> None:
     _bound_port(host, port, flag)
 
 
-def free_port(host: str = _LOOPBACK) -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """A port that no program uses at this moment.
 
     Raises:
       ServerStartError: the host is not an address of this machine.
     """
     return _bound_port(host, 0, "--port")
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback that no program uses at this moment."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((_LOOPBACK, 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in held]
 
 
 def is_loopback(host: str) -> bool:

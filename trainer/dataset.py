@@ -1,12 +1,14 @@
 """Transformed examples: reads splits from files and makes batches.
 
-A split is held in memory: 3 KiB for each image, 180 MiB for all of MNIST. Beam does not preserve
-the order of examples, so they are sorted by index, and examples with the same index by span. The
-same seed therefore gives the same batches, whatever order the files have.
+The images of a split are in a temporary file that is mapped into memory, 3 KiB for each image: the
+kernel can remove them from memory when it needs the space. Beam does not preserve the order of
+examples, so they are sorted by index, and examples with the same index by span. The same seed
+therefore gives the same batches, whatever order the files have.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,11 +20,15 @@ from numpy.typing import NDArray
 
 from trainer import features
 
+_BATCH = 1024  # images that are read at once
+
 
 class Split(NamedTuple):
     """`images` is float32 [count, 28, 28, 1] in [0, 1], `labels` int64 [count]."""
 
     images: NDArray[np.float32]
+    """In a file that is mapped into memory, if `load` made it."""
+
     labels: NDArray[np.int64]
 
     def sample(self, count: int, seed: int) -> Split:
@@ -36,24 +42,36 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
 
     Raises:
       ValueError: the files contain no examples.
+      OSError: the temporary files do not fit on their disk (`TMPDIR`).
     """
     # Sorted within a pattern only: the patterns are in the order of the spans.
     files = [path for pattern in file_patterns for path in sorted(tf.io.gfile.glob(pattern))]
     spec = transform.transformed_feature_spec()
-    batches = list(
-        tf.data.TFRecordDataset(files, compression_type="GZIP")
-        .batch(1024)
-        .map(lambda records: tf.io.parse_example(records, spec))
-        .as_numpy_iterator()
-    )
-    if not batches:
-        raise ValueError(f"{', '.join(file_patterns)} contain no examples")
-    columns = {
-        key: np.concatenate([batch[key] for batch in batches])
-        for key in (features.INDEX, features.IMAGE, features.LABEL)
-    }
-    order = np.argsort(columns[features.INDEX], kind="stable")
-    return Split(columns[features.IMAGE][order], columns[features.LABEL][order])
+    indices, labels = [], []
+    with tempfile.TemporaryFile() as unsorted:
+        for batch in (
+            tf.data.TFRecordDataset(files, compression_type="GZIP")
+            .batch(_BATCH)
+            .map(lambda records: tf.io.parse_example(records, spec))
+            .as_numpy_iterator()
+        ):
+            unsorted.write(batch[features.IMAGE].tobytes())
+            indices.append(batch[features.INDEX])
+            labels.append(batch[features.LABEL])
+        if not indices:
+            raise ValueError(f"{', '.join(file_patterns)} contain no examples")
+        order = np.argsort(np.concatenate(indices), kind="stable")
+        shape = (len(order), *spec[features.IMAGE].shape)
+        images = _sorted_images(np.memmap(unsorted, np.float32, "r", shape=shape), order)
+    return Split(images, np.concatenate(labels)[order])
+
+
+def _sorted_images(unsorted: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.float32]:
+    with tempfile.TemporaryFile() as file:  # the mapping remains when it is closed
+        for start in range(0, len(order), _BATCH):
+            file.write(unsorted[order[start : start + _BATCH]].tobytes())
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=unsorted.shape)
 
 
 def training_batches(
@@ -74,11 +92,9 @@ def training_batches(
         that it is shown; the distance is not a whole number of pixels.
       drop_remainder: whether to leave out the last batch if it is smaller than the others.
     """
-    batches = (
-        tf.data.Dataset.from_tensor_slices((split.images, split.labels))
-        .shuffle(len(split.images), seed=seed, reshuffle_each_iteration=True)
-        .batch(batch_size, drop_remainder=drop_remainder)
-    )
+    count = len(split.images)
+    order = tf.data.Dataset.range(count).shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    batches = _batches(split, order.batch(batch_size, drop_remainder=drop_remainder))
     if max_shift_px:
         move = keras.layers.RandomTranslation(
             max_shift_px / features.HEIGHT_PX,
@@ -93,4 +109,18 @@ def training_batches(
 
 def evaluation_batches(split: Split) -> tf.data.Dataset:
     """Batches of 256 images in the order of the split."""
-    return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(256).prefetch(2)
+    return _batches(split, tf.data.Dataset.range(len(split.images)).batch(256)).prefetch(2)
+
+
+def _batches(split: Split, positions: tf.data.Dataset) -> tf.data.Dataset:
+    """The images and labels at batches of positions, copied from the split when they are needed."""
+
+    def take(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = tf.numpy_function(
+            lambda rows: (split.images[rows], split.labels[rows]), [chosen], [tf.float32, tf.int64]
+        )
+        images.set_shape([*chosen.shape, *split.images.shape[1:]])
+        labels.set_shape(chosen.shape)
+        return images, labels
+
+    return positions.map(take)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_UNPACKED_BYTES = 2**31  # 2.7 million images of 28x28; MNIST has 60,000
-_BLOCK_BYTES = 2**20
-_CHECKED_AT_ONCE = 1024  # images or labels
+MAX_IMAGE_BYTES = 2**16  # 256x256; a block of images must fit into memory
+BLOCK = 1024  # images or labels
+_READ_BYTES = 2**20
 
 
 class IdxFormatError(ValueError):
@@ -91,10 +92,10 @@ def read_pair(images_path: str | Path, labels_path: str | Path) -> ImagesAndLabe
 
 
 def check_pair(images_path: str | Path, labels_path: str | Path) -> None:
-    """Reads a pair as `read_pair` does, with the same errors, and keeps nothing in memory."""
+    """Checks a pair of any size, with the errors of `read_pair`; one block is in memory."""
     with _opened(images_path, labels_path) as readers:
         for reader in readers:
-            for _ in reader.blocks(_CHECKED_AT_ONCE):
+            for _ in reader.blocks():
                 pass
 
 
@@ -123,13 +124,14 @@ class IdxReader:
       name: the name of the file, for errors.
 
     Raises:
-      IdxFormatError: the header is damaged, or has other dimensions.
+      IdxFormatError: the header is damaged or has other dimensions, or an image has more than
+        MAX_IMAGE_BYTES.
     """
 
     def __init__(self, file: BinaryIO, dimensions: int, name: str):
         self.name = name
         self._source = _HashedFile(file)
-        buffered = io.BufferedReader(self._source, _BLOCK_BYTES)
+        buffered = io.BufferedReader(self._source, _READ_BYTES)
         self._is_packed = buffered.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
         self._file = gzip.GzipFile(fileobj=buffered) if self._is_packed else buffered
         self.shape = self._read_header(dimensions)
@@ -140,18 +142,18 @@ class IdxReader:
         """All values, as uint8 with the shape in the header.
 
         Raises:
-          IdxFormatError: the file is shorter or longer than its header says, or a gzip file
-            unpacks to more than MAX_UNPACKED_BYTES.
+          IdxFormatError: the file is shorter or longer than its header says, or a gzip file has
+            more than MAX_UNPACKED_BYTES.
         """
         if self._is_packed and self._expected_bytes > MAX_UNPACKED_BYTES:
             raise IdxFormatError(
-                f"{self.name} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB. Unpack it "
-                "yourself if it is right."
+                f"{self.name} has the shape {_joined(self.shape)} in its header, more than "
+                f"{MAX_UNPACKED_BYTES >> 20} MiB. If this is right, unpack the file yourself."
             )
         blocks = list(self.blocks(max(1, self.shape[0])))
         return blocks[0] if blocks else np.empty(self.shape, np.uint8)
 
-    def blocks(self, count: int) -> Iterator[NDArray[np.uint8]]:
+    def blocks(self, count: int = BLOCK) -> Iterator[NDArray[np.uint8]]:
         """The values in order: uint8 arrays of `count` images or labels, the last with fewer.
 
         Raises:
@@ -202,21 +204,24 @@ class IdxReader:
                 f"{self.name} has the shape {_joined(shape)} in its header: images without pixels; "
                 "download it again."
             )
+        if math.prod(shape[1:]) > MAX_IMAGE_BYTES:
+            raise IdxFormatError(
+                f"{self.name} has the shape {_joined(shape)} in its header; an image can have "
+                f"{MAX_IMAGE_BYTES:,} pixels at most."
+            )
         return shape
 
-    def _read(self, size: int) -> bytes:
-        """The next bytes, fewer at the end. In blocks, because the size may be damaged."""
+    def _read(self, size: int) -> bytearray:
+        """The next bytes, fewer at the end; in parts, because the size in a header can be wrong."""
         content = bytearray()
         try:
-            while block := self._file.read(min(size - len(content), _BLOCK_BYTES)):
+            while block := self._file.read(min(size - len(content), _READ_BYTES)):
                 content += block
-        except (EOFError, OSError, zlib.error) as error:
-            if not self._is_packed:
-                raise
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise IdxFormatError(
                 f"{self.name} is not a complete gzip file ({error}); download it again."
             ) from error
-        return bytes(content)
+        return content
 
 
 def check_counts(images: IdxReader, labels: IdxReader) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import grpc
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -37,7 +38,7 @@ BEAM_OPTIONS: Final = (
 
 
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_RUNNER_PREFIX: Final = re.compile(r"Pipeline \S+ failed in state \w+: ")
+_FAILED: Final = re.compile(r"Pipeline \S+ failed in state FAILED: ")
 
 
 class ConfiguredRunner(PipelineRunner):  # type: ignore[misc]
@@ -47,35 +48,44 @@ class ConfiguredRunner(PipelineRunner):  # type: ignore[misc]
         """Runs the job to its end; Beam calls this.
 
         Raises:
-          ClusterError: the job server does not answer, or the job failed.
+          ClusterError: the job server does not answer, or Flink or Spark failed the job.
         """
         arguments = json.loads(os.environ.get(VARIABLE, "[]"))
         if not arguments:
             return FnApiRunner().run_pipeline(pipeline, options)
         options = PipelineOptions(arguments)
         name = options.view_as(StandardOptions).runner
-        portable = options.view_as(PortableOptions)
+        job_server = options.view_as(PortableOptions).job_endpoint
         try:
             result = create_runner(name).run_pipeline(pipeline, options)
             result.wait_until_finish()
         except grpc.FutureTimeoutError as error:
             raise ClusterError(
-                f"the job server at {portable.job_endpoint} does not answer; start it, or correct "
+                f"the job server at {job_server} does not answer; start it, or correct "
                 "beam.job_endpoint."
+            ) from error
+        except grpc.RpcError as error:
+            reason = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise ClusterError(
+                f"the connection to the job server at {job_server} ended: {reason}"
             ) from error
         except RuntimeError as error:
             reason = failure_reason(str(error))
-            if "ConnectException" in reason and portable.environment_type == "EXTERNAL":
-                reason += (
-                    f". Does a worker pool run at {portable.environment_config} for each machine "
-                    "of the runner?"
-                )
+            if "ConnectException" in reason:
+                reason += _addresses(options)
             raise ClusterError(f"{name} failed the job: {reason}") from error
         return result
 
     def is_fnapi_compatible(self) -> bool:
         """All runners of `beam_config` are."""
         return True
+
+
+def _addresses(options: PipelineOptions) -> str:
+    """What the runner connects to, as a question; Java's exceptions do not name it."""
+    flink = options.view_as(FlinkRunnerOptions).flink_master
+    pool = options.view_as(PortableOptions).environment_config
+    return f". Does Flink run at {flink}, and a worker pool at {pool} beside each TaskManager?"
 
 
 def failure_reason(text: str) -> str:
@@ -87,9 +97,9 @@ def failure_reason(text: str) -> str:
     Returns:
       The last exception of Python, if there is one; else the first line.
     """
-    _, found, trace = _RUNNER_PREFIX.sub("", text).rpartition(_TRACEBACK)
+    _, found, trace = _FAILED.sub("", text).rpartition(_TRACEBACK)
     if not found:
-        return trace.partition("\n")[0].strip()
+        return trace.partition("\n")[0].strip() or "no reason was given; see the runner's log"
     after_frames = itertools.dropwhile(lambda line: line[:1].isspace(), trace.splitlines()[1:])
     lines = itertools.takewhile(lambda line: not line.startswith("\tat "), after_frames)
-    return " ".join(lines).partition(" [while running")[0].strip()
+    return "\n".join(lines).strip()

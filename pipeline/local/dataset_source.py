@@ -89,7 +89,7 @@ def check(dataset: str, folder: Path) -> None:
     except idx_format.IdxFormatError as error:
         raise DataError(str(error)) from error
     except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}.") from error
+        raise DataError(f"cannot read {error.filename or folder}: {error.strerror}.") from error
 
 
 def _reject_overwriting(folder: Path) -> None:

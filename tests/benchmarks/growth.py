@@ -2,17 +2,19 @@
 
     make bench-growth [ARGS="--images 10000 100000 --out growth.json"]
 
-Each data set consists of MNIST's digits again and again, each copy with other noise; a sixth as
-many test images come with the training images. The Trainer shows 10,000 images whatever the size,
-and the Evaluator has no corruptions, so what grows is what the data makes grow.
+Each data set repeats MNIST's digits, each copy with other noise, and has a sixth as many test images
+as training images. The Trainer trains on 10,000 images at every size, and the Evaluator tests no
+corruptions, so only costs that depend on the data grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from components.names.node_ids import NodeId
 from pipeline.local import session
 from pipeline.settings import pipeline_config
 
-SHOWN: Final = 10_000  # images that the Trainer shows
+TRAINED: Final = 10_000  # images that the Trainer trains on
 TEST_SHARE: Final = 1 / 6
 NOISE: Final = 20  # the largest change of a pixel
 INTERVAL_S: Final = 0.2  # of the measurements of memory
@@ -48,7 +50,7 @@ NODES: Final = (
 OVERRIDES: Final = (
     "name=growth",
     "data.dataset=growth",
-    f"trainer.train_images={SHOWN}",
+    f"trainer.train_images={TRAINED}",
     "trainer.epochs=1",
     "robustness.strengths={}",
     "robustness.min_accuracy={}",
@@ -67,12 +69,11 @@ def main() -> None:
     mnist = session.prepare_data(pipeline_config.load().data, None, console)
     sizes: dict[int, dict[str, Any]] = {}
     for images in options.images:
-        with tempfile.TemporaryDirectory(prefix="growth-") as folder:
-            data, root = Path(folder, "data"), Path(folder, "workspace")
-            data.mkdir()
-            write_copies(mnist, data, "train", images)
-            write_copies(mnist, data, "t10k", round(images * TEST_SHARE))
-            sizes[images] = _measure(data, root)
+        folder = Path(tempfile.mkdtemp(prefix="growth-"))
+        write_copies(mnist, folder, "train", images)
+        write_copies(mnist, folder, "t10k", round(images * TEST_SHARE))
+        sizes[images] = _measure(folder, folder / "workspace")
+        shutil.rmtree(folder)
         console.print(f"{images:,} images: {sizes[images]['seconds']:.0f} s")
     for quantity in ("seconds", "memory_mb", "written_mb"):
         table = Table("component", *(f"{images:,}" for images in sizes), title=quantity)
@@ -104,7 +105,7 @@ def _copies(pair: ImagesAndLabels, count: int) -> Iterator[ImagesAndLabels]:
     generator = np.random.default_rng(1)
     for start in range(0, count, len(pair.images)):
         images = pair.images[: count - start]
-        noise = generator.integers(0, NOISE, images.shape, np.uint8)
+        noise = generator.integers(0, NOISE + 1, images.shape, np.uint8)
         changed = np.where(images > 0, np.maximum(images, noise + 1) - noise, 0)
         yield ImagesAndLabels(changed.astype(np.uint8), pair.labels[: count - start])
 
@@ -122,20 +123,24 @@ def _measure(data: Path, root: Path) -> dict[str, Any]:
     )
     memory = _Memory(process.pid)
     seconds: dict[str, float] = {}
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["kind"] == "node":
-            memory.node = event["node"] if event["state"] == "running" else ""
-            seconds[event["node"]] = event["seconds"]
-    memory.stop()
-    if process.wait():
-        raise SystemExit(f"the run ended with {process.returncode}; its log is below {root}.")
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["kind"] == "node":
+                memory.node = event["node"] if event["state"] == "running" else ""
+                seconds[event["node"]] = event["seconds"]
+    finally:
+        memory.stop()
+        process.terminate()
+        status = process.wait()
+    if seconds.keys() < set(NODES):
+        raise SystemExit(f"the run ended with {status}; its log is below {root}.")
     record = json.loads(next(root.glob("runs/*/run.json")).read_text())
     nodes = {
         node: {
             "seconds": seconds[node],
-            "memory_mb": memory.peak_mb.get(node, 0.0),
+            "memory_mb": memory.peak_mb[node],
             "written_mb": _bytes_below(root / "artifacts" / node) / 1e6,
         }
         for node in NODES
@@ -144,7 +149,10 @@ def _measure(data: Path, root: Path) -> dict[str, Any]:
 
 
 class _Memory(threading.Thread):
-    """Measures the largest process below another one, and keeps the peak during each component."""
+    """Measures the largest process below another one, and keeps the peak during each component.
+
+    Only memory of its own counts (RssAnon): the kernel can take back that of mapped files.
+    """
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -167,17 +175,18 @@ class _Memory(threading.Thread):
 
 def _descendants(pid: int) -> Iterator[int]:
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, tasks.read_text().split()):
-            yield child
-            yield from _descendants(child)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            children = tasks.read_text().split()
+            for child in map(int, children):
+                yield child
+                yield from _descendants(child)
 
 
 def _memory_mb(pid: int) -> float:
-    try:
+    status = ""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmRSS:\s+(\d+)", status)
+    found = re.search(r"RssAnon:\s+(\d+)", status)
     return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 

@@ -18,6 +18,7 @@ from tfx.types import standard_component_specs as specs
 from components import idx_example_gen
 from components.idx_example_gen import Part
 from components.images import idx_format
+from components.images.idx_format import IdxReader
 from pipeline.graph.beam import BEAM_OPTIONS
 from trainer import features
 
@@ -45,7 +46,8 @@ def test_an_example_contains_the_pixels_and_their_summary() -> None:
 def test_train_and_eval_share_a_pair_without_overlap(
     digits: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idx_example_gen, "_BLOCK", block)
+    blocks = IdxReader.blocks
+    monkeypatch.setattr(IdxReader, "blocks", lambda reader: blocks(reader, block))
 
     def index(record: bytes) -> int:
         example = tf.train.Example.FromString(record)

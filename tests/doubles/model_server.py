@@ -20,7 +20,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import addresses, child_process
+from doubles import processes
+from serving import child_process
 from serving.client import predictions
 
 TIMEOUT_S = 120
@@ -61,7 +62,7 @@ def started(
     environment: Mapping[str, str] = {},
 ) -> Iterator[Server]:
     """A server with these flags and free ports; it may not be ready yet."""
-    port, rest_port = addresses.free_ports(2)
+    port, rest_port = processes.free_ports(2)
     command = [*([binary] if binary else command)]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     log = folder / f"server-{port}.txt"

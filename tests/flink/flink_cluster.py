@@ -18,9 +18,9 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 import yaml
+from doubles import processes
 
 import pipeline
-from serving import addresses
 
 Process: TypeAlias = subprocess.Popen[bytes]
 
@@ -30,6 +30,7 @@ CACHE: Final = (
 )
 TASK_MANAGERS: Final = 2
 START_TIMEOUT_S: Final = 300
+STOP_TIMEOUT_S: Final = 30
 
 _CONFIG: Final = Path(pipeline.__file__).parent / "deploy" / "flink" / "config"
 _FLINK: Final = "org.apache.flink.runtime"
@@ -61,7 +62,7 @@ class FlinkCluster:
     def __init__(self, folder: Path, jars: Path):
         self._folder = folder
         self._stack = contextlib.ExitStack()
-        ports = addresses.free_ports(6)
+        ports = processes.free_ports(6)
         self._rpc_port, self._rest_port, self._job_port, self._pool_port = ports[:4]
         self._artifact_port, self._expansion_port = ports[4:]
         self.task_managers: list[TaskManager] = []
@@ -153,6 +154,7 @@ class FlinkCluster:
             f"jobmanager.rpc.port={self._rpc_port}",
             f"rest.port={self._rest_port}",
             *("blob.server.port=0", "taskmanager.rpc.port=0", "taskmanager.data.port=0"),
+            "metrics.internal.query-service.port=0",
             f"io.tmp.dirs={self._folder}",
             *more,
         ]
@@ -178,9 +180,11 @@ class FlinkCluster:
 
 def _stop(process: Process, number: signal.Signals) -> None:
     """Ends a process, and those that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-    process.wait()
+    for each in (number, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, each)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
 
 
 def jars() -> Path:

@@ -107,8 +107,8 @@ def test_no_pod_has_more_than_it_needs(folder: Path) -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         for container in (*pod["containers"], *pod.get("initContainers", [])):
             context = dict(container["securityContext"])
-            context.pop("runAsUser", None)
-            context.pop("runAsGroup", None)
+            assert context.pop("runAsUser", 1) > 0
+            assert context.pop("runAsGroup", 1) > 0
             assert context == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -146,10 +146,11 @@ def test_only_flink_connects_to_flink_and_only_tasks_to_the_job_server() -> None
     (rule,) = everything["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": own}}]
     # Not 50000: a worker pool starts any program, and only its own pod may reach it.
-    assert {port["port"] for port in rule["ports"]} == {6121, 6122, 6123, 6124, 8081}
+    assert {port["port"] for port in rule["ports"]} == {6121, 6122, 6123, 6124, 6125, 8081}
     labels = _templates(FLINK)["mnist-tfx-beam-job-server"]["metadata"]["labels"]
     assert job_server["podSelector"]["matchLabels"].items() <= labels.items()
     (rule,) = job_server["ingress"]
+    assert rule["ports"] == [{"port": "jobs"}, {"port": "artifacts"}]
     assert rule["from"] == [{"podSelector": {"matchLabels": cluster_config.load().labels}}]
 
 

@@ -1,7 +1,9 @@
 """IDX files: the values that are read, and the message for each kind of damage."""
 
+import errno
 import gzip
 import hashlib
+import io
 import struct
 import tracemalloc
 from pathlib import Path
@@ -38,7 +40,8 @@ def test_the_whole_sample_is_read(digits: Path) -> None:
         (struct.pack(">II", 0x00000803, 2), "ends within its header"),
         (idx_format.serialize(IMAGES)[:-1], "is truncated: it has 39 bytes; expected 40 .* 2x3x4"),
         (idx_format.serialize(IMAGES) + b"\x00", "is too long: expected 40 bytes .* 2x3x4"),
-        (struct.pack(">4I", 0x00000803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
+        (struct.pack(">4I", 0x00000803, 2**32 - 1, 28, 28), "truncated: it has 16 bytes"),
+        (struct.pack(">4I", 0x00000803, 1, 2**32 - 1, 2**32 - 1), "65,536 pixels at most"),
         (struct.pack(">4I", 0x00000803, 2**32 - 1, 0, 2**32 - 1), "images without pixels"),
     ],
 )
@@ -55,6 +58,18 @@ def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
         path = tmp_path / name
         with pytest.raises(IdxFormatError, match=f"{name} is not a complete gzip file"):
             idx_format.parse_file(content, 3, str(path))
+
+
+def test_an_error_of_the_disk_is_not_called_damage(digits: Path) -> None:
+    class BrokenDisk(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(20)
+
+    path, _ = idx_format.find_pair(digits, "train-*")
+    with pytest.raises(OSError, match="Input/output error"):
+        IdxReader(BrokenDisk(path.read_bytes()), 3, "train").read()
 
 
 def test_counts_that_differ_are_named(tmp_path: Path) -> None:
@@ -108,7 +123,10 @@ def test_blocks_take_little_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("images", "message"),
-    [(3, "bomb is too long: expected 2368 bytes"), (2**20, "bomb unpacks to more than 1 MiB")],
+    [
+        (3, "bomb is too long: expected 2368 bytes"),
+        (2**20, "bomb has the shape 1048576x28x28 in its header, more than 1 MiB"),
+    ],
 )
 def test_a_gzip_bomb_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch, images: int, message: str
