@@ -2,7 +2,7 @@
 
     make bench-growth [ARGS="--images 10000 100000 --out growth.json"]
 
-Each data set repeats MNIST's digits, each copy with other noise, and has a sixth as many test images
+Each data set repeats MNIST's digits, each copy with other noise; it has a sixth as many test images
 as training images. The Trainer trains on 10,000 images at every size, and the Evaluator tests no
 corruptions, so only costs that depend on the data grow.
 """
