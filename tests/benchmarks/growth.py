@@ -55,6 +55,8 @@ OVERRIDES: Final = (
     "robustness.strengths={}",
     "robustness.min_accuracy={}",
     "serving.sample_requests=0",
+    *(f"validation.{name}=0.5" for name in ("max_share_change", "max_skew", "max_drift")),
+    "validation.max_duplicates=1000000",
     *(f"evaluation.{name}=report" for name in pipeline_config.EvaluationConfig.model_fields),
 )
 
@@ -134,7 +136,7 @@ def _measure(data: Path, root: Path) -> dict[str, Any]:
         memory.stop()
         process.terminate()
         status = process.wait()
-    if seconds.keys() < set(NODES):
+    if not seconds.keys() >= set(NODES):
         raise SystemExit(f"the run ended with {status}; its log is below {root}.")
     record = json.loads(next(root.glob("runs/*/run.json")).read_text())
     nodes = {
