@@ -7,8 +7,11 @@ It writes anomalies as TFX's validators do, and the measured values as `image_ch
 
 import json
 import posixpath
+from collections.abc import Collection, Iterable
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -50,24 +53,24 @@ def ImageValidator(
       anomalies: the result.
       max_duplicates: how many images of `eval`, and of `test`, may be training images as well;
         NO_LIMIT to measure only.
-      min_label_agreement: the minimum of `image_checks.label_agreement` in each split; 0 to
+      min_label_agreement: the minimum of the label agreement (`image_checks`) in each split; 0 to
         measure only.
       code_digest: the digest of this component's code.
     """
-    splits = {name: example_split.read(examples, name) for name in SPLITS}
-
-    def train_split(artifact: standard_artifacts.Examples) -> ExampleSplit:
-        is_own = artifact.id == examples.id
-        return splits[TRAIN] if is_own else example_split.read(artifact, TRAIN)
-
-    trained = {pixels for artifact in window for pixels in train_split(artifact).pixels}
-    means = image_checks.class_means(train_split(reference))
+    trained = {
+        image_checks.digest(pixels)
+        for artifact in window
+        for block in example_split.blocks(artifact, TRAIN)
+        for pixels in block.pixels
+    }
+    means = image_checks.class_means(example_split.blocks(reference, TRAIN))
     measures: dict[str, dict[str, float | None]] = {"duplicates": {}, "label_agreement": {}}
     anomalies.split_names = artifact_utils.encode_split_names(list(SPLITS))
-    for name, split in splits.items():
+    for name in SPLITS:
         found = anomalies_pb2.Anomalies()
+        of_training = trained if name != TRAIN else ()
+        indices, share = _measure(example_split.blocks(examples, name), of_training, means)
         if name != TRAIN:
-            indices = image_checks.duplicates(split, trained).tolist()
             measures["duplicates"][name] = len(indices)
             if max_duplicates != NO_LIMIT and len(indices) > max_duplicates:
                 _record(
@@ -76,7 +79,6 @@ def ImageValidator(
                     "Duplicates of training images",
                     f"{_duplicates_text(indices)}; the limit is {max_duplicates}",
                 )
-        share = image_checks.label_agreement(split, means)
         measures["label_agreement"][name] = share
         if share is not None and share < min_label_agreement:
             _record(
@@ -93,6 +95,25 @@ def ImageValidator(
     io_utils.write_string_file(
         posixpath.join(anomalies.uri, image_checks.MEASURES_FILE), json.dumps(measures, indent=1)
     )
+
+
+def _measure(
+    blocks: Iterable[ExampleSplit], trained: Collection[bytes], means: NDArray[np.float32] | None
+) -> tuple[list[int], float | None]:
+    """The indices of duplicates of training images, and the label agreement of a split.
+
+    The agreement is None if it is undefined: the split is empty, or images have another size.
+    """
+    indices: list[int] = []
+    images, agreements = 0, 0
+    is_defined = True
+    for block in blocks:
+        indices += image_checks.duplicates(block, trained).tolist()
+        agreeing = image_checks.agreements(block, means)
+        is_defined &= agreeing is not None
+        images += len(block.pixels)
+        agreements += agreeing or 0
+    return sorted(indices), agreements / images if is_defined and images else None
 
 
 def _duplicates_text(indices: list[int]) -> str:

@@ -6,7 +6,7 @@ A split is held in memory: 1 KiB for each image, 60 MiB for all of MNIST.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ _SPEC = {
 
 
 class ExampleSplit(NamedTuple):
-    """Examples, ordered by `indices`."""
+    """Examples; `read` orders them by `indices`."""
 
     records: Sequence[bytes]
     """Serialized tf.Example protos."""
@@ -64,25 +64,32 @@ class ExampleSplit(NamedTuple):
 
 
 def read(examples: Artifact, split: str) -> ExampleSplit:
-    """Reads a split of an Examples artifact, from disk or from a bucket."""
+    """Reads a split of an Examples artifact into memory, from disk or from a bucket."""
+    parts = list(blocks(examples, split))
+    if not parts:
+        return ExampleSplit([], [], np.zeros(0, np.int64), np.zeros(0, np.int64))
+    labels, indices = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "indices")
+    )
+    records = [record for part in parts for record in part.records]
+    pixels = [image for part in parts for image in part.pixels]
+    return ExampleSplit(records, pixels, labels, indices).take(np.argsort(indices, kind="stable"))
+
+
+def blocks(examples: Artifact, split: str) -> Iterator[ExampleSplit]:
+    """The same examples in parts, in the order of the files; one part is in memory."""
     folder = artifact_utils.get_split_uri([examples], split)
     paths = [posixpath.join(folder, name) for name in sorted(fileio.listdir(folder))]
     dataset = tf.data.TFRecordDataset(paths, compression_type="GZIP")
     # Without batches each record costs a step of the iterator: nine times as long for MNIST.
-    batches = list(dataset.batch(_BATCH).as_numpy_iterator())
-    if not batches:
-        return ExampleSplit([], [], np.zeros(0, np.int64), np.zeros(0, np.int64))
-    records = np.concatenate(batches)
-    parsed = tf.io.parse_example(tf.constant(records), _SPEC)
-    indices = parsed[features.INDEX].numpy()
-    pixels = parsed[features.IMAGE].numpy()
-    order = np.argsort(indices, kind="stable")
-    return ExampleSplit(
-        records[order].tolist(),
-        pixels[order].tolist(),
-        parsed[features.LABEL].numpy()[order],
-        indices[order],
-    )
+    for records in dataset.batch(_BATCH).as_numpy_iterator():
+        parsed = tf.io.parse_example(tf.constant(records), _SPEC)
+        yield ExampleSplit(
+            records.tolist(),
+            parsed[features.IMAGE].numpy().tolist(),
+            parsed[features.LABEL].numpy(),
+            parsed[features.INDEX].numpy(),
+        )
 
 
 def span(examples: Artifact) -> int:

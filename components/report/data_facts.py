@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,7 +104,7 @@ def gather(
             name: _split(stats_artifact_utils.load_statistics(statistics, name).proto())
             for name in sorted(names, key=SPLITS.index)
         },
-        samples=_samples(example_split.read(examples, TRAIN)),
+        samples=_samples(example_split.blocks(examples, TRAIN)),
         measurements=(
             *_distances(anomalies, limits, has_reference),
             *_image_measures(anomalies[Check.IMAGES], limits),
@@ -139,12 +139,20 @@ def _split(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> SplitFact
     )
 
 
-def _samples(train: ExampleSplit) -> NDArray[np.uint8]:
+def _samples(blocks: Iterable[ExampleSplit]) -> NDArray[np.uint8]:
+    """The first images of each digit in the IDX file."""
     shape = (features.NUM_CLASSES, _SAMPLES_EACH, features.HEIGHT_PX, features.WIDTH_PX)
     samples = np.zeros(shape, np.uint8)
-    for digit in range(features.NUM_CLASSES):
-        chosen = train.take(np.flatnonzero(train.labels == digit)[:_SAMPLES_EACH]).images
-        samples[digit, : len(chosen)] = chosen
+    first: dict[int, list[tuple[int, bytes]]] = {digit: [] for digit in range(len(samples))}
+    for block in blocks:
+        found = zip(block.labels.tolist(), block.indices.tolist(), block.pixels, strict=True)
+        for digit, index, pixels in found:
+            if digit in first:
+                first[digit].append((index, pixels))
+        first = {digit: sorted(images)[:_SAMPLES_EACH] for digit, images in first.items()}
+    for digit, images in first.items():
+        for position, (_, pixels) in enumerate(images):
+            samples[digit, position] = np.frombuffer(pixels, np.uint8).reshape(shape[2:])
     return samples
 
 
