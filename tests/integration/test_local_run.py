@@ -443,7 +443,7 @@ def _unpacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
         pytest.param(
             "train-images-idx3-ubyte.gz",
             _unpacked(lambda content: content[:-100]),
-            "is truncated: it has 470316 bytes; expected 470416 for the shape 600x28x28",
+            "is truncated: it has 470316 bytes; expected 470416 bytes for the shape 600x28x28",
             id="truncated",
         ),
         pytest.param(

@@ -321,6 +321,7 @@ def test_the_runner_of_beam_jobs_is_an_environment_variable_of_each_task(
             "--job_server_timeout=60",
             "--environment_type=EXTERNAL",
             "--environment_config=localhost:50000",
+            "--environment_cache_millis=60000",
             "--flink_master=flink:8081",
             "--parallelism=4",
         ]
