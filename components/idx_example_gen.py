@@ -1,8 +1,8 @@
 """IdxExampleGen: reads MNIST's IDX files into the splits `train`, `eval` and `test`.
 
 The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval`; the pair
-`t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped. The features of an
-example are named in `trainer/features.py`.
+`t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped.
+`components/images/idx_pair.py` makes the examples.
 
 Data that arrives in spans has a folder for each span, such as `span-12/`, or for each version of
 a span, such as `span-12/version-2/`. One span is ingested, in its newest version.
@@ -17,11 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import apache_beam as beam
-import tensorflow as tf
 from google.protobuf import struct_pb2
 from tfx.components.example_gen import base_example_gen_executor, component, driver
 from tfx.dsl.components.base import executor_spec
@@ -33,17 +32,16 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
-from components.images import idx_format
+from components.images import idx_pair
+from components.images.idx_pair import ReadIdxPair
 from components.names.artifact_properties import FILES, FINGERPRINT
 from components.names.splits import EVAL, TEST, TEST_FILES, TRAIN, TRAIN_FILES
-from trainer import features
 
 LATEST: Final = "latest"
 DIGESTS_FILE: Final = "files.jsonl"
 """In the folder of the examples: for each file, a JSON list of its path and its sha256."""
 
 _EVAL_FRACTION: Final = "eval_fraction"
-_DIGESTS_TAG: Final = "digests"
 _CONTENT_FINGERPRINT: Final = "sha256:"
 
 
@@ -68,7 +66,7 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
         base = resolved[specs.INPUT_BASE_KEY]
         digests = {}
         for pattern in sorted({split.pattern for split in _input_config(resolved).splits}):
-            for path in _pair_paths(base, pattern):
+            for path in idx_pair.find_files(base, pattern):
                 with fileio.open(posixpath.join(base, path), "rb") as file:
                     digests[path] = _sha256(file)
         resolved[FINGERPRINT] = fingerprint(digests)
@@ -122,10 +120,12 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
         examples: dict[str, beam.PCollection] = {}
         digests = []
         for pattern in sorted(set(patterns.values())):
-            parts = [Part(name, *shares[name]) for name in patterns if patterns[name] == pattern]
-            read = pipeline | f"Read[{pattern}]" >> ReadIdxPair(folder, pattern, parts)
+            parts = [
+                idx_pair.Part(name, *shares[name]) for name in patterns if patterns[name] == pattern
+            ]
+            read = pipeline | f"Read[{pattern}]" >> idx_pair.ReadIdxPair(folder, pattern, parts)
             examples |= {part.split: read[part.split] for part in parts}
-            digests.append(read[_DIGESTS_TAG])
+            digests.append(read[idx_pair.DIGESTS])
         _ = (
             digests
             | beam.Flatten()
@@ -185,67 +185,6 @@ class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
         )
 
 
-class Part(NamedTuple):
-    """The part of a pair that becomes a split."""
-
-    split: str
-    first: float = 0.0
-    """Where it starts, as a fraction of the images, 0 to 1."""
-
-    last: float = 1.0
-    """Where it ends."""
-
-
-class ReadIdxPair(beam.PTransform):  # type: ignore[misc]
-    """Reads a pair of IDX files once; gives a collection of serialized tf.Examples for each part.
-
-    A further collection, "digests", contains a JSON list for each file: its path below the
-    folder, and the sha256 of the bytes that were ingested.
-
-    Args:
-      folder: where the files are, a path or the URI of a bucket.
-      pattern: a glob that matches the image file and the label file; it may begin with the name
-        of a folder.
-      parts: which images become which split.
-    """
-
-    def __init__(self, folder: str, pattern: str, parts: Sequence[Part]):
-        super().__init__()
-        self._folder, self._pattern, self._parts = folder, pattern, tuple(parts)
-
-    def expand(self, pipeline: beam.Pipeline) -> Any:
-        """Beam's entry point."""
-        names = [part.split for part in self._parts]
-        return (
-            pipeline
-            | beam.Create([(self._folder, self._pattern, self._parts)])
-            | beam.FlatMapTuple(_read_examples).with_outputs(*names, _DIGESTS_TAG)
-        )
-
-
-def make_examples(
-    pair: idx_format.ImagesAndLabels, first_index: int = 0
-) -> Iterator[tf.train.Example]:
-    """One example for each image; `first_index` is the position of the first one in its file."""
-    images, labels = pair
-    _, height, width = images.shape
-    means = images.mean(axis=(1, 2), dtype="float32")
-    minima = images.min(axis=(1, 2))
-    maxima = images.max(axis=(1, 2))
-    for offset, image in enumerate(images):
-        example = tf.train.Example()
-        feature = example.features.feature
-        feature[features.INDEX].int64_list.value.append(first_index + offset)
-        feature[features.IMAGE].bytes_list.value.append(image.tobytes())
-        feature[features.LABEL].int64_list.value.append(int(labels[offset]))
-        feature[features.IMAGE_HEIGHT_PX].int64_list.value.append(height)
-        feature[features.IMAGE_WIDTH_PX].int64_list.value.append(width)
-        feature[features.PIXEL_MEAN].float_list.value.append(float(means[offset]))
-        feature[features.PIXEL_MIN].int64_list.value.append(int(minima[offset]))
-        feature[features.PIXEL_MAX].int64_list.value.append(int(maxima[offset]))
-        yield example
-
-
 def fingerprint(digests: Mapping[str, str]) -> str:
     """One digest of a data set's content, "sha256:...", from the sha256 of each file by its path.
 
@@ -257,49 +196,11 @@ def fingerprint(digests: Mapping[str, str]) -> str:
     return f"{_CONTENT_FINGERPRINT}{digest.hexdigest()}"
 
 
-def _read_examples(
-    folder: str, pattern: str, parts: Sequence[Part]
-) -> Iterator[beam.pvalue.TaggedOutput]:
-    """Reads a pair in blocks, so that the memory does not grow with the number of images."""
-    paths = _pair_paths(folder, pattern)
-    images_name, labels_name = (posixpath.join(folder, path) for path in paths)
-    with (
-        fileio.open(images_name, "rb") as images_file,
-        fileio.open(labels_name, "rb") as labels_file,
-    ):
-        images = idx_format.IdxReader(images_file, 3, images_name)
-        labels = idx_format.IdxReader(labels_file, 1, labels_name)
-        idx_format.check_counts(images, labels)
-        count = images.shape[0]
-        bounds = {part.split: (part.first, part.last) for part in parts}
-        position = 0
-        for block in zip(images.blocks(), labels.blocks(), strict=True):
-            for split, shares in bounds.items():
-                start, stop = (max(0, round(share * count) - position) for share in shares)
-                chosen = idx_format.ImagesAndLabels(*(each[start:stop] for each in block))
-                for example in make_examples(chosen, position + start):
-                    record = example.SerializeToString(deterministic=True)
-                    yield beam.pvalue.TaggedOutput(split, record)
-            position += len(block[0])
-        for path, reader in zip(paths, (images, labels), strict=True):
-            yield beam.pvalue.TaggedOutput(_DIGESTS_TAG, json.dumps([path, reader.sha256()]))
-
-
 def _sha256(file: Any) -> str:
     digest = hashlib.sha256()
     while block := file.read(2**20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _pair_paths(folder: str, pattern: str) -> tuple[str, str]:
-    """The paths of a pair below the folder: the image file, the label file."""
-    # Not a glob of the whole path: the folder's own path may contain brackets.
-    below, file_pattern = posixpath.split(pattern)
-    where = posixpath.join(folder, below) if below else folder
-    names = map(str, fileio.listdir(where))
-    images, labels = idx_format.choose_pair(names, file_pattern, where)
-    return posixpath.join(below, images), posixpath.join(below, labels)
 
 
 def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:

@@ -23,8 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 from rich.table import Table
 
-from components import idx_example_gen
-from components.images import idx_format
+from components.images import idx_format, idx_pair
 from components.images.idx_format import ImagesAndLabels
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.local import dataset_source
@@ -36,7 +35,7 @@ FixedLen = tf.io.FixedLenFeature
 
 def as_bytes(pair: ImagesAndLabels) -> Iterator[tf.train.Example]:
     """The pipeline's way: raw bytes, and scalars for validation."""
-    yield from idx_example_gen.make_examples(pair)
+    yield from idx_pair.make_examples(pair)
 
 
 def as_numbers(kind: str) -> Callable[[ImagesAndLabels], Iterator[tf.train.Example]]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
@@ -18,7 +19,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components import atomic_pusher, curated_schema, idx_example_gen
-from components.idx_example_gen import Part
+from components.images import idx_pair
 from components.images.idx_format import ImagesAndLabels
 from components.names.splits import SPLITS
 from components.validation import anomalies as recorded_anomalies
@@ -54,7 +55,7 @@ def test_idx_files_are_read(data: str, test_digits: ImagesAndLabels) -> None:
         return int(example.features.feature[features.LABEL].int64_list.value[0])
 
     with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
-        read = pipeline | idx_example_gen.ReadIdxPair(data, "t10k-*", [Part("test")])
+        read = pipeline | idx_pair.ReadIdxPair(data, "t10k-*", [idx_pair.Part("test")])
         labels = read["test"] | beam.Map(label)
         assert_that(labels, equal_to(test_digits.labels.tolist()))
 
@@ -102,8 +103,8 @@ def test_a_validator_without_a_result_is_a_rejection() -> None:
 def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(digits, tmp_path / "run[1]")
     with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
-        parts = [Part("train")]
-        read = pipeline | idx_example_gen.ReadIdxPair(str(folder), "train-*", parts)
+        parts = [idx_pair.Part("train")]
+        read = pipeline | idx_pair.ReadIdxPair(str(folder), "train-*", parts)
         count = read["train"] | beam.combiners.Count.Globally()
         assert_that(count, equal_to([600]))
 
@@ -130,9 +131,10 @@ def test_a_push_writes_the_graph_last(tmp_path: Path, monkeypatch: pytest.Monkey
     written: list[str] = []
     copy = fileio.copy
     monkeypatch.setattr(fileio, "copy", lambda source, to: (written.append(to), copy(source, to)))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(atomic_pusher, "time", SimpleNamespace(time=lambda: 1000.5))
     first = atomic_pusher.push(str(tmp_path), "gs://bucket/serving/mnist")
     second = atomic_pusher.push(first, "gs://bucket/serving/mnist")
-    assert int(second.rpartition("/")[2]) == int(first.rpartition("/")[2]) + 1
+    assert [version.rpartition("/")[2] for version in (first, second)] == ["1000", "1001"]
     for version in (first, second):
         files = [path.removeprefix(version) for path in written if path.startswith(version)]
         assert files == ["/variables/variables.data", "/saved_model.pb"]

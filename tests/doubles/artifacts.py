@@ -8,8 +8,8 @@ from pathlib import Path
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.idx_example_gen import make_examples
 from components.images.idx_format import ImagesAndLabels
+from components.images.idx_pair import make_examples
 
 
 def examples(

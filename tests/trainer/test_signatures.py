@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from components import idx_example_gen
+from components.images import idx_pair
 from components.images.idx_format import ImagesAndLabels
 from trainer import features
 
 
 def _serialized(digits: ImagesAndLabels, keys: set[str]) -> tf.Tensor:
     records = []
-    for example in idx_example_gen.make_examples(digits):
+    for example in idx_pair.make_examples(digits):
         for key in set(example.features.feature) - keys:
             del example.features.feature[key]
         records.append(example.SerializeToString())

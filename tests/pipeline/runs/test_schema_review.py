@@ -10,8 +10,8 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.idx_example_gen import make_examples
 from components.images.idx_format import ImagesAndLabels
+from components.images.idx_pair import make_examples
 from pipeline.runs import schema_review
 from pipeline.runs.workspace import Workspace
 from pipeline.settings import pipeline_config
