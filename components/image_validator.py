@@ -26,8 +26,6 @@ from components.validation import anomalies as recorded_anomalies
 from components.validation import image_checks
 from trainer import features
 
-"""JSON: "duplicates" and "label_agreement", each by split; null where undefined."""
-
 NO_LIMIT: Final = -1  # as `max_duplicates`: measure only
 
 _SHOWN: Final = 5  # duplicates that a message names

@@ -45,7 +45,7 @@ class ExampleSplit(NamedTuple):
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """uint8 [count, 28, 28].
+        """A copy of all images, uint8 [count, 28, 28].
 
         Raises:
           ValueError: an image has another size.

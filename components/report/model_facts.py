@@ -42,20 +42,22 @@ def gather(evaluation_uri: str, test: ExampleSplit) -> ModelFacts:
 
     Args:
       evaluation_uri: the Evaluator's `evaluation` artifact.
-      test: the test split, as ingested.
+      test: the test split, as `example_split.read` returns it.
     """
     found = results.read_predictions(evaluation_uri)
     matrix = results.read_confusion_matrix(evaluation_uri)
-    place = {int(index): place for place, index in enumerate(test.indices)}
+    indices = [index for index, _, _ in found.worst_mistakes]
+    # `test.images` would copy all images, and each Mistake would keep the copy.
+    shown = test.take(np.searchsorted(test.indices, indices)).images
     worst = [
         Mistake(
             index=index,
-            image=test.images[place[index]],
+            image=image,
             label=label,
             predicted=int(np.argmax(probabilities)),
             probabilities=np.array(probabilities, np.float32),
         )
-        for index, label, probabilities in found.worst_mistakes
+        for image, (index, label, probabilities) in zip(shown, found.worst_mistakes, strict=True)
     ]
     mistakes = int(matrix.sum() - matrix.trace())
     return ModelFacts(int(matrix.sum()), mistakes, tuple(worst), found.bins)

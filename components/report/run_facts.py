@@ -150,7 +150,7 @@ def gather(artifacts: ReportArtifacts, parameters: ReportParameters) -> RunFacts
         class_names=configuration["data"]["class_names"],
         expected_shares=configuration["validation"]["class_balance"],
         robustness_images=configuration["robustness"]["images"],
-        corrupted=_corrupted(test.images[:1], configuration["robustness"]),
+        corrupted=_corrupted(test.take(np.arange(1)).images, configuration["robustness"]),
         recipe=configuration["trainer"],
         gates_off=[key for key in parameters.gates_off.split(",") if key],
         provenance=_provenance(artifacts, parameters),
