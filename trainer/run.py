@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from trainer import distribution, training, workers
+from trainer import distribution, training
 from trainer.hparams import HyperParameters
 from trainer.training import Job
+from trainer.workers import pod_manifests, processes
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -20,7 +22,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Raises:
       ValueError: a split is empty, the devices cannot share a batch, or a mirrored training finds
         fewer than two GPUs.
-      WorkerError: a process that trained ended early.
+      WorkerError: a process that trained ended early, or its pod did not start.
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
     job = Job(
@@ -37,4 +39,14 @@ def run_fn(fn_args: FnArgs) -> None:
         case "mirrored":
             training.train(job, distribution.mirrored())
         case "multi_worker":
-            workers.train(job)
+            _train_in_several(job)
+
+
+def _train_in_several(job: Job) -> None:
+    """On this machine; in several pods if the environment says so."""
+    if pod_manifests.POD_NAME in os.environ:
+        from trainer.workers import pods  # imports Kubernetes' client
+
+        pods.train(job)
+    else:
+        processes.train(job)

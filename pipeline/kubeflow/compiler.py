@@ -22,6 +22,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.idx_example_gen import IdxExampleGen
+from components.names.node_ids import NodeId
 from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.graph.code_digest import SourceTree
@@ -32,6 +33,7 @@ from pipeline.kubeflow.compiled_pipeline import CompiledPipeline, task_name
 from pipeline.runs import webhook
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.pipeline_config import PipelineConfig
+from trainer.workers import pod_manifests
 
 # KFP's driver gets the specification of a task as one argument of a process; this is Linux's limit
 # of an argument (MAX_ARG_STRLEN).
@@ -40,6 +42,8 @@ LARGEST_TASK_BYTES: Final = 131_071
 # etcd's limit of a workflow is about 1.5 MiB.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
 NOTICE: Final = "RunNotice"
+# Of the pods that train together; `pipeline/deploy/training` lets them connect to each other.
+TRAINING_LABEL: Final = ("app.kubernetes.io/component", "training")
 RETRY_WINDOW_S: Final = 3600  # from the first start of a task; KFP's maximum
 
 
@@ -91,6 +95,8 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
                 _configure(task, cluster, cluster.task(node_id))
                 for name, value in config.beam.variables().items():
                     task.set_env_variable(name, value)
+                if cluster.training_pods and node_id == NodeId.TRAINER:
+                    _allow_training_pods(task)
                 tasks[node_id] = task
 
     text = _to_yaml(kfp_pipeline)
@@ -261,6 +267,16 @@ def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None
         )
     for name, value in {**cluster.env, **variables}.items():
         task.set_env_variable(name, value)
+
+
+def _allow_training_pods(task: dsl.PipelineTask) -> None:
+    """Tells the Trainer which pod it is, which the other pods of a training are made after."""
+    for variable, field in (
+        (pod_manifests.POD_NAME, "metadata.name"),
+        (pod_manifests.POD_NAMESPACE, "metadata.namespace"),
+    ):
+        kubernetes.use_field_path_as_env(task, variable, field)
+    kubernetes.add_pod_label(task, *TRAINING_LABEL)
 
 
 def _check_sizes(text: str, deployment: Any) -> None:

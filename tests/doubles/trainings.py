@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from components.images.idx_format import ImagesAndLabels
 from trainer import features, model
+from trainer.hparams import HyperParameters
+from trainer.training import Job
 
 
 def write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
@@ -23,6 +26,19 @@ def write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
             feature[features.LABEL].int64_list.value.append(int(digits.labels[index]))
             feature[features.INDEX].int64_list.value.append(index)
             writer.write(example.SerializeToString())
+
+
+def job(folder: Path, transformed: Mapping[str, Sequence[str]], graph: str, **hparams: Any) -> Job:
+    """A training in two processes; writes to `folder`/model and `folder`/run."""
+    recipe = {"batch_size": 32, "dropout": 0.1, "schedule": "one_cycle", "workers": 2, **hparams}
+    return Job(
+        hparams=HyperParameters(**recipe),
+        train_files=tuple(transformed["train"]),
+        eval_files=tuple(transformed["eval"]),
+        transform_output=graph,
+        serving_model_dir=str(folder / "model"),
+        model_run_dir=str(folder / "run"),
+    )
 
 
 def load_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

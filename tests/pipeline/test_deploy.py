@@ -11,13 +11,16 @@ import yaml
 from doubles.kubectl import kustomize
 
 import pipeline
+from pipeline.kubeflow import compiler
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.cluster.task_config import Toleration
 from pipeline.settings.toml_settings import Section
+from trainer.workers import pod_manifests
 
 DEPLOY = Path(pipeline.__file__).parent / "deploy"
 SERVING = "../../serving/deploy/kubernetes"
 FLINK = DEPLOY / "flink"
+TRAINING = DEPLOY / "training"
 KUBERNETES = "1.31"
 
 
@@ -180,6 +183,19 @@ def test_the_manifests_of_flink_fit_each_other_and_the_clusters_file() -> None:
     assert mounts["mnist-tfx"] == storage.root
     volumes = {v["name"]: v for v in pods["mnist-tfx-flink-task-manager"]["volumes"]}
     assert volumes["mnist-tfx"]["persistentVolumeClaim"]["claimName"] == storage.pvc
+
+
+def test_only_the_pods_of_a_training_connect_to_each_other() -> None:
+    for manifest in kustomize(TRAINING):
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    (policy,) = _policies(TRAINING).values()
+    own = dict([compiler.TRAINING_LABEL])
+    assert policy["podSelector"]["matchLabels"] == own
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": own}}]
+    assert rule["ports"] == [{"port": pod_manifests.PORT}]
+    (subject,) = _named("RoleBinding", "mnist-tfx-training", TRAINING)["subjects"]
+    assert subject["name"] == cluster_config.load().service_account
 
 
 def test_the_account_may_read_two_objects_and_report_results() -> None:

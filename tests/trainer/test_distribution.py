@@ -22,9 +22,11 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.images.idx_format import ImagesAndLabels
 from serving import child_process
-from trainer import distribution, features, run, training, training_cost, workers
+from trainer import distribution, features, run, training, training_cost
 from trainer.hparams import HyperParameters
 from trainer.training import Job
+from trainer.workers import processes as local_processes
+from trainer.workers.endings import WorkerError
 
 ON_TWO_DEVICES = """
 import sys
@@ -39,30 +41,17 @@ training.train(job, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 
 
 THE_SECOND_OF_TWO_PROCESSES = """
-import json
 import sys
 import time
-from trainer import training, workers
-addresses = [f"127.0.0.1:{port}" for port in workers._free_ports(2)]
-place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 1}}
+from trainer import training
+from trainer.workers import processes, worker
+addresses = [f"127.0.0.1:{port}" for port in processes._free_ports(2)]
 job = training.Job.model_validate_json(sys.stdin.readline())
-with workers._Worker(json.dumps(place), job) as started:
-    print(started.process.pid, addresses[1].rpartition(":")[2], flush=True)
+with processes.Process({"TF_CONFIG": worker.tf_config(addresses, 1)}, job) as started:
+    print(started._process.pid, addresses[1].rpartition(":")[2], flush=True)
     time.sleep(1000)
 """
 TIMEOUT_S = 300
-
-
-def _job(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Job:
-    recipe = {"batch_size": 32, "dropout": 0.1, "schedule": "one_cycle", "workers": 2, **hparams}
-    return Job(
-        hparams=HyperParameters(**recipe),
-        train_files=tuple(transformed["train"]),
-        eval_files=tuple(transformed["eval"]),
-        transform_output=graph,
-        serving_model_dir=str(folder / "model"),
-        model_run_dir=str(folder / "run"),
-    )
 
 
 def test_two_processes_train_as_two_devices_do(
@@ -73,7 +62,7 @@ def test_two_processes_train_as_two_devices_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, logger=training.__name__):
-        job = _job(
+        job = trainings.job(
             tmp_path / "processes",
             transformed,
             transform_graph,
@@ -90,7 +79,7 @@ def test_two_processes_train_as_two_devices_do(
     cost = json.loads((tmp_path / "processes" / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 6 * 7 * 32, "240 images are seven batches of 32 and a smaller one"
 
-    job = _job(tmp_path / "devices", transformed, transform_graph, epochs=6)
+    job = trainings.job(tmp_path / "devices", transformed, transform_graph, epochs=6)
     _train_on_two_devices(job)
     assert trainings.weights(tmp_path / "processes") == trainings.weights(tmp_path / "devices")
 
@@ -102,7 +91,7 @@ def test_two_processes_train_as_two_devices_do(
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[str]]]:
-    """The processes that `workers` starts."""
+    """The processes that `train` starts."""
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -131,8 +120,8 @@ def test_a_killed_process_ends_the_training_without_a_model(
     monkeypatch.setattr(log, "level", logging.INFO)
     log.addFilter(kill)
     try:
-        with pytest.raises(workers.WorkerError, match=r"^process 2 of 2 .* killed \(signal 9\)"):
-            workers.train(_job(tmp_path, transformed, transform_graph, epochs=50))
+        with pytest.raises(WorkerError, match=r"^process 2 of 2 .* killed \(signal 9\)"):
+            local_processes.train(trainings.job(tmp_path, transformed, transform_graph, epochs=50))
     finally:
         log.removeFilter(kill)
     assert not (tmp_path / "model").exists()
@@ -144,11 +133,9 @@ def test_the_reason_of_a_failed_process_is_given(
     transform_graph: str,
     processes: list[subprocess.Popen[str]],
 ) -> None:
-    job = _job(tmp_path, transformed, transform_graph, train_images=20)
-    with pytest.raises(
-        workers.WorkerError, match=r"ValueError: there are 20 training images; .* of 32$"
-    ):
-        workers.train(job)
+    job = trainings.job(tmp_path, transformed, transform_graph, train_images=20)
+    with pytest.raises(WorkerError, match=r"ValueError: there are 20 training images; .* of 32$"):
+        local_processes.train(job)
     assert len(processes) == 2
 
 
@@ -156,7 +143,7 @@ def test_the_reason_of_a_failed_process_is_given(
 def test_a_process_that_waits_for_another_ends_with_the_trainer(
     tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
 ) -> None:
-    job = _job(tmp_path, transformed, transform_graph)
+    job = trainings.job(tmp_path, transformed, transform_graph)
     command = [sys.executable, "-c", THE_SECOND_OF_TWO_PROCESSES]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with child_process.running(command, **pipes) as trainer:
@@ -187,7 +174,7 @@ def test_the_first_epoch_is_that_of_one_device(
 ) -> None:
     recipe = {"batch_size": 24, "dropout": 0.0, "max_shift_px": 2.0, "label_smoothing": 0.03}
     alone, together = (
-        _job(tmp_path / name, transformed, transform_graph, epochs=1, **recipe)
+        trainings.job(tmp_path / name, transformed, transform_graph, epochs=1, **recipe)
         for name in ("alone", "together")
     )
     training.train(alone)
@@ -205,7 +192,7 @@ def _train_on_two_devices(job: Job) -> None:
 def test_a_machine_without_gpus_is_rejected(
     tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
 ) -> None:
-    job = _job(tmp_path, transformed, transform_graph, distribution="mirrored")
+    job = trainings.job(tmp_path, transformed, transform_graph, distribution="mirrored")
     values = job.model_dump(exclude={"hparams"})
     hparams = {run.HPARAMS: job.hparams.model_dump_json()}
     with pytest.raises(ValueError, match="needs at least 2 GPUs; TensorFlow finds 0"):

@@ -228,6 +228,10 @@ class ClusterConfig(Section):
     components: dict[Component, TaskConfig] = Field(default_factory=dict)
     """By the name of the component, such as Trainer."""
 
+    training_pods: bool = False
+    """Whether `trainer.distribution = "multi_worker"` runs each process of a training in a pod of
+    its own; requires `pipeline/deploy/training`. If false, all run in the Trainer's pod."""
+
     schedule: ScheduleConfig | None = None
 
     @model_validator(mode="after")

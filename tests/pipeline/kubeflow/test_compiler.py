@@ -23,6 +23,7 @@ from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline
 from pipeline.settings import pipeline_config
 from pipeline.settings.errors import ConfigError
+from trainer.workers import pod_manifests
 
 GOLDEN = Path(__file__).parent / "golden" / "kubeflow.yaml"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -326,3 +327,17 @@ def test_the_runner_of_beam_jobs_is_an_environment_variable_of_each_task(
             "--parallelism=4",
         ]
         assert container["args"] == _container(plain, task)["args"], "not in the cache key"
+
+
+def test_training_pods_let_the_trainer_know_its_own_pod() -> None:
+    _, executors = _documents(_compile("training_pods=true"))
+    trainer = executors["exec-trainer"]
+    assert trainer["fieldPathAsEnv"] == [
+        {"name": pod_manifests.POD_NAME, "fieldPath": "metadata.name"},
+        {"name": pod_manifests.POD_NAMESPACE, "fieldPath": "metadata.namespace"},
+    ]
+    assert trainer["podMetadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "mnist-tfx",
+        "app.kubernetes.io/component": "training",
+    }
+    assert "fieldPathAsEnv" not in executors["exec-evaluator"]

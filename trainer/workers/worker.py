@@ -1,6 +1,6 @@
 """One of the processes that train together.
 
-    python -m trainer.worker < JOB
+    python -m trainer.workers.worker < JOB
 
 The job is a line of JSON (`training.Job`). The environment variable TF_CONFIG names the processes
 and this one among them, as MultiWorkerMirroredStrategy requires. The first process writes a line of
@@ -15,6 +15,8 @@ import json
 import logging
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
 from typing import Final
 
 import tensorflow as tf
@@ -22,6 +24,12 @@ import tensorflow as tf
 from trainer import distribution, training
 
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
+
+
+def tf_config(addresses: Sequence[str], index: int) -> str:
+    """The value of TF_CONFIG for the process at `index` of HOST:PORT `addresses`."""
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
 
 
 class RecordLines(logging.Handler):
@@ -37,20 +45,29 @@ def main() -> None:
     # A thread could not do this: TensorFlow holds Python's lock while it waits for the others.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = training.Job.model_validate_json(sys.stdin.readline())  # fails if the parent has ended
+    if not run(job):
+        sys.stdin.read()  # if this process ended now, the first would see it as crashed
+
+
+def run(job: training.Job) -> bool:
+    """Trains with the processes that TF_CONFIG names; returns whether this is the first of them.
+
+    If it fails, it writes the reason and ends the process.
+    """
     try:
-        tf.config.set_visible_devices([], "GPU")  # each process would reserve all of them
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        if distribution.is_first(strategy):
+        is_first = distribution.is_first(strategy)
+        if is_first:
             log = logging.getLogger(training.__name__)
             log.setLevel(logging.INFO)
             log.addHandler(RecordLines())
         training.train(job, strategy)
     except Exception as error:
+        traceback.print_exc()
         reason = next(iter(str(error).strip().splitlines()), "")
         _write({"error": f"{type(error).__name__}: {reason}"})
-        raise
-    if not distribution.is_first(strategy):
-        sys.stdin.read()  # if this process ended now, the first would see it as crashed
+        sys.exit(1)
+    return is_first
 
 
 def _write(line: dict[str, object]) -> None:

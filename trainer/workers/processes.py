@@ -6,29 +6,26 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from trainer import training, worker
+from trainer import training
 from trainer.training import Job
+from trainer.workers import endings, worker
+from trainer.workers.endings import WorkerError
 
-_INTERVAL_S: Final = 0.1
+INTERVAL_S: Final = 0.1
 _STOP_TIMEOUT_S: Final = 10.0
 _HOST: Final = "127.0.0.1"
 _KEPT_LINES: Final = 100
 
 _log = logging.getLogger(training.__name__)  # the runner reads the events of this logger
-
-
-class WorkerError(RuntimeError):
-    """A process that trained ended early."""
 
 
 def train(job: Job) -> None:
@@ -41,41 +38,46 @@ def train(job: Job) -> None:
     """
     count = job.hparams.workers
     addresses = [f"{_HOST}:{port}" for port in _free_ports(count)]
+    # Each process would reserve all GPUs. A proxy would be asked for this machine's own address.
+    environment = {"CUDA_VISIBLE_DEVICES": "-1", "no_grpc_proxy": _HOST}
     with contextlib.ExitStack() as stack:
         started = []
         for index in range(count):
-            place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            started.append(stack.enter_context(_Worker(json.dumps(place), job)))
-        while not (ended := [one for one in started if one.process.poll() is not None]):
-            time.sleep(_INTERVAL_S)
-        if started[0].process.returncode == 0:
+            variables = {**environment, "TF_CONFIG": worker.tf_config(addresses, index)}
+            started.append(stack.enter_context(Process(variables, job)))
+        while not (ended := [one for one in started if one.poll() is not None]):
+            time.sleep(INTERVAL_S)
+        if started[0].poll() == 0:
             return
         # If one is killed, others fail because of it.
-        cause = min(ended, key=lambda one: one.process.returncode)
-        raise WorkerError(cause.failure(f"process {started.index(cause) + 1} of {count}"))
+        cause = min(ended, key=lambda one: one.poll() or 0)
+        raise WorkerError(cause.failure(endings.name(started.index(cause), count)))
 
 
-class _Worker:
+class Process:
     """A process that trains, as a context; it is stopped at the end.
 
     (The trainer imports nothing of this project, so `serving.child_process` is not available.)
+
+    Args:
+      variables: its environment variables, beside those of this process; TF_CONFIG among them.
+      job: the training.
     """
 
-    def __init__(self, place: str, job: Job):
+    def __init__(self, variables: Mapping[str, str], job: Job):
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._error = ""
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", worker.__name__],
-            # A proxy for gRPC would be asked for this machine's own address.
-            env={**os.environ, "TF_CONFIG": place, "no_grpc_proxy": _HOST},
+            env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
         )
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self._pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._readers = [
             threading.Thread(target=read, args=(pipe,), daemon=True)
             for read, pipe in ((self._relay, self._pipes[1]), (self._keep, self._pipes[2]))
@@ -86,35 +88,31 @@ class _Worker:
             self._pipes[0].write(job.model_dump_json() + "\n")
             self._pipes[0].flush()
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+        self._process.terminate()
         try:
-            self.process.wait(_STOP_TIMEOUT_S)
+            self._process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self._process.kill()
+            self._process.wait()
         self._join()
         for pipe in self._pipes:
             with contextlib.suppress(BrokenPipeError):  # the job may still be in the buffer
                 pipe.close()
+
+    def poll(self) -> int | None:
+        """The exit code, or the negative number of the signal that ended it; None if it runs."""
+        return self._process.poll()
 
     def failure(self, name: str) -> str:
         """How the process ended, in one sentence; what it wrote last goes to the log."""
         self._join()
         for line in self._lines:
             _log.error("%s: %s", name, line)
-        code = self.process.returncode
-        if code == -signal.SIGKILL:
-            return (
-                f"{name} of the training was killed (signal 9). The usual cause is too little "
-                'memory; trainer.distribution = "none" needs less.'
-            )
-        if code < 0:
-            return f"{name} of the training was ended by signal {-code}."
-        return f"{name} of the training failed: {self._error or f'exit code {code}'}"
+        return endings.describe(name, self._process.returncode, self._error)
 
     def _join(self) -> None:
         for reader in self._readers:
