@@ -24,25 +24,26 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from cluster.__main__ import STATE
-from cluster.user import RUN_TIMEOUT_S, Kubeflow, forwarded, kubectl
+from cluster.user import (
+    MODELS,
+    NODE_NAME,
+    RUN_TIMEOUT_S,
+    VOLUME,
+    Kubeflow,
+    forwarded,
+    kubectl,
+    states,
+)
 from components.images import idx_format
 from components.images.idx_format import ImagesAndLabels
 from components.names.node_ids import NodeId
 from serving.client import Client
 
-VOLUME: Final = STATE / "volumes" / "pipeline"
-MODELS: Final = VOLUME / "serving_model" / "mnist"
 BUCKET: Final = STATE / "volumes" / "kubeflow-objects" / "mlpipeline" / "v2" / "artifacts" / "mnist"
-NODE_NAME: Final = "workflows.argoproj.io/node-name"
 TRAINER: Final = "tfx.components.trainer.component.Trainer"
 WITH_WEBHOOK: Final = ("--set", "kubeflow.webhook={secret='mnist-tfx-webhook'}")
 IMAGES: Final = 100  # in one request; the manifest's server joins at most 128 into a batch
 POD_TIMEOUT_S: Final = 600
-
-
-def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """The state of each node in the output of a followed run."""
-    return dict(re.findall(r"^[✓✗] (\w+) +(\w+) +[\d.]+ s$", done.stdout, re.MULTILINE))
 
 
 def test_a_submitted_run_pushes_a_model_that_is_served(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -11,12 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cluster.__main__ import KUBECONFIG
+from cluster.__main__ import KUBECONFIG, STATE
 from cluster.programs import PROGRAMS_FOLDER
 
 KUBECTL: Final = (str(PROGRAMS_FOLDER / "kubectl"), f"--kubeconfig={KUBECONFIG}", "-n", "kubeflow")
 CLUSTER_FILE: Final = Path(__file__).parent / "cluster.toml"
 RUN_TIMEOUT_S: Final = 1800
+VOLUME: Final = STATE / "volumes" / "pipeline"
+MODELS: Final = VOLUME / "serving_model" / "mnist"
+NODE_NAME: Final = "workflows.argoproj.io/node-name"  # Argo's annotation of a pod
+
+
+def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The state of each node in the output of a followed run."""
+    return dict(re.findall(r"^[✓✗] (\w+) +(\w+) +[\d.]+ s$", done.stdout, re.MULTILINE))
 
 
 def kubectl(*arguments: str) -> str:

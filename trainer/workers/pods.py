@@ -58,7 +58,8 @@ class WorkerPods:
     """
 
     def __init__(self, job: Job):
-        config.load_config()  # in a pod: its service account
+        with _explained("accept the Trainer's account"):
+            config.load_incluster_config()
         api = client.ApiClient()
         self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self._namespace = os.environ[pod_manifests.POD_NAMESPACE]
@@ -220,5 +221,5 @@ def _explained(action: str) -> Iterator[None]:
             reason = json.loads(error.body)["message"]
         cure = " Apply pipeline/deploy/training." if error.status == 403 else ""
         raise WorkerError(f"Kubernetes did not {action}: {reason}.{cure}") from error
-    except urllib3.exceptions.HTTPError as error:
+    except (config.ConfigException, urllib3.exceptions.HTTPError) as error:
         raise WorkerError(f"Kubernetes did not {action}: {error}") from error

@@ -1,0 +1,73 @@
+"""A training in several pods, on a real Kubeflow on a real Kubernetes: `make test-cluster`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from cluster.__main__ import STATE
+from cluster.user import MODELS, NODE_NAME, Kubeflow, kubectl, states
+from components.names.node_ids import NodeId
+
+IN_PODS: Final = (
+    *("--set", "kubeflow.training_pods=true", "--param", "recipe.distribution=multi_worker"),
+    *("--param", "recipe.workers=3", "--param", "recipe.batch_size=48"),
+)
+LABEL: Final = "app.kubernetes.io/component=training"
+
+
+@contextlib.contextmanager
+def training_pods() -> Iterator[None]:
+    """The permissions for a training in several pods; afterwards, nothing of it is left."""
+    manifests = str(STATE / "manifests" / "project" / "pipeline" / "deploy" / "training")
+    kubectl("apply", "--kustomize", manifests)
+    try:
+        yield
+        assert kubectl("get", "jobs", "-l", LABEL, "-o", "name") == ""
+    finally:
+        kubectl("delete", "--kustomize", manifests, "--ignore-not-found")
+
+
+def trainer_log() -> str:
+    """The log of the newest Trainer."""
+    pods = json.loads(kubectl("get", "pods", "-l", LABEL, "-o", "json"))
+    trainers = [pod for pod in pods["items"] if NODE_NAME in pod["metadata"].get("annotations", {})]
+    newest = max(trainers, key=lambda pod: pod["metadata"]["creationTimestamp"])
+    return kubectl("logs", newest["metadata"]["name"], "-c", "main")
+
+
+def test_a_training_in_several_pods(kubeflow: Kubeflow) -> None:
+    with training_pods():
+        done = kubeflow.submit(
+            "--wait", *IN_PODS, *("--param", "recipe.seed=4"), *("--param", "recipe.epochs=18")
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert states(done)[NodeId.TRAINER] == states(done)[NodeId.ATOMIC_PUSHER] == "done"
+    assert "starting 2 pods for the training" in trainer_log()
+
+
+def test_a_lost_pod_of_a_training_ends_it(kubeflow: Kubeflow) -> None:
+    versions = sorted(MODELS.iterdir())
+    deleted = threading.Event()
+
+    def delete() -> None:
+        while not deleted.wait(1):
+            pods = kubectl("get", "pods", "-l", "batch.kubernetes.io/job-name", "-o", "name")
+            if len(pods.split()) == 2 and re.search(r"step \d+ of", trainer_log()):
+                kubectl("delete", pods.split()[1], "--force")
+                deleted.set()
+
+    thread = threading.Thread(target=delete, daemon=True)
+    with training_pods():
+        thread.start()
+        long = ("--param", "recipe.seed=5", "--param", "recipe.epochs=200")
+        done = kubeflow.submit("--wait", *IN_PODS, *long)
+        deleted.set()
+        thread.join()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^Trainer failed: .*a pod of the training was deleted\.$", done.stdout, re.M)
+    assert sorted(MODELS.iterdir()) == versions
