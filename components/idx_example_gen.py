@@ -33,7 +33,6 @@ from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
 from components.images import idx_pair
-from components.images.idx_pair import ReadIdxPair
 from components.names.artifact_properties import FILES, FINGERPRINT
 from components.names.splits import EVAL, TEST, TEST_FILES, TRAIN, TRAIN_FILES
 
@@ -103,7 +102,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
         """The transform that reads one pair."""
-        return ReadIdxPair
+        return idx_pair.ReadIdxPair
 
     def GenerateExamplesByBeam(
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
@@ -120,9 +119,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
         examples: dict[str, beam.PCollection] = {}
         digests = []
         for pattern in sorted(set(patterns.values())):
-            parts = [
-                idx_pair.Part(name, *shares[name]) for name in patterns if patterns[name] == pattern
-            ]
+            names = [name for name in patterns if patterns[name] == pattern]
+            parts = [idx_pair.Part(name, *shares[name]) for name in names]
             read = pipeline | f"Read[{pattern}]" >> idx_pair.ReadIdxPair(folder, pattern, parts)
             examples |= {part.split: read[part.split] for part in parts}
             digests.append(read[idx_pair.DIGESTS])

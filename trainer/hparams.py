@@ -52,8 +52,9 @@ class HyperParameters(BaseModel):
     pooling: Pooling = "max"
 
     distribution: Literal["none", "mirrored", "multi_worker"] = "none"
-    """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes without
-    GPUs. Each batch is divided equally among them, and an incomplete last batch is left out."""
+    """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes, which use
+    no GPUs if they share a machine. Each batch is divided equally among them; an incomplete last
+    batch is left out."""
 
     workers: Annotated[int, Field(ge=2)] = 2
     """The number of processes; used by "multi_worker" only."""

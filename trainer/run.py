@@ -43,7 +43,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _train_in_several(job: Job) -> None:
-    """On this machine; in several pods if the environment says so."""
+    """On this machine, or in several pods if TRAINER_POD_NAME is set."""
     if pod_manifests.POD_NAME in os.environ:
         from trainer.workers import pods  # imports Kubernetes' client
 

@@ -46,9 +46,10 @@ def gather(evaluation_uri: str, test: ExampleSplit) -> ModelFacts:
     """
     found = results.read_predictions(evaluation_uri)
     matrix = results.read_confusion_matrix(evaluation_uri)
-    indices = [index for index, _, _ in found.worst_mistakes]
+    place = {int(index): place for place, index in enumerate(test.indices)}
+    shown = np.array([place[index] for index, _, _ in found.worst_mistakes], np.int64)
     # `test.images` would copy all images, and each Mistake would keep the copy.
-    shown = test.take(np.searchsorted(test.indices, indices)).images
+    images = test.take(shown).images
     worst = [
         Mistake(
             index=index,
@@ -57,7 +58,7 @@ def gather(evaluation_uri: str, test: ExampleSplit) -> ModelFacts:
             predicted=int(np.argmax(probabilities)),
             probabilities=np.array(probabilities, np.float32),
         )
-        for image, (index, label, probabilities) in zip(shown, found.worst_mistakes, strict=True)
+        for image, (index, label, probabilities) in zip(images, found.worst_mistakes, strict=True)
     ]
     mistakes = int(matrix.sum() - matrix.trace())
     return ModelFacts(int(matrix.sum()), mistakes, tuple(worst), found.bins)

@@ -42,8 +42,6 @@ LARGEST_TASK_BYTES: Final = 131_071
 # etcd's limit of a workflow is about 1.5 MiB.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
 NOTICE: Final = "RunNotice"
-# Of the pods that train together; `pipeline/deploy/training` lets them connect to each other.
-TRAINING_LABEL: Final = ("app.kubernetes.io/component", "training")
 RETRY_WINDOW_S: Final = 3600  # from the first start of a task; KFP's maximum
 
 
@@ -270,13 +268,13 @@ def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None
 
 
 def _allow_training_pods(task: dsl.PipelineTask) -> None:
-    """Tells the Trainer which pod it is, which the other pods of a training are made after."""
+    """Gives the Trainer the name of its own pod, from which the other pods are copied."""
     for variable, field in (
         (pod_manifests.POD_NAME, "metadata.name"),
         (pod_manifests.POD_NAMESPACE, "metadata.namespace"),
     ):
         kubernetes.use_field_path_as_env(task, variable, field)
-    kubernetes.add_pod_label(task, *TRAINING_LABEL)
+    kubernetes.add_pod_label(task, *pod_manifests.LABEL)
 
 
 def _check_sizes(text: str, deployment: Any) -> None:

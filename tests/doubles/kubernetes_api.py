@@ -1,7 +1,7 @@
 """A server that answers as kube-apiserver does about the pods of a training.
 
-It accepts what the schema of Kubernetes accepts. The pods and their statuses are recorded from a
-real cluster.
+It accepts what the schema of Kubernetes and the role in `pipeline/deploy/training` allow. The pods
+are recorded from a real cluster.
 """
 
 from __future__ import annotations
@@ -14,77 +14,122 @@ from pathlib import Path
 from typing import Any, Final
 
 import kubernetes_validate
+import yaml
 from werkzeug import Request, Response
 
+import pipeline
+
 RECORDED: Final = Path(__file__).parents[1] / "data" / "kubeflow" / "training_pods.json"
+ROLE: Final = Path(pipeline.__file__).parent / "deploy" / "training" / "service-account.yaml"
 VERSION: Final = "1.31"  # of the schema
+UID: Final = "11111111-2222-3333-4444-555555555555"  # of the Job
 _PATH: Final = re.compile(
-    r"/(?:api/v1|apis/batch/v1)/namespaces/(\w+)/(pods|services|jobs)(?:/([^/]+))?(/status)?"
+    r"/(?:api/v1|apis/batch/v1)/namespaces/kubeflow/(?P<kind>[a-z]+)(/(?P<name>[^/]+)(?P<part>/\w+)?)?"
 )
+_VERBS: Final = {"POST": "create", "DELETE": "delete"}
 
 
 @dataclass
 class KubernetesApi:
     """The settings and the content of the server; tests read them."""
 
-    statuses: list[list[str]] = field(default_factory=lambda: [["running"]])
-    """The name of the recorded status of each pod, for each time that they are listed; the last
-    one stays."""
+    pods: list[list[str]] = field(default_factory=lambda: [["running", "running"]])
+    """The name of each recorded pod, for each time that they are listed; the last one stays."""
 
     failed: int = 0
     """How many pods the status of the Job counts as failed."""
 
-    forbidden: str = ""
-    """A kind of object that the account may not create."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """The HTTP status of the answer to some requests, such as "create jobs"."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+    """The kind and the message of each."""
 
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By kind, what exists now."""
 
-    history: list[str] = field(default_factory=list)
-    """Method and path of each request that changed something."""
+    requests: list[str] = field(default_factory=list)
+    """The verb and the resource of each."""
+
+    faults: list[str] = field(default_factory=list)
+    """What the real server would not have accepted."""
 
     @property
-    def recorded(self) -> Mapping[str, Any]:
-        """The Trainer's pod, and the pods of trainings by name."""
-        found: Mapping[str, Any] = json.loads(RECORDED.read_text())
+    def trainer(self) -> dict[str, Any]:
+        """The Trainer's own pod."""
+        found: dict[str, Any] = json.loads(RECORDED.read_text())["trainer"]
         return found
 
+    @property
+    def changes(self) -> list[str]:
+        """The requests that changed something."""
+        return [request for request in self.requests if request.split()[0] in _VERBS.values()]
+
     def answer(self, request: Request) -> Response:
+        try:
+            return self._answer(request)
+        except Exception as error:
+            self.faults.append(repr(error))
+            raise
+
+    def _answer(self, request: Request) -> Response:
         match = _PATH.fullmatch(request.path)
         assert match, request.path
-        namespace, kind, name, _ = match.groups()
-        assert namespace == "kubeflow"
-        if request.method == "GET":
-            return _json(self._read(request, kind, name))
-        self.history.append(f"{request.method} {kind}")
-        if kind == self.forbidden:
-            message = f'{kind} is forbidden: User "mnist-tfx" cannot create resource "{kind}"'
-            return _json({"kind": "Status", "message": message, "reason": "Forbidden"}, 403)
-        if request.method == "POST":
+        kind, name, resource = match["kind"], match["name"], match["kind"] + (match["part"] or "")
+        verb = _VERBS.get(request.method, "get" if name else "list")
+        self.requests.append(f"{verb} {resource}")
+        assert (verb, resource) in _allowed(), "the role does not allow it"
+        if status := self.errors.get(self.requests[-1]):
+            return _json({"kind": "Status", "message": f'"mnist-tfx" cannot {verb} {kind}'}, status)
+        if verb == "create":
             manifest = request.get_json()
             kubernetes_validate.validate(manifest, VERSION, strict=True)
+            manifest["metadata"]["uid"] = UID
             self.created[kind] = manifest
             return _json(manifest, 201)
-        assert request.method == "DELETE"
-        found = self.created.pop(kind, None)
-        if found is None:
-            return _json({"kind": "Status", "message": "not found", "reason": "NotFound"}, 404)
-        assert found["metadata"]["name"] == name
-        assert request.get_json(silent=True) or request.args["propagationPolicy"] == "Background"
-        return _json({"kind": "Status", "status": "Success"})
-
-    def _read(self, request: Request, kind: str, name: str | None) -> Mapping[str, Any]:
-        if kind == "jobs":
-            return {"kind": "Job", "status": {"failed": self.failed}}
-        if name:
-            own: Mapping[str, Any] = self.recorded["trainer"]
-            assert own["metadata"]["name"] == name
-            return own
+        if kind == "events":
+            assert request.args["fieldSelector"].startswith("involvedObject.name=")
+            items = [
+                {
+                    "metadata": {},
+                    "involvedObject": {},
+                    "type": kind_of_event,
+                    "message": message,
+                }
+                for kind_of_event, message in self.events
+            ]
+            return _json({"kind": "EventList", "items": items})
+        if resource == "pods/log":
+            return Response("a line of the pod's log\n", mimetype="text/plain")
+        if resource == "pods" and name:
+            assert name == self.trainer["metadata"]["name"]
+            return _json(self.trainer)
+        if "jobs" not in self.created:
+            return _json({"kind": "Status", "message": "not found"}, 404)
         job = self.created["jobs"]["metadata"]["name"]
+        if verb == "delete":
+            assert name == job
+            given = request.get_json(silent=True) or request.args
+            assert given["propagationPolicy"] == "Background"
+            self.created.clear()  # the service as well, which the Job owns
+            return _json({"kind": "Status", "status": "Success"})
+        if kind == "jobs":
+            assert name == job
+            return _json({"kind": "Job", "status": {"failed": self.failed}})
         assert request.args["labelSelector"] == f"batch.kubernetes.io/job-name={job}"
-        shown = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        pods = self.recorded["pods"]
-        return {"kind": "PodList", "items": [pods[status] for status in shown]}
+        shown = self.pods.pop(0) if len(self.pods) > 1 else self.pods[0]
+        recorded = json.loads(RECORDED.read_text())["pods"]
+        return _json({"kind": "PodList", "items": [recorded[one] for one in shown]})
+
+
+def _allowed() -> set[tuple[str, str]]:
+    role, _ = yaml.safe_load_all(ROLE.read_text())
+    return {
+        (verb, resource)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def _json(content: Mapping[str, Any], status: int = 200) -> Response:

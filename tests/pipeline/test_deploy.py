@@ -11,7 +11,6 @@ import yaml
 from doubles.kubectl import kustomize
 
 import pipeline
-from pipeline.kubeflow import compiler
 from pipeline.kubeflow.cluster import cluster_config
 from pipeline.kubeflow.cluster.task_config import Toleration
 from pipeline.settings.toml_settings import Section
@@ -189,7 +188,7 @@ def test_only_the_pods_of_a_training_connect_to_each_other() -> None:
     for manifest in kustomize(TRAINING):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     (policy,) = _policies(TRAINING).values()
-    own = dict([compiler.TRAINING_LABEL])
+    own = dict([pod_manifests.LABEL])
     assert policy["podSelector"]["matchLabels"] == own
     (rule,) = policy["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": own}}]

@@ -26,7 +26,7 @@ from trainer import distribution, features, run, training, training_cost
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 from trainer.workers import processes as local_processes
-from trainer.workers.endings import WorkerError
+from trainer.workers.failures import WorkerError
 
 ON_TWO_DEVICES = """
 import sys

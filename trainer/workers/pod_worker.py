@@ -1,42 +1,102 @@
-"""A process of a training that has a pod of its own; `pods.py` starts the pods.
+"""The program of a pod that trains; `pods.py` starts the pods.
 
     python -m trainer.workers.pod_worker
 
-The environment variable TRAINING contains the training as JSON (`Training`). Kubernetes sets
-JOB_COMPLETION_INDEX to the number of the pod, from 0. The first process of the training is not
-among them. A process that fails writes a line of JSON with `error` at the end of its log.
+It runs one process of the training, and ends it when the first process, which is in the Trainer's
+pod, has ended. The environment variable VARIABLE contains the training as JSON (`Training`);
+Kubernetes sets JOB_COMPLETION_INDEX to the number of the pod, from 0. A process that fails leaves
+its exit code and its reason, as JSON (`Ending`), in the pod's termination message.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import signal
+import socket
+import sys
+import time
+from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel
 
 from trainer.training import Job
-from trainer.workers import worker
+from trainer.workers import processes, worker
+from trainer.workers.processes import Process
 
-TRAINING: Final = "TRAINING"
-_INDEX: Final = "JOB_COMPLETION_INDEX"
+VARIABLE: Final = "TRAINER_POD_TRAINING"
+INDEX: Final = "JOB_COMPLETION_INDEX"
+TERMINATION_MESSAGE: Final = Path("/dev/termination-log")  # Kubernetes' default
+
+_LOOK_INTERVAL_S: Final = 5.0
+_MISSES: Final = 3  # that many looks in a row without an answer: the first process has ended
+_CONNECT_TIMEOUT_S: Final = 3.0
+_START_TIMEOUT_S: Final = 1800.0
 
 
 class Training(BaseModel):
-    """What each process is told."""
+    """What each pod is told."""
 
     job: Job
     addresses: tuple[str, ...]
     """HOST:PORT of every process, in their order."""
 
 
-def main() -> None:
-    """Trains, and waits until Kubernetes ends the pod."""
-    training = Training.model_validate_json(os.environ[TRAINING])
-    os.environ["TF_CONFIG"] = worker.tf_config(training.addresses, int(os.environ[_INDEX]) + 1)
-    worker.run(training.job)
-    signal.pause()  # if this process ended now, the first would see it as crashed
+class Ending(BaseModel):
+    """How the process of a pod ended."""
+
+    code: int
+    """As `Process.poll` returns it."""
+
+    error: str
+
+
+def main() -> int:
+    """Trains; returns the exit code, 0 if the first process ended before this one."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    training = Training.model_validate_json(os.environ[VARIABLE])
+    index = int(os.environ[INDEX]) + 1
+    variables = {"TF_CONFIG": worker.tf_config(training.addresses, index)}
+    with Process(variables, training.job) as own:
+        first = _FirstProcess(training.addresses[0])
+        while (code := own.poll()) is None and not first.has_ended():
+            time.sleep(processes.INTERVAL_S)
+        if code is None:
+            return 0
+        own.failure("the process")  # writes its last lines to the log
+        TERMINATION_MESSAGE.write_text(Ending(code=code, error=own.error).model_dump_json())
+    return 1
+
+
+class _FirstProcess:
+    """Looks whether the first process of the training still listens."""
+
+    def __init__(self, address: str):
+        host, _, port = address.rpartition(":")
+        self._address = (host.strip("[]"), int(port))
+        self._next_look_s = 0.0
+        self._end_s = time.monotonic() + _START_TIMEOUT_S
+        self._has_answered = False
+        self._misses = 0
+
+    def has_ended(self) -> bool:
+        """Whether it has ended, or has not started in time."""
+        now_s = time.monotonic()
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + _LOOK_INTERVAL_S
+            is_listening = False
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(self._address, _CONNECT_TIMEOUT_S),
+            ):
+                is_listening = True
+            self._has_answered |= is_listening
+            self._misses = 0 if is_listening else self._misses + 1
+        if not self._has_answered:
+            return now_s > self._end_s
+        return self._misses >= _MISSES
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

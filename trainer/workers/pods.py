@@ -1,7 +1,7 @@
-"""Training in several pods: each process after the first runs in a pod beside the Trainer's.
+"""Training in several pods: each process after the first runs in a pod of its own.
 
-`pod_manifests.py` describes the pods. They end with their Job, which this module deletes at the
-end of the training, and which Kubernetes deletes with the Trainer's pod.
+The first process runs in the Trainer's pod. `pod_manifests.py` describes the others, and
+`pod_worker.py` is their program.
 """
 
 from __future__ import annotations
@@ -10,25 +10,30 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import urllib3
 from kubernetes import client, config
+from pydantic import ValidationError
 
 from trainer import training
 from trainer.training import Job
-from trainer.workers import endings, pod_manifests, pod_worker, processes, worker
-from trainer.workers.endings import WorkerError
+from trainer.workers import failures, pod_manifests, pod_worker, processes, worker
+from trainer.workers.failures import Failure, WorkerError
 
-START_TIMEOUT_S: Final = 900.0  # a new node of a cluster needs some minutes
+START_TIMEOUT_S: Final = 900  # to add a node to a cluster takes some minutes
 _INTERVAL_S: Final = 2.0
-_LATE_S: Final = 15.0  # Kubernetes reports the end of a pod that much later than its peers notice
+_LATE_S: Final = 15.0  # Kubernetes reports the end of a pod after other processes have noticed it
 _TIMEOUTS: Final[Any] = {"_request_timeout": (3.0, 10.0)}  # s: of the connection, of the answer
+_DENIED: Final = (401, 403)
+_LOG_LINES: Final = 100
 _INDEX: Final = "batch.kubernetes.io/job-completion-index"
+_NO_PROXY: Final = "no_grpc_proxy"
+_SIGNALS: Final = range(129, 160)  # exit codes of a container that a signal ended: 128 + signal
+_ERRORS: Final = (client.ApiException, urllib3.exceptions.HTTPError)
 
 _log = logging.getLogger(training.__name__)
 
@@ -40,14 +45,25 @@ def train(job: Job) -> None:
       WorkerError: a process failed or was killed, or its pod did not start. The others are stopped.
     """
     with WorkerPods(job) as pods, processes.Process(pods.variables, job) as first:
-        while (code := first.poll()) is None:
-            if problem := pods.problem():
-                raise WorkerError(problem)
+        while first.poll() is None and not pods.failures():
             time.sleep(processes.INTERVAL_S)
-        if code == 0:
+        if first.poll() == 0:
             return
-        problem = None if code == -signal.SIGKILL else pods.late_problem()
-        raise WorkerError(problem or first.failure(endings.name(0, job.hparams.workers)))
+        raise WorkerError(_cause(pods, first, job).sentence)
+
+
+def _cause(pods: WorkerPods, first: processes.Process, job: Job) -> Failure:
+    """The failure because of which the others, if any, failed; waits until it is known."""
+    end_s = time.monotonic() + _LATE_S
+    own: Failure | None = None
+    while True:
+        if own is None and first.poll() is not None:
+            own = first.failure(failures.process_name(0, job.hparams.workers))
+        found = [*filter(None, [own]), *pods.failures()]
+        causes = [failure for failure in found if failure.is_cause]
+        if causes or time.monotonic() > end_s:
+            return (causes or found)[0]
+        time.sleep(_INTERVAL_S)
 
 
 class WorkerPods:
@@ -58,42 +74,49 @@ class WorkerPods:
     """
 
     def __init__(self, job: Job):
-        with _explained("accept the Trainer's account"):
+        try:
             config.load_incluster_config()
-        api = client.ApiClient()
-        self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
+        except config.ConfigException as error:
+            raise WorkerError(f"the Trainer's pod has no token for Kubernetes: {error}") from error
+        self._api = client.ApiClient()
+        self._core, self._batch = client.CoreV1Api(self._api), client.BatchV1Api(self._api)
         self._namespace = os.environ[pod_manifests.POD_NAMESPACE]
-        with _explained("read the Trainer's pod"):
-            found = self._core.read_namespaced_pod(
-                os.environ[pod_manifests.POD_NAME], self._namespace, **_TIMEOUTS
-            )
-        pod = api.sanitize_for_serialization(found)
+        own = os.environ[pod_manifests.POD_NAME]
+        with _explained("did not show the Trainer's pod"):
+            found = self._core.read_namespaced_pod(own, self._namespace, **_TIMEOUTS)
+        self._trainer = {**self._json(found), "apiVersion": "v1", "kind": "Pod"}
         self._name = f"training-{uuid.uuid4().hex[:8]}"
         self._count = job.hparams.workers
         service = f"{self._name}.{self._namespace}.svc"
-        ip = pod["status"]["podIP"]
+        ip = self._trainer["status"]["podIP"]
         hosts = [f"[{ip}]" if ":" in ip else ip]
         hosts += [f"{self._name}-{number}.{service}" for number in range(self._count - 1)]
         addresses = [f"{host}:{pod_manifests.PORT}" for host in hosts]
-        told = pod_worker.Training(job=job, addresses=tuple(addresses))
-        no_proxy = {"no_grpc_proxy": f"{ip},{service}"}
+        # A proxy for gRPC would be asked for the addresses of the pods.
+        direct = ",".join(filter(None, (os.environ.get(_NO_PROXY), ip, service)))
         self.variables: Mapping[str, str] = {
-            **no_proxy,
+            _NO_PROXY: direct,
             "TF_CONFIG": worker.tf_config(addresses, 0),
         }
         """The variables of the first process."""
 
-        variables = {**no_proxy, pod_worker.TRAINING: told.model_dump_json()}
-        self._job = pod_manifests.job(pod, self._name, self._count - 1, variables)
-        self._service = pod_manifests.service(pod, self._name)
+        told = pod_worker.Training(job=job, addresses=tuple(addresses))
+        variables = {_NO_PROXY: direct, pod_worker.VARIABLE: told.model_dump_json()}
+        self._job = pod_manifests.job(self._trainer, self._name, self._count - 1, variables)
+        self._pods: Sequence[Any] = ()
+        self._failures: list[Failure] = []
+        self._logged: set[str] = set()
         self._next_look_s = 0.0
 
     def __enter__(self) -> WorkerPods:
         with contextlib.ExitStack() as undo:
-            undo.callback(self._delete)
-            with _explained("start the pods of the training"):
-                self._core.create_namespaced_service(self._namespace, self._service, **_TIMEOUTS)
-                self._batch.create_namespaced_job(self._namespace, self._job, **_TIMEOUTS)
+            with _explained("did not create the Job of the training"):
+                undo.callback(self._delete)
+                made = self._batch.create_namespaced_job(self._namespace, self._job, **_TIMEOUTS)
+            job = {**self._json(made), "apiVersion": "batch/v1", "kind": "Job"}
+            service = pod_manifests.service(self._trainer, job)
+            with _explained("did not create the service of the training"):
+                self._core.create_namespaced_service(self._namespace, service, **_TIMEOUTS)
             self._wait()
             undo.pop_all()
         return self
@@ -101,125 +124,147 @@ class WorkerPods:
     def __exit__(self, *_: object) -> None:
         self._delete()
 
-    def problem(self) -> str | None:
-        """Why a process has ended early, in one sentence; looks at the pods every two seconds."""
-        if time.monotonic() < self._next_look_s:
-            return None
-        self._next_look_s = time.monotonic() + _INTERVAL_S
-        try:
-            pods = self._pods()
-            job = self._batch.read_namespaced_job_status(self._name, self._namespace, **_TIMEOUTS)
-        except (client.ApiException, urllib3.exceptions.HTTPError) as error:
-            _log.warning("Kubernetes does not tell about the pods of the training: %s", error)
-            return None
-        for pod in pods:
-            # Kubernetes deletes the others after one has failed.
-            is_deleted = pod.metadata.deletion_timestamp is not None
-            if not is_deleted and (problem := self._ending(pod)):
-                return problem
-        return "a pod of the training was deleted." if job.status.failed else None
+    def failures(self) -> list[Failure]:
+        """How processes ended early; looks at the pods every two seconds.
 
-    def late_problem(self) -> str | None:
-        """The same, after the first process has failed, which may be because of a pod."""
-        end_s = time.monotonic() + _LATE_S
-        while time.monotonic() < end_s:
-            if problem := self.problem():
-                return problem
-            time.sleep(_INTERVAL_S)
-        return None
+        Raises:
+          WorkerError: Kubernetes no longer shows the pods to this account.
+        """
+        if time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + _INTERVAL_S
+            self._look()
+        return self._failures
 
     def _wait(self) -> None:
         """Waits until all pods run."""
-        _log.info("starting %d pods for the training", self._count - 1)
+        wanted = self._count - 1
+        _log.info("the training starts %d more pods", wanted)
         end_s = time.monotonic() + START_TIMEOUT_S
         while True:
-            if problem := self.problem():
-                raise WorkerError(problem)
-            with _explained("list the pods of the training"):
-                pods = self._pods()
-            waiting = [pod for pod in pods if pod.status.phase != "Running"]
-            if len(pods) == self._count - 1 and not waiting:
+            if found := self.failures():
+                raise WorkerError(found[0].sentence)
+            waiting = [pod for pod in self._pods if pod.status.phase != "Running"]
+            running = len(self._pods) - len(waiting)
+            if running == wanted:
                 return
             if time.monotonic() > end_s:
-                reasons = (f"{self._name_of(pod)}: {_waits_for(pod)}" for pod in waiting)
+                missing = waiting[0].metadata.name if waiting else self._name
                 raise WorkerError(
-                    f"after {START_TIMEOUT_S:.0f} s, {len(pods) - len(waiting)} of "
-                    f"{self._count - 1} pods of the training run. "
-                    + next(reasons, "Kubernetes made no others.")
+                    f"only {running} of {wanted} pods of the training run after {START_TIMEOUT_S} "
+                    f"s. {self._warning(missing)}"
                 )
             time.sleep(_INTERVAL_S)
 
-    def _pods(self) -> list[Any]:
-        found = self._core.list_namespaced_pod(
-            self._namespace,
-            label_selector=f"{pod_manifests.JOB_NAME}={self._name}",
-            **_TIMEOUTS,
-        )
-        return list(found.items)
+    def _look(self) -> None:
+        """Reads the pods and the Job."""
+        try:
+            selector = f"{pod_manifests.JOB_NAME}={self._name}"
+            self._pods = self._core.list_namespaced_pod(
+                self._namespace, label_selector=selector, **_TIMEOUTS
+            ).items
+            job = self._batch.read_namespaced_job_status(self._name, self._namespace, **_TIMEOUTS)
+        except _ERRORS as error:
+            status = getattr(error, "status", None)
+            if status in _DENIED:
+                message = f"Kubernetes no longer shows the training's pods: {_reason(error)}"
+                raise WorkerError(message) from error
+            if status == 404:
+                self._failures = [Failure("the Job of the training was deleted.")]
+            else:
+                _log.warning("cannot read the state of the training's pods: %s", _reason(error))
+            return
+        # Kubernetes deletes the other pods after one has failed.
+        ended = [pod for pod in self._pods if pod.metadata.deletion_timestamp is None]
+        self._failures = [found for pod in ended if (found := self._failure(pod))]
+        if job.status.failed and not self._failures:
+            self._failures = [Failure("a pod of the training was deleted.")]
 
-    def _name_of(self, pod: Any) -> str:
-        return endings.name(int(pod.metadata.annotations[_INDEX]) + 1, self._count)
-
-    def _ending(self, pod: Any) -> str | None:
+    def _failure(self, pod: Any) -> Failure | None:
         """How the process of a pod ended; None if it runs."""
-        name = self._name_of(pod)
-        if pod.status.reason == "Evicted":
-            return f"{name} was ended: Kubernetes evicted its pod: {pod.status.message}"
+        index = int(pod.metadata.annotations[_INDEX]) + 1
+        name = failures.process_name(index, self._count)
+        if pod.status.reason:  # such as Evicted, NodeShutdown
+            reason = pod.status.message or pod.status.reason
+            return Failure(f"{name} was ended by Kubernetes: {reason.rstrip('.')}.")
         for container in pod.status.container_statuses or []:
             ended = container.state.terminated
-            if ended is None:
-                continue
-            if ended.reason == "OOMKilled":
-                limit = self._job["spec"]["template"]["spec"]["containers"][0]["resources"]
-                return (
-                    f"{name} needed more memory than its limit, "
-                    f"{limit.get('limits', {}).get('memory', 'that of its node')}; raise "
-                    "memory_limit of the Trainer in the cluster file."
-                )
-            code = ended.exit_code if ended.exit_code < 128 else 128 - ended.exit_code
-            return endings.describe(name, code, _last_error(ended.message or ""))
+            if ended and container.name == pod_manifests.MAIN:
+                self._keep_log(pod, name)
+                return self._ending(name, ended)
         return None
 
+    def _ending(self, name: str, ended: Any) -> Failure:
+        """How the container of a process ended."""
+        if ended.reason == "OOMKilled":
+            (container,) = self._job["spec"]["template"]["spec"]["containers"]
+            limit = container.get("resources", {}).get("limits", {}).get("memory")
+            needed = f"its limit, {limit}" if limit else "its node has free"
+            return Failure(
+                f"{name} needed more memory than {needed}; raise memory_limit of the Trainer in "
+                "the cluster file."
+            )
+        try:
+            told = pod_worker.Ending.model_validate_json(ended.message or "")
+        except ValidationError:  # it did not end by itself
+            code = ended.exit_code
+            return failures.describe(name, 128 - code if code in _SIGNALS else code, "")
+        return failures.describe(name, told.code, told.error)
+
+    def _keep_log(self, pod: Any, name: str) -> None:
+        """Copies the end of a pod's log into the Trainer's, once."""
+        if pod.metadata.name in self._logged:
+            return
+        self._logged.add(pod.metadata.name)
+        with contextlib.suppress(*_ERRORS):
+            text = self._core.read_namespaced_pod_log(
+                pod.metadata.name, self._namespace, tail_lines=_LOG_LINES, **_TIMEOUTS
+            )
+            for line in text.splitlines():
+                _log.error("%s: %s", name, line)
+
+    def _warning(self, name: str) -> str:
+        """The newest warning of Kubernetes about the Job or a pod."""
+        with contextlib.suppress(*_ERRORS):
+            events = self._core.list_namespaced_event(
+                self._namespace, field_selector=f"involvedObject.name={name}", **_TIMEOUTS
+            ).items
+            found = [event for event in events if event.type == "Warning"]
+            if found:
+                return f"Kubernetes about {name}: {found[-1].message}"
+        return f"Kubernetes gives no reason for {name}."
+
     def _delete(self) -> None:
-        for delete in (self._batch.delete_namespaced_job, self._core.delete_namespaced_service):
-            try:
-                delete(self._name, self._namespace, propagation_policy="Background", **_TIMEOUTS)
-            except (client.ApiException, urllib3.exceptions.HTTPError) as error:
-                if getattr(error, "status", None) != 404:  # it was not created
-                    _log.warning("%s stays until the Trainer's pod is gone: %s", self._name, error)
+        try:
+            self._batch.delete_namespaced_job(
+                self._name, self._namespace, propagation_policy="Background", **_TIMEOUTS
+            )
+        except _ERRORS as error:
+            if getattr(error, "status", None) not in (*_DENIED, 404):  # it was never created
+                _log.warning(
+                    "the Job %s could not be deleted (%s); Kubernetes deletes it together with the "
+                    "Trainer's pod",
+                    self._name,
+                    _reason(error),
+                )
 
-
-def _last_error(log: str) -> str:
-    """The reason in the last lines of a log; empty if there is none."""
-    for line in reversed(log.splitlines()):
-        with contextlib.suppress(ValueError):
-            match json.loads(line):
-                case {"error": str(error)}:
-                    return error
-    return ""
-
-
-def _waits_for(pod: Any) -> str:
-    """Why a pod does not run, in one sentence."""
-    for condition in pod.status.conditions or []:
-        if condition.status == "False" and condition.reason == "Unschedulable":
-            return f"no node can take its pod: {condition.message}"
-    for container in pod.status.container_statuses or []:
-        if waiting := container.state.waiting:
-            return f"its container waits: {waiting.reason}: {waiting.message or 'no message'}"
-    return f"its pod is {pod.status.phase.lower()}."
+    def _json(self, found: Any) -> dict[str, Any]:
+        content: dict[str, Any] = self._api.sanitize_for_serialization(found)
+        return content
 
 
 @contextlib.contextmanager
-def _explained(action: str) -> Iterator[None]:
-    """Raises WorkerError for what Kubernetes answers."""
+def _explained(problem: str) -> Iterator[None]:
+    """Raises WorkerError if Kubernetes answers with an error."""
     try:
         yield
-    except client.ApiException as error:
-        reason = error.reason
-        with contextlib.suppress(ValueError, TypeError):
-            reason = json.loads(error.body)["message"]
-        cure = " Apply pipeline/deploy/training." if error.status == 403 else ""
-        raise WorkerError(f"Kubernetes did not {action}: {reason}.{cure}") from error
-    except (config.ConfigException, urllib3.exceptions.HTTPError) as error:
-        raise WorkerError(f"Kubernetes did not {action}: {error}") from error
+    except _ERRORS as error:
+        reason = _reason(error)
+        cure = " Apply pipeline/deploy/training." if "cannot" in reason else ""
+        raise WorkerError(f"Kubernetes {problem}: {reason.rstrip('.')}.{cure}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What Kubernetes says, in one line."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(getattr(error, "body", ""))["message"])
+    return str(getattr(error, "reason", None) or error)

@@ -17,8 +17,8 @@ from typing import Final
 
 from trainer import training
 from trainer.training import Job
-from trainer.workers import endings, worker
-from trainer.workers.endings import WorkerError
+from trainer.workers import failures, worker
+from trainer.workers.failures import Failure, WorkerError
 
 INTERVAL_S: Final = 0.1
 _STOP_TIMEOUT_S: Final = 10.0
@@ -51,7 +51,8 @@ def train(job: Job) -> None:
             return
         # If one is killed, others fail because of it.
         cause = min(ended, key=lambda one: one.poll() or 0)
-        raise WorkerError(cause.failure(endings.name(started.index(cause), count)))
+        name = failures.process_name(started.index(cause), count)
+        raise WorkerError(cause.failure(name).sentence)
 
 
 class Process:
@@ -60,13 +61,15 @@ class Process:
     (The trainer imports nothing of this project, so `serving.child_process` is not available.)
 
     Args:
-      variables: its environment variables, beside those of this process; TF_CONFIG among them.
+      variables: its environment variables in addition to those of this process, such as TF_CONFIG.
       job: the training.
     """
 
     def __init__(self, variables: Mapping[str, str], job: Job):
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._error = ""
+        self.error = ""
+        """The reason that the process gave for its failure."""
+
         self._process = subprocess.Popen(
             [sys.executable, "-m", worker.__name__],
             env={**os.environ, **variables},
@@ -107,12 +110,12 @@ class Process:
         """The exit code, or the negative number of the signal that ended it; None if it runs."""
         return self._process.poll()
 
-    def failure(self, name: str) -> str:
-        """How the process ended, in one sentence; what it wrote last goes to the log."""
+    def failure(self, name: str) -> Failure:
+        """How the process `name` ended early; what it wrote last goes to the log."""
         self._join()
         for line in self._lines:
             _log.error("%s: %s", name, line)
-        return endings.describe(name, self._process.returncode, self._error)
+        return failures.describe(name, self._process.returncode, self.error)
 
     def _join(self) -> None:
         for reader in self._readers:
@@ -125,7 +128,7 @@ class Process:
                 record = json.loads(line)
             match record:
                 case {"error": str(error)}:
-                    self._error = error
+                    self.error = error
                 case {"message": str(message), "event": event}:
                     _log.info("%s", message, extra={"event": event} if event else None)
                 case _:  # a library wrote it

@@ -15,7 +15,6 @@ import json
 import logging
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,29 +44,19 @@ def main() -> None:
     # A thread could not do this: TensorFlow holds Python's lock while it waits for the others.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = training.Job.model_validate_json(sys.stdin.readline())  # fails if the parent has ended
-    if not run(job):
-        sys.stdin.read()  # if this process ended now, the first would see it as crashed
-
-
-def run(job: training.Job) -> bool:
-    """Trains with the processes that TF_CONFIG names; returns whether this is the first of them.
-
-    If it fails, it writes the reason and ends the process.
-    """
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        is_first = distribution.is_first(strategy)
-        if is_first:
+        if distribution.is_first(strategy):
             log = logging.getLogger(training.__name__)
             log.setLevel(logging.INFO)
             log.addHandler(RecordLines())
         training.train(job, strategy)
     except Exception as error:
-        traceback.print_exc()
         reason = next(iter(str(error).strip().splitlines()), "")
         _write({"error": f"{type(error).__name__}: {reason}"})
-        sys.exit(1)
-    return is_first
+        raise
+    if not distribution.is_first(strategy):
+        sys.stdin.read()  # if this process ended now, the first would see it as crashed
 
 
 def _write(line: dict[str, object]) -> None:

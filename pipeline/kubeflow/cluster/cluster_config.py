@@ -38,7 +38,10 @@ OVERRIDE_PREFIX: Final = "kubeflow."  # of the keys in `--set` that belong to th
 
 OwnVariable = Annotated[
     EnvironmentVariable,
-    matching(r"(?!METADATA_).*", "another name; METADATA_... are reserved for the tasks"),
+    matching(
+        r"(?!METADATA_|TRAINER_POD_|ARGO_|KFP_).*",
+        "another name; METADATA_..., TRAINER_POD_..., ARGO_... and KFP_... are reserved",
+    ),
 ]
 Folder = Annotated[
     str,

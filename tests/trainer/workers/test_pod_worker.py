@@ -1,32 +1,17 @@
-"""The process of a pod, with the first process of its training on this machine."""
+"""The program of a pod, with the first process of its training on this machine."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import pytest
 from doubles import trainings
 
-from serving import child_process
 from trainer import training_cost
 from trainer.training import Job
-from trainer.workers import endings, pod_worker, processes, worker
-
-
-def _start(job: Job, addresses: list[str], output: Any) -> Any:
-    """The second process, as Kubernetes starts it."""
-    told = pod_worker.Training(job=job, addresses=tuple(addresses))
-    variables = {pod_worker.TRAINING: told.model_dump_json(), "JOB_COMPLETION_INDEX": "0"}
-    return child_process.running(
-        [sys.executable, "-m", pod_worker.__name__],
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        text=True,
-    )
+from trainer.workers import pod_worker, processes, worker
 
 
 @pytest.fixture
@@ -34,35 +19,66 @@ def addresses() -> list[str]:
     return [f"127.0.0.1:{port}" for port in processes._free_ports(2)]
 
 
-def test_it_trains_with_the_first_process_and_waits_for_its_end(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str, addresses: list[str]
+@contextlib.contextmanager
+def _pod(
+    job: Job, addresses: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[futures.Future[int]]:
+    """The pod of the second process."""
+    told = pod_worker.Training(job=job, addresses=tuple(addresses))
+    monkeypatch.setenv(pod_worker.VARIABLE, told.model_dump_json())
+    monkeypatch.setenv(pod_worker.INDEX, "0")
+    monkeypatch.setattr(pod_worker, "TERMINATION_MESSAGE", folder / "message")
+    monkeypatch.setattr(pod_worker, "_LOOK_INTERVAL_S", 0.5)
+    with futures.ThreadPoolExecutor(1) as executor:
+        yield executor.submit(pod_worker.main)
+
+
+def test_it_trains_with_the_first_process_and_ends_after_it(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    addresses: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = trainings.job(tmp_path, transformed, transform_graph, epochs=1)
-    variables = {"TF_CONFIG": worker.tf_config(addresses, 0)}
-    with (
-        _start(job, addresses, subprocess.DEVNULL) as second,
-        processes.Process(variables, job) as first,
-    ):
-        while (code := first.poll()) is None:
-            assert second.poll() is None
+    with _pod(job, addresses, tmp_path, monkeypatch) as pod:
+        with processes.Process({"TF_CONFIG": worker.tf_config(addresses, 0)}, job) as first:
+            while (code := first.poll()) is None:
+                assert not pod.done(), "the first would see it as crashed"
         assert code == 0, first.failure("the first process")
-        assert second.poll() is None, "the first would see it as crashed"
+        assert pod.result() == 0
     cost = json.loads((tmp_path / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 7 * 32
     assert (tmp_path / "model" / "saved_model.pb").exists()
+    assert not (tmp_path / "message").exists()
 
 
-def test_the_last_line_of_a_failed_one_is_the_reason(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str, addresses: list[str]
+def test_a_failed_one_leaves_its_reason(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    addresses: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = trainings.job(tmp_path, transformed, transform_graph, train_images=20)
-    variables = {"TF_CONFIG": worker.tf_config(addresses, 0)}
     with (
-        _start(job, addresses, subprocess.PIPE) as second,
-        processes.Process(variables, job),
+        _pod(job, addresses, tmp_path, monkeypatch) as pod,
+        processes.Process({"TF_CONFIG": worker.tf_config(addresses, 0)}, job),
     ):
-        output, _ = second.communicate()
-    assert second.returncode == 1
-    error = json.loads(output.splitlines()[-1])["error"]
-    assert error.startswith("ValueError: there are 20 training images; ")
-    assert endings.describe("it", 1, error) == f"it failed: {error}"
+        assert pod.result() == 1
+    ending = pod_worker.Ending.model_validate_json((tmp_path / "message").read_text())
+    assert ending.code == 1
+    assert ending.error.startswith("ValueError: there are 20 training images; ")
+
+
+def test_it_does_not_wait_for_ever_for_the_first_process(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    addresses: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pod_worker, "_START_TIMEOUT_S", 1.0)
+    job = trainings.job(tmp_path, transformed, transform_graph)
+    with _pod(job, addresses, tmp_path, monkeypatch) as pod:
+        assert pod.result() == 0

@@ -1,31 +1,33 @@
-"""The pods of a training: what is started, how the end of one is told, and what stays behind."""
+"""The pods of a training: what is started, which failure is told, and what stays behind."""
 
 import json
+import logging
+import types
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from doubles import kfp_api, trainings
-from doubles.kubernetes_api import KubernetesApi
+from doubles.kubernetes_api import UID, KubernetesApi
 from kubernetes import client, config
 
-from trainer import run
+from trainer import run, training
 from trainer.training import Job
-from trainer.workers import pod_manifests, pod_worker, pods, processes
-from trainer.workers.endings import WorkerError
+from trainer.workers import failures, pod_manifests, pod_worker, pods, processes
+from trainer.workers.failures import Failure, WorkerError
 from trainer.workers.pods import WorkerPods
 
 SPLITS = {"train": ["train.gz"], "eval": ["eval.gz"]}
-STARTED = ["POST services", "POST jobs"]
-DELETED = ["DELETE jobs", "DELETE services"]
+CREATED = ["create jobs", "create services"]
+DELETED = ["delete jobs"]
+LOST = "UnavailableError: failed to connect to all addresses"
 
 
 @pytest.fixture
 def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
     api = KubernetesApi()
-    monkeypatch.setenv(pod_manifests.POD_NAME, api.recorded["trainer"]["metadata"]["name"])
+    monkeypatch.setenv(pod_manifests.POD_NAME, api.trainer["metadata"]["name"])
     monkeypatch.setenv(pod_manifests.POD_NAMESPACE, "kubeflow")
     monkeypatch.setattr(pods, "_INTERVAL_S", 0.0)
     with kfp_api.serving(api.answer) as url:
@@ -37,124 +39,213 @@ def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
         )
         yield api
     client.Configuration.set_default(None)
+    assert not api.faults
     assert not api.created, "something was left behind"
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    return trainings.job(tmp_path, SPLITS, "graph", workers=3, batch_size=96)
+    return trainings.job(
+        tmp_path, SPLITS, "graph", workers=3, batch_size=96, distribution="multi_worker"
+    )
 
 
-def test_the_pods_are_made_after_the_trainers(kubernetes: KubernetesApi, job: Job) -> None:
-    kubernetes.statuses = [["pending", "pending"], ["running", "pending"], ["running", "running"]]
+def test_the_pods_are_copies_of_the_trainers(
+    kubernetes: KubernetesApi, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_grpc_proxy", "example.org")
+    kubernetes.pods = [["pending", "pending"], ["running", "pending"], ["running", "running"]]
     with WorkerPods(job) as started:
-        assert kubernetes.history == STARTED
-        assert kubernetes.statuses == [["running", "running"]], "it waits until all run"
+        assert kubernetes.changes == CREATED
+        assert kubernetes.pods == [["running", "running"]], "it waits until all run"
         made, service = kubernetes.created["jobs"], kubernetes.created["services"]
-    assert kubernetes.history == STARTED + DELETED
-    name = made["metadata"]["name"]
-    trainer = kubernetes.recorded["trainer"]
-    assert service["metadata"] == made["metadata"]
-    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
+    assert kubernetes.changes == CREATED + DELETED
+    name, trainer = made["metadata"]["name"], kubernetes.trainer
     (owner,) = made["metadata"]["ownerReferences"]
-    assert owner["uid"] == trainer["metadata"]["uid"]
+    assert (owner["kind"], owner["uid"]) == ("Pod", trainer["metadata"]["uid"])
+    (owner,) = service["metadata"]["ownerReferences"]
+    assert owner == {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": UID}
+    assert service["metadata"]["name"] == name
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
     assert (made["spec"]["completions"], made["spec"]["parallelism"]) == (2, 2)
     assert made["spec"]["backoffLimit"] == 0
+    assert made["spec"]["activeDeadlineSeconds"] == trainer["spec"]["activeDeadlineSeconds"]
     template = made["spec"]["template"]
-    assert template["metadata"]["labels"] == {
-        "app.kubernetes.io/part-of": "mnist-tfx",
-        "app.kubernetes.io/component": "training",
-    }
+    labels = template["metadata"]["labels"]
+    assert labels["app.kubernetes.io/part-of"] == "mnist-tfx"
+    assert labels["app.kubernetes.io/component"] == "training"
+    assert not [label for label in labels if "argoproj" in label or "kubeflow" in label]
     assert template["spec"]["subdomain"] == name
+    assert template["spec"]["serviceAccountName"] == "mnist-tfx"
     assert template["spec"]["automountServiceAccountToken"] is False
     (own,) = (one for one in trainer["spec"]["containers"] if one["name"] == "main")
     (container,) = template["spec"]["containers"]
-    assert container["resources"] == own["resources"]
-    assert container["image"] == own["image"]
+    for key in ("image", "imagePullPolicy", "resources"):
+        assert container[key] == own[key]
     (claim,) = template["spec"]["volumes"]
     assert claim["persistentVolumeClaim"] == {"claimName": "mnist-tfx"}
     (mount,) = container["volumeMounts"]
     assert (mount["name"], mount["mountPath"]) == (claim["name"], "/mnt/mnist-tfx")
     variables = {one["name"]: one.get("value") for one in container["env"]}
-    assert set(variables) == {pod_worker.TRAINING, "no_grpc_proxy"}, "no password, no Argo"
-    told = pod_worker.Training.model_validate_json(variables[pod_worker.TRAINING] or "")
+    assert set(variables) == {pod_worker.VARIABLE, "no_grpc_proxy"}, "no password, nothing of Argo"
+    told = pod_worker.Training.model_validate_json(variables[pod_worker.VARIABLE] or "")
     assert told.job == job
     ip = trainer["status"]["podIP"]
     hosts = [ip, *(f"{name}-{number}.{name}.kubeflow.svc" for number in (0, 1))]
     assert list(told.addresses) == [f"{host}:2222" for host in hosts]
-    place = json.loads(started.variables["TF_CONFIG"])
-    assert place == {
+    assert json.loads(started.variables["TF_CONFIG"]) == {
         "cluster": {"worker": list(told.addresses)},
         "task": {"type": "worker", "index": 0},
     }
-    assert started.variables["no_grpc_proxy"] == f"{ip},{name}.kubeflow.svc"
+    assert started.variables["no_grpc_proxy"] == f"example.org,{ip},{name}.kubeflow.svc"
+
+
+def test_the_settings_of_a_pod_are_copied_and_what_others_wrote_is_not(
+    kubernetes: KubernetesApi,
+) -> None:
+    pod = kubernetes.trainer
+    pod["metadata"]["annotations"] |= {
+        "sidecar.istio.io/inject": "false",
+        "k8s.v1.cni.cncf.io/network-status": "10.0.0.1",
+    }
+    pod["metadata"]["labels"] |= {"my-pipeline/owner": "me"}
+    toleration = {"key": "gpu", "operator": "Exists"}
+    pod["spec"] |= {"tolerations": [toleration], "nodeSelector": {"disk": "ssd"}}
+    (main,) = (one for one in pod["spec"]["containers"] if one["name"] == "main")
+    secret = {"valueFrom": {"secretKeyRef": {"name": "keys", "key": "k"}}}
+    main["env"] += [{"name": "GOOGLE_CLOUD_PROJECT", "value": "p"}, {"name": "KEY", **secret}]
+    template = pod_manifests.job(pod, "training-1", 1, {})["spec"]["template"]
+    assert template["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+    assert template["metadata"]["labels"]["my-pipeline/owner"] == "me"
+    assert template["spec"]["tolerations"] == [toleration]
+    assert template["spec"]["nodeSelector"] == {"disk": "ssd"}
+    (container,) = template["spec"]["containers"]
+    assert container["env"] == main["env"][-2:]
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"),
+    ("pod", "sentence"),
     [
         (
             "failed",
-            "process 2 of 3 of the training failed: ValueError: there are 600 training images; a "
+            "process 3 of 3 of the training failed: ValueError: there are 450 training images; a "
             "distributed training needs a whole batch of 960",
         ),
         (
             "out_of_memory",
-            "process 2 of 3 of the training needed more memory than its limit, 6G; raise "
+            "process 3 of 3 of the training needed more memory than its limit, 6G; raise "
             "memory_limit of the Trainer in the cluster file.",
         ),
-        ("killed", "process 2 of 3 of the training was killed (signal 9)."),
+        (
+            "killed",
+            "process 3 of 3 of the training was killed (signal 9). The usual cause is too little "
+            'memory; trainer.distribution = "none" needs less.',
+        ),
     ],
 )
 def test_the_end_of_a_pod_is_one_sentence(
-    kubernetes: KubernetesApi, job: Job, status: str, sentence: str
+    kubernetes: KubernetesApi,
+    job: Job,
+    caplog: pytest.LogCaptureFixture,
+    pod: str,
+    sentence: str,
 ) -> None:
-    kubernetes.statuses = [["running", "running"]]
+    with WorkerPods(job) as started, caplog.at_level(logging.ERROR, training.__name__):
+        assert started.failures() == []
+        kubernetes.pods = [["deleted", pod]]
+        assert started.failures() == [Failure(sentence)]
+        assert started.failures() == [Failure(sentence)]
+    assert caplog.messages == ["process 3 of 3 of the training: a line of the pod's log"]
+
+
+def test_deleted_objects_end_the_training(kubernetes: KubernetesApi, job: Job) -> None:
     with WorkerPods(job) as started:
-        assert started.problem() is None
-        kubernetes.statuses = [["deleted", status]]
-        problem = started.problem()
-    assert problem is not None
-    assert problem.startswith(sentence)
+        kubernetes.pods, kubernetes.failed = [["running", "deleted"]], 1
+        assert started.failures() == [Failure("a pod of the training was deleted.")]
+        kubernetes.created.clear()
+        assert started.failures() == [Failure("the Job of the training was deleted.")]
 
 
-def test_a_deleted_pod_ends_the_training(kubernetes: KubernetesApi, job: Job) -> None:
-    kubernetes.statuses = [["running", "running"]]
-    with WorkerPods(job) as started:
-        kubernetes.statuses, kubernetes.failed = [["deleted", "deleted"]], 1
-        assert started.problem() == "a pod of the training was deleted."
-
-
-def test_pods_that_do_not_start_end_the_training(
-    kubernetes: KubernetesApi, job: Job, monkeypatch: pytest.MonkeyPatch
+def test_a_short_error_of_kubernetes_is_not_the_end(
+    kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pods, "START_TIMEOUT_S", 0.5)
-    kubernetes.statuses = [["running", "unschedulable"]]
-    message = (
-        "after 0 s, 1 of 2 pods of the training run. process 2 of 3 of the training: no node can "
-        "take its pod: 0/1 nodes are available: 1 Insufficient "
-    )
-    with pytest.raises(WorkerError, match=message), WorkerPods(job):
-        pass
-    assert kubernetes.history == STARTED + DELETED
-
-
-def test_without_permission_the_message_has_the_cure(kubernetes: KubernetesApi, job: Job) -> None:
-    kubernetes.forbidden = "jobs"
-    message = (
-        "Kubernetes did not start the pods of the training: jobs is forbidden: .*"
-        r"\. Apply pipeline/deploy/training\.$"
-    )
-    with pytest.raises(WorkerError, match=message), WorkerPods(job):
-        pass
-    assert kubernetes.history == STARTED + DELETED, "the service was made"
+    kubernetes.errors = {"list pods": 503}
+    with caplog.at_level(logging.WARNING, training.__name__), pytest.raises(WorkerError):
+        pods_of = WorkerPods(job)
+        pods_of._look()
+        assert pods_of.failures() == []
+        assert caplog.messages[-1].startswith("cannot read the state of the training's pods: ")
+        kubernetes.errors = {"list pods": 403}
+        pods_of.failures()
 
 
 @pytest.mark.parametrize(
-    ("code", "statuses", "message"),
+    ("shown", "events", "message"),
     [
-        (1, [["running", "running"], ["running", "failed"]], "process 2 of 3 .* ValueError"),
-        (-9, [["running", "running"]], "process 1 of 3 of the training was the one"),
+        (
+            ["running", "pending"],
+            [("Normal", "Scheduled"), ("Warning", "0/1 nodes are available: 1 Insufficient cpu.")],
+            r"only 1 of 2 pods of the training run after 0 s\. Kubernetes about \S+: 0/1 nodes",
+        ),
+        (["running"], [], r"Kubernetes gives no reason for training-\w+\."),
+    ],
+)
+def test_pods_that_do_not_start_end_the_training(
+    kubernetes: KubernetesApi,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: list[str],
+    events: list[tuple[str, str]],
+    message: str,
+) -> None:
+    monkeypatch.setattr(pods, "START_TIMEOUT_S", 0)
+    kubernetes.pods, kubernetes.events = [shown], events
+    with pytest.raises(WorkerError, match=message), WorkerPods(job):
+        pass
+    assert kubernetes.changes == CREATED + DELETED
+
+
+@pytest.mark.parametrize("kind", ["jobs", "services"])
+def test_without_permission_the_message_has_the_cure(
+    kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    kubernetes.errors = {f"create {kind}": 403, "delete jobs": 403} if kind == "jobs" else {}
+    kubernetes.errors |= {f"create {kind}": 403}
+    message = (
+        r"^Kubernetes did not create the \w+ of the training: "
+        rf"\"mnist-tfx\" cannot create {kind}\. Apply pipeline/deploy/training\.$"
+    )
+    with caplog.at_level(logging.WARNING), pytest.raises(WorkerError, match=message):
+        WorkerPods(job).__enter__()
+    assert not caplog.messages
+
+
+class Ended:
+    """The first process of a training, which has ended early."""
+
+    def __init__(self, code: int, error: str):
+        self._code, self._error = code, error
+
+    def __enter__(self) -> "Ended":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def poll(self) -> int:
+        return self._code
+
+    def failure(self, name: str) -> Failure:
+        return failures.describe(name, self._code, self._error)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "shown", "message"),
+    [
+        (1, LOST, ["running", "killed"], "^process 3 of 3 of the training was killed"),
+        (1, "ValueError: no", ["running", "lost"], "^process 1 of 3 .* failed: ValueError: no$"),
+        (-9, "", ["running", "lost"], "^process 1 of 3 of the training was killed"),
+        (1, LOST, ["lost", "killed"], "^process 3 of 3 of the training was killed"),
+        (1, LOST, ["running", "running"], "^process 1 of 3 .* failed: UnavailableError"),
     ],
 )
 def test_the_cause_is_told_and_not_what_follows_from_it(
@@ -162,30 +253,17 @@ def test_the_cause_is_told_and_not_what_follows_from_it(
     job: Job,
     monkeypatch: pytest.MonkeyPatch,
     code: int,
-    statuses: list[list[str]],
+    error: str,
+    shown: list[str],
     message: str,
 ) -> None:
-    class Ended:
-        """The first process, which has ended at once."""
+    def start(variables: Any, job: Job) -> Ended:
+        kubernetes.pods = [shown]
+        return Ended(code, error)
 
-        def __init__(self, *_: Any) -> None: ...
-
-        def __enter__(self) -> "Ended":
-            kubernetes.statuses = statuses
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def poll(self) -> int:
-            return code
-
-        def failure(self, name: str) -> str:
-            return f"{name} was the one"
-
-    monkeypatch.setattr(processes, "Process", Ended)
-    kubernetes.statuses = [["running", "running"]]
+    monkeypatch.setattr(processes, "Process", start)
+    monkeypatch.setattr(pods, "_LATE_S", 0.5)
     values = job.model_dump(exclude={"hparams"})
-    recipe = job.hparams.model_copy(update={"distribution": "multi_worker"})
-    custom_config = {run.HPARAMS: recipe.model_dump_json()}
+    custom_config = {run.HPARAMS: job.hparams.model_dump_json()}
     with pytest.raises(WorkerError, match=message):
-        run.run_fn(SimpleNamespace(**values, custom_config=custom_config))
+        run.run_fn(types.SimpleNamespace(**values, custom_config=custom_config))
