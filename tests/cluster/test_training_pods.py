@@ -47,7 +47,7 @@ def test_a_training_in_several_pods(kubeflow: Kubeflow) -> None:
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert states(done)[NodeId.TRAINER] == states(done)[NodeId.ATOMIC_PUSHER] == "done"
-    assert "starting 2 pods for the training" in trainer_log()
+    assert "the training starts 2 more pods" in trainer_log()
 
 
 def test_a_lost_pod_of_a_training_ends_it(kubeflow: Kubeflow) -> None:
