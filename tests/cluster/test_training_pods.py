@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +19,7 @@ IN_PODS: Final = (
     *("--param", "recipe.workers=3", "--param", "recipe.batch_size=48"),
 )
 LABEL: Final = "app.kubernetes.io/component=training"
+JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 
 
 @contextlib.contextmanager
@@ -27,7 +29,7 @@ def training_pods() -> Iterator[None]:
     kubectl("apply", "--kustomize", manifests)
     try:
         yield
-        assert kubectl("get", "jobs", "-l", LABEL, "-o", "name") == ""
+        assert kubectl("get", "jobs,services", "-l", LABEL, "-o", "name") == ""
     finally:
         kubectl("delete", "--kustomize", manifests, "--ignore-not-found")
 
@@ -52,22 +54,28 @@ def test_a_training_in_several_pods(kubeflow: Kubeflow) -> None:
 
 def test_a_lost_pod_of_a_training_ends_it(kubeflow: Kubeflow) -> None:
     versions = sorted(MODELS.iterdir())
-    deleted = threading.Event()
+    deleted: list[str] = []
+    is_over = threading.Event()
 
     def delete() -> None:
-        while not deleted.wait(1):
-            pods = kubectl("get", "pods", "-l", "batch.kubernetes.io/job-name", "-o", "name")
-            if len(pods.split()) == 2 and re.search(r"step \d+ of", trainer_log()):
-                kubectl("delete", pods.split()[1], "--force")
-                deleted.set()
+        while not deleted and not is_over.wait(1):
+            # Before the training starts, there is no pod of it.
+            with contextlib.suppress(subprocess.CalledProcessError, ValueError):
+                pods = kubectl("get", "pods", "-l", JOB_LABEL, "-o", "name").split()
+                if len(pods) == 2 and re.search(r"step \d+ of", trainer_log()):
+                    kubectl("delete", pods[1], "--force")
+                    deleted.append(pods[1])
 
     thread = threading.Thread(target=delete, daemon=True)
     with training_pods():
         thread.start()
-        long = ("--param", "recipe.seed=5", "--param", "recipe.epochs=200")
-        done = kubeflow.submit("--wait", *IN_PODS, *long)
-        deleted.set()
-        thread.join()
+        try:
+            long = ("--param", "recipe.seed=5", "--param", "recipe.epochs=200")
+            done = kubeflow.submit("--wait", *IN_PODS, *long)
+        finally:
+            is_over.set()
+            thread.join()
+    assert deleted
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^Trainer failed: .*a pod of the training was deleted\.$", done.stdout, re.M)
     assert sorted(MODELS.iterdir()) == versions
