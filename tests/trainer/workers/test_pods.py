@@ -129,7 +129,7 @@ def test_the_settings_of_a_pod_are_copied_and_what_others_wrote_is_not(
         (
             "failed",
             "process 3 of 3 of the training failed: ValueError: there are 450 training images; a "
-            "distributed training needs a whole batch of 960",
+            "distributed training needs a whole batch of 480",
         ),
         (
             "out_of_memory",
