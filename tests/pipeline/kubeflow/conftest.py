@@ -1,5 +1,6 @@
-"""Compiles pipelines on a thread of their own; no kubeconfig."""
+"""Compiles pipelines on a thread of their own; no kubeconfig; one root logger for all tests."""
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,3 +37,15 @@ def _shallow_stack() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "compile_pipeline", on_a_thread)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Undoes what the programs of the tasks do to the root logger of this process."""
+    root = logging.getLogger()
+    level, before = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler and handler not in before:
+            root.removeHandler(handler)  # it writes to the output of this test only

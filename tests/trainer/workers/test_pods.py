@@ -50,6 +50,12 @@ def job(tmp_path: Path) -> Job:
     )
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The warnings and errors of the training."""
+    found = [record for record in caplog.records if record.name == training.__name__]
+    return [record.getMessage() for record in found if record.levelno >= logging.WARNING]
+
+
 def test_the_pods_are_copies_of_the_trainers(
     kubernetes: KubernetesApi, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,13 +156,12 @@ def test_the_end_of_a_pod_is_one_sentence(
     pod: str,
     sentence: str,
 ) -> None:
-    with WorkerPods(job) as started, caplog.at_level(logging.ERROR, training.__name__):
+    with WorkerPods(job) as started:
         assert started.failures() == []
         kubernetes.pods = [["deleted", pod]]
         assert started.failures() == [Failure(sentence)]
         assert started.failures() == [Failure(sentence)]
-    ours = [text for name, _, text in caplog.record_tuples if name == training.__name__]
-    assert ours == ["process 3 of 3 of the training: a line of the pod's log"]
+    assert warnings(caplog) == ["process 3 of 3 of the training: a line of the pod's log"]
 
 
 def test_deleted_objects_end_the_training(kubernetes: KubernetesApi, job: Job) -> None:
@@ -171,13 +176,12 @@ def test_a_short_error_of_kubernetes_is_not_the_end(
     kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     kubernetes.errors = {"list pods": 503}
-    with caplog.at_level(logging.WARNING, training.__name__), pytest.raises(WorkerError):
-        pods_of = WorkerPods(job)
-        pods_of._look()
-        assert pods_of.failures() == []
-        assert caplog.messages[-1].startswith("cannot read the state of the training's pods: ")
-        kubernetes.errors = {"list pods": 403}
-        pods_of.failures()
+    looking = WorkerPods(job)
+    assert looking.failures() == []
+    assert warnings(caplog)[-1].startswith("cannot read the state of the training's pods: ")
+    kubernetes.errors = {"list pods": 403}
+    with pytest.raises(WorkerError, match="no longer shows the training's pods: .* cannot list"):
+        looking.failures()
 
 
 @pytest.mark.parametrize(
@@ -216,9 +220,9 @@ def test_without_permission_the_message_has_the_cure(
         r"^Kubernetes did not create the \w+ of the training: "
         rf"\"mnist-tfx\" cannot create {kind}\. Apply pipeline/deploy/training\.$"
     )
-    with caplog.at_level(logging.WARNING), pytest.raises(WorkerError, match=message):
-        WorkerPods(job).__enter__()
-    assert not caplog.messages
+    with pytest.raises(WorkerError, match=message), WorkerPods(job):
+        pass
+    assert not warnings(caplog)
 
 
 class Ended:
