@@ -26,14 +26,12 @@ from components.names.node_ids import NodeId
 from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.graph.code_digest import SourceTree
-from pipeline.kubeflow import metadata_store, node, node_slice, run_notice, views
-from pipeline.kubeflow.cluster.cluster_config import ClusterConfig, MysqlStoreConfig
-from pipeline.kubeflow.cluster.task_config import TaskConfig
+from pipeline.kubeflow import node, node_slice, run_notice, task_settings, views
+from pipeline.kubeflow.cluster.cluster_config import ClusterConfig
 from pipeline.kubeflow.compiled_pipeline import CompiledPipeline, task_name
 from pipeline.runs import webhook
 from pipeline.settings.errors import ConfigError
 from pipeline.settings.pipeline_config import PipelineConfig
-from trainer.workers import pod_manifests
 
 # KFP's driver gets the specification of a task as one argument of a process; this is Linux's limit
 # of an argument (MAX_ARG_STRLEN).
@@ -42,7 +40,6 @@ LARGEST_TASK_BYTES: Final = 131_071
 # etcd's limit of a workflow is about 1.5 MiB.
 LARGEST_PIPELINE_BYTES: Final = 512 * 1024
 NOTICE: Final = "RunNotice"
-RETRY_WINDOW_S: Final = 3600  # from the first start of a task; KFP's maximum
 
 
 def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:
@@ -90,11 +87,11 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
                 task = component(**{name: given[name] for name in parameters})
                 task.set_display_name(node_id)
                 task.after(*(tasks[upstream] for upstream in tfx_node.upstream_nodes))
-                _configure(task, cluster, cluster.task(node_id))
+                task_settings.apply(task, cluster, cluster.task(node_id))
                 for name, value in config.beam.variables().items():
                     task.set_env_variable(name, value)
                 if cluster.training_pods and node_id == NodeId.TRAINER:
-                    _allow_training_pods(task)
+                    task_settings.allow_training_pods(task)
                 tasks[node_id] = task
 
     text = _to_yaml(kfp_pipeline)
@@ -178,103 +175,12 @@ def _exit_handler(
 
     task = run_notice_task(run_id=given["run_id"], pipeline_root=given["pipeline_root"])
     task.set_display_name(NOTICE)
-    _configure(task, cluster, cluster.defaults)
+    task_settings.apply(task, cluster, cluster.defaults)
     kubernetes.use_secret_as_env(
         task, cluster.webhook.secret, {cluster.webhook.key: webhook.VARIABLE}
     )
     handler: contextlib.AbstractContextManager[object] = dsl.ExitHandler(task, name="components")
     return handler
-
-
-def _configure(task: dsl.PipelineTask, cluster: ClusterConfig, settings: TaskConfig) -> None:
-    """Sets everything that a task's pod gets."""
-    task.set_caching_options(False)  # TFX's own cache knows what a node depends on
-    _set_resources(task, settings)
-    _set_placement(task, settings)
-    for key, value in {**cluster.labels, **(settings.labels or {})}.items():
-        kubernetes.add_pod_label(task, key, value)
-    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
-    if cluster.image_pull_secrets:
-        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
-    if cluster.storage.pvc:
-        kubernetes.mount_pvc(task, cluster.storage.pvc, cluster.storage.root)
-    for secret in cluster.secrets:
-        if secret.env:
-            kubernetes.use_secret_as_env(task, secret.name, secret.env)
-        else:
-            kubernetes.use_secret_as_volume(task, secret.name, secret.mount_path)
-    _connect_to_metadata(task, cluster)
-
-
-def _set_resources(task: dsl.PipelineTask, settings: TaskConfig) -> None:
-    """Sets processors, memory, accelerators, retries and the time limit."""
-    for setting, set_it in (
-        (settings.cpu_request, task.set_cpu_request),
-        (settings.cpu_limit, task.set_cpu_limit),
-        (settings.memory_request, task.set_memory_request),
-        (settings.memory_limit, task.set_memory_limit),
-        (settings.accelerator, task.set_accelerator_type),
-    ):
-        if setting is not None:
-            set_it(setting)
-    if settings.accelerator:
-        task.set_accelerator_limit(settings.accelerator_count or 1)
-    if settings.retries:
-        task.set_retry(
-            settings.retries,
-            backoff_duration=f"{settings.retry_pause_s or 0}s",
-            backoff_factor=2,
-            backoff_max_duration=f"{RETRY_WINDOW_S}s",
-        )
-    if settings.timeout_s:
-        kubernetes.set_timeout(task, settings.timeout_s)
-
-
-def _set_placement(task: dsl.PipelineTask, settings: TaskConfig) -> None:
-    """Sets the nodes of the cluster that the pod may run on."""
-    for key, value in (settings.node_selector or {}).items():
-        kubernetes.add_node_selector(task, key, value)
-    for toleration in settings.tolerations or ():
-        kubernetes.add_toleration(
-            task,
-            key=toleration.key or None,
-            operator=toleration.operator,
-            value=toleration.value or None,
-            effect=toleration.effect or None,
-            toleration_seconds=toleration.seconds,
-        )
-
-
-def _connect_to_metadata(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
-    """Sets the address of ML Metadata; the IR contains no connection and no secret."""
-    store = cluster.metadata
-    variables = {
-        metadata_store.METADATA_STORE: store.store,
-        metadata_store.METADATA_HOST: store.host,
-        metadata_store.METADATA_PORT: str(store.port),
-    }
-    if isinstance(store, MysqlStoreConfig):
-        variables[metadata_store.METADATA_DATABASE] = store.database
-        kubernetes.use_secret_as_env(
-            task,
-            store.secret,
-            {
-                "username": metadata_store.METADATA_USERNAME,
-                "password": metadata_store.METADATA_PASSWORD,
-            },
-        )
-    for name, value in {**cluster.env, **variables}.items():
-        task.set_env_variable(name, value)
-
-
-def _allow_training_pods(task: dsl.PipelineTask) -> None:
-    """Gives the Trainer the name of its own pod, from which the other pods are copied."""
-    for variable, field in (
-        (pod_manifests.POD_NAME, "metadata.name"),
-        (pod_manifests.POD_NAMESPACE, "metadata.namespace"),
-    ):
-        kubernetes.use_field_path_as_env(task, variable, field)
-    kubernetes.add_pod_label(task, *pod_manifests.LABEL)
 
 
 def _check_sizes(text: str, deployment: Any) -> None:

@@ -158,11 +158,12 @@ class WorkerPods:
     def _look(self) -> None:
         """Reads the pods and the Job."""
         try:
+            # The Job first: a pod that fails in between is not taken for a deleted one.
+            job = self._batch.read_namespaced_job_status(self._name, self._namespace, **_TIMEOUTS)
             selector = f"{pod_manifests.JOB_NAME}={self._name}"
             self._pods = self._core.list_namespaced_pod(
                 self._namespace, label_selector=selector, **_TIMEOUTS
             ).items
-            job = self._batch.read_namespaced_job_status(self._name, self._namespace, **_TIMEOUTS)
         except _ERRORS as error:
             status = getattr(error, "status", None)
             if status in _DENIED:

@@ -175,13 +175,14 @@ def test_deleted_objects_end_the_training(kubernetes: KubernetesApi, job: Job) -
 def test_a_short_error_of_kubernetes_is_not_the_end(
     kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kubernetes.errors = {"list pods": 503}
-    looking = WorkerPods(job)
-    assert looking.failures() == []
-    assert warnings(caplog)[-1].startswith("cannot read the state of the training's pods: ")
-    kubernetes.errors = {"list pods": 403}
-    with pytest.raises(WorkerError, match="no longer shows the training's pods: .* cannot list"):
-        looking.failures()
+    with WorkerPods(job) as started:
+        kubernetes.errors = {"list pods": 503}
+        assert started.failures() == []
+        assert warnings(caplog)[-1].startswith("cannot read the state of the training's pods: ")
+        kubernetes.errors = {"list pods": 403}
+        message = "no longer shows the training's pods: .* cannot list"
+        with pytest.raises(WorkerError, match=message):
+            started.failures()
 
 
 @pytest.mark.parametrize(
