@@ -2,7 +2,7 @@
 
 The pair `train-images*`, `train-labels*` gives `train` and, from its end, `eval`; the pair
 `t10k-images*`, `t10k-labels*` gives `test`. Files may be raw or gzipped.
-`components/images/idx_pair.py` makes the examples.
+`components/images/idx_pair.py` writes the examples.
 
 Data that arrives in spans has a folder for each span, such as `span-12/`, or for each version of
 a span, such as `span-12/version-2/`. One span is ingested, in its newest version.
@@ -20,10 +20,10 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-import apache_beam as beam
 from google.protobuf import struct_pb2
-from tfx.components.example_gen import base_example_gen_executor, component, driver
-from tfx.dsl.components.base import executor_spec
+from tfx.components.example_gen import component, driver
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import example_gen_pb2, range_config_pb2
@@ -37,9 +37,6 @@ from components.names.artifact_properties import FILES, FINGERPRINT
 from components.names.splits import EVAL, TEST, TEST_FILES, TRAIN, TRAIN_FILES
 
 LATEST: Final = "latest"
-DIGESTS_FILE: Final = "files.jsonl"
-"""In the folder of the examples: for each file, a JSON list of its path and its sha256."""
-
 _EVAL_FRACTION: Final = "eval_fraction"
 _CONTENT_FINGERPRINT: Final = "sha256:"
 
@@ -72,8 +69,13 @@ class Driver(driver.FileBasedDriver):  # type: ignore[misc]
         return resolved
 
 
-class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignore[misc]
-    """Writes every split as gzipped TFRecord files of tf.Example protos."""
+class Executor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
+    """Writes every split as gzipped TFRecord files of tf.Example protos.
+
+    It starts no Beam job, although TFX wants this base class here: one process has to read a
+    compressed IDX file from its start to its end, and Beam's in-process runner keeps all examples
+    in memory between reading and writing.
+    """
 
     def Do(
         self,
@@ -86,50 +88,29 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):  # type: ignor
         Raises:
           FilesChangedError: the files changed after the driver had looked at them.
         """
+        self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
-        self._digests_path = posixpath.join(examples.uri, DIGESTS_FILE)
-        super().Do(input_dict, output_dict, exec_properties)
-        lines = fileio.open(self._digests_path, "r").read().splitlines()
-        digests = dict(sorted(json.loads(line) for line in lines))
+        patterns = {split.name: split.pattern for split in _input_config(exec_properties).splits}
+        examples.split_names = artifact_utils.encode_split_names(list(patterns))
+        boundary = 1 - _eval_fraction(exec_properties)
+        shares = {TRAIN: (0.0, boundary), EVAL: (boundary, 1.0), TEST: (0.0, 1.0)}
+        folder = exec_properties[specs.INPUT_BASE_KEY]
+        digests: dict[str, str] = {}
+        for pattern in sorted(set(patterns.values())):
+            parts = [
+                idx_pair.Part(artifact_utils.get_split_uri([examples], split), *shares[split])
+                for split in patterns
+                if patterns[split] == pattern
+            ]
+            digests |= idx_pair.ingest(folder, pattern, parts)
         expected = str(exec_properties.get(FINGERPRINT) or "")
         # Vertex AI runs TFX's own driver, whose fingerprint is of another kind.
         if expected.startswith(_CONTENT_FINGERPRINT) and expected != fingerprint(digests):
             raise FilesChangedError(
-                f"the files in {exec_properties[specs.INPUT_BASE_KEY]} changed while they were "
-                "ingested; run the pipeline again."
+                f"the files in {folder} changed while they were ingested; run the pipeline again."
             )
-        examples.set_string_custom_property(FILES, json.dumps(digests))
-
-    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
-        """The transform that reads one pair."""
-        return idx_pair.ReadIdxPair
-
-    def GenerateExamplesByBeam(
-        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
-    ) -> dict[str, beam.PCollection]:
-        """One collection of serialized examples for each split; every file is read once."""
-        custom_config = example_gen_pb2.CustomConfig()
-        proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], custom_config)
-        settings = struct_pb2.Struct()
-        custom_config.custom_config.Unpack(settings)
-        boundary = 1 - settings[_EVAL_FRACTION]
-        shares = {TRAIN: (0.0, boundary), EVAL: (boundary, 1.0), TEST: (0.0, 1.0)}
-        folder = exec_properties[specs.INPUT_BASE_KEY]
-        patterns = {split.name: split.pattern for split in _input_config(exec_properties).splits}
-        examples: dict[str, beam.PCollection] = {}
-        digests = []
-        for pattern in sorted(set(patterns.values())):
-            names = [name for name in patterns if patterns[name] == pattern]
-            parts = [idx_pair.Part(name, *shares[name]) for name in names]
-            read = pipeline | f"Read[{pattern}]" >> idx_pair.ReadIdxPair(folder, pattern, parts)
-            examples |= {part.split: read[part.split] for part in parts}
-            digests.append(read[idx_pair.DIGESTS])
-        _ = (
-            digests
-            | beam.Flatten()
-            | beam.io.WriteToText(self._digests_path, num_shards=1, shard_name_template="")
-        )
-        return examples
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples.set_string_custom_property(FILES, json.dumps(dict(sorted(digests.items()))))
 
 
 class IdxExampleGen(component.FileBasedExampleGen):  # type: ignore[misc]
@@ -192,6 +173,14 @@ def fingerprint(digests: Mapping[str, str]) -> str:
     for path, content in sorted(digests.items()):
         digest.update(f"{posixpath.basename(path)}:{content}\n".encode())
     return f"{_CONTENT_FINGERPRINT}{digest.hexdigest()}"
+
+
+def _eval_fraction(exec_properties: Mapping[str, Any]) -> float:
+    custom_config = example_gen_pb2.CustomConfig()
+    proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], custom_config)
+    settings = struct_pb2.Struct()
+    custom_config.custom_config.Unpack(settings)
+    return float(settings[_EVAL_FRACTION])
 
 
 def _sha256(file: Any) -> str:

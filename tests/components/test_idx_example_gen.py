@@ -1,22 +1,20 @@
 """IdxExampleGen: the cache key, and the spans."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Literal
 
-import apache_beam as beam
 import numpy as np
 import pytest
-import tensorflow as tf
-from apache_beam.testing.util import assert_that, equal_to
 from tfx.components.example_gen import utils
+from tfx.types import standard_artifacts
 from tfx.types import standard_component_specs as specs
 
 from components import idx_example_gen
-from components.images import idx_format, idx_pair
-from pipeline.graph.beam import BEAM_OPTIONS
-from trainer import features
+from components.images import example_split, idx_format
+from components.names.artifact_properties import FILES
 
 
 def _fingerprint(folder: Path) -> str:
@@ -69,12 +67,28 @@ def test_a_span_is_read_in_its_newest_version(
     assert resolved[utils.VERSION_PROPERTY_NAME] == version
     first = _fingerprint(digits)
     assert (resolved[utils.FINGERPRINT_PROPERTY_NAME] == first) == (version == 1)
+    examples = standard_artifacts.Examples()
+    examples.uri = str(spans / "examples")
+    executor = idx_example_gen.Executor()
+    executor.Do({}, {specs.EXAMPLES_KEY: [examples]}, resolved)
+    assert example_split.read(examples, "test").indices.tolist() == list(range(300))
+    assert [len(example_split.read(examples, name).labels) for name in ("train", "eval")] == [
+        450,
+        150,
+    ]
+    digests = json.loads(examples.get_string_custom_property(FILES))
+    assert {Path(path).parent.as_posix() for path in digests} == {folder}
 
-    def index(record: bytes) -> int:
-        example = tf.train.Example.FromString(record)
-        return int(example.features.feature[features.INDEX].int64_list.value[0])
 
-    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
-        pattern = f"{folder}/t10k-*"
-        read = pipeline | idx_pair.ReadIdxPair(str(spans), pattern, [idx_pair.Part("test")])
-        assert_that(read["test"] | beam.Map(index), equal_to(range(300)))
+def test_files_that_change_in_between_are_rejected(tmp_path: Path, digits: Path) -> None:
+    folder = Path(shutil.copytree(digits, tmp_path / "copy"))
+    component = idx_example_gen.IdxExampleGen(str(folder), eval_fraction=0.25)
+    resolved = idx_example_gen.Driver(None).resolve_exec_properties(
+        dict(component.exec_properties), None, None
+    )
+    labels = folder / "t10k-labels-idx1-ubyte.gz"
+    labels.write_bytes(idx_format.serialize(np.zeros(300, np.uint8)))
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path / "examples")
+    with pytest.raises(idx_example_gen.FilesChangedError, match="run the pipeline again"):
+        idx_example_gen.Executor().Do({}, {specs.EXAMPLES_KEY: [examples]}, resolved)

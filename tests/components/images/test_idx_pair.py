@@ -1,20 +1,17 @@
 """Pairs of IDX files: the features of an example, the boundaries of the splits, damaged files."""
 
 import hashlib
-import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
-from apache_beam.testing.util import assert_that, equal_to
 
 from components.images import idx_format, idx_pair
-from components.images.idx_format import IdxReader
+from components.images.idx_format import IdxFormatError, IdxReader, ImagesAndLabels
 from components.images.idx_pair import Part
-from pipeline.graph.beam import BEAM_OPTIONS
 from trainer import features
 
 
@@ -37,36 +34,71 @@ def test_an_example_contains_the_pixels_and_their_summary() -> None:
     assert feature[features.PIXEL_MEAN].float_list.value[0] == pytest.approx(mean)
 
 
-@pytest.mark.parametrize("block", [1, 256, 1024])
+@pytest.mark.parametrize(("block", "per_file"), [(1, 1000), (256, 100), (1024, 75)])
 def test_train_and_eval_share_a_pair_without_overlap(
-    digits: Path, block: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    digits: Path,
+    train_digits: ImagesAndLabels,
+    block: int,
+    per_file: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blocks = IdxReader.blocks
     monkeypatch.setattr(IdxReader, "blocks", lambda reader: blocks(reader, block))
-
-    def index(record: bytes) -> int:
-        example = tf.train.Example.FromString(record)
-        return int(example.features.feature[features.INDEX].int64_list.value[0])
-
-    with beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline:
-        parts = [Part("train", 0.0, 0.75), Part("eval", 0.75, 1.0)]
-        read = pipeline | idx_pair.ReadIdxPair(str(digits), "train-*", parts)
-        for name, expected in (("train", range(450)), ("eval", range(450, 600))):
-            found = read[name] | f"index {name}" >> beam.Map(index)
-            assert_that(found, equal_to(expected), label=f"check {name}")
-        files = [f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
-        lines = [
-            json.dumps([name, hashlib.sha256((digits / name).read_bytes()).hexdigest()])
-            for name in files
+    monkeypatch.setattr(idx_pair, "IMAGES_PER_FILE", per_file)
+    splits = {"train": (0.0, 0.75), "eval": (0.75, 1.0)}
+    parts = [Part(str(tmp_path / name), *shares) for name, shares in splits.items()]
+    digests = idx_pair.ingest(str(digits), "train-*", parts)
+    for name, expected in (("train", range(450)), ("eval", range(450, 600))):
+        files = sorted((tmp_path / name).iterdir())
+        count = -(-len(expected) // per_file)
+        assert [path.name for path in files] == [
+            f"data_tfrecord-{number:05d}-of-{count:05d}.gz" for number in range(count)
         ]
-        assert_that(read["digests"], equal_to(lines), label="check digests")
+        records = list(tf.data.TFRecordDataset(list(map(str, files)), "GZIP").as_numpy_iterator())
+        found = [tf.train.Example.FromString(record).features.feature for record in records]
+        indices = [feature[features.INDEX].int64_list.value[0] for feature in found]
+        assert indices == list(expected), "in the order of the pair"
+        labels = [feature[features.LABEL].int64_list.value[0] for feature in found]
+        assert labels == train_digits.labels[indices].tolist()
+    names = [f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    assert digests == {
+        name: hashlib.sha256((digits / name).read_bytes()).hexdigest() for name in names
+    }
 
 
-def test_a_damaged_file_ends_the_beam_job_with_the_reason(tmp_path: Path, digits: Path) -> None:
+def test_the_same_pair_gives_the_same_bytes(tmp_path: Path, digits: Path) -> None:
+    for name in ("one", "other"):
+        idx_pair.ingest(str(digits), "train-*", [Part(str(tmp_path / name), 0, 1)])
+    (one,), (other,) = ((tmp_path / name).iterdir() for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_files_of_an_earlier_attempt_are_removed(tmp_path: Path, digits: Path) -> None:
+    folder = tmp_path / "Split-train"
+    folder.mkdir()
+    (folder / "data_tfrecord-00003-of-00004.gz").touch()
+    idx_pair.ingest(str(digits), "train-*", [Part(str(folder), 0, 1)])
+    assert [path.name for path in folder.iterdir()] == ["data_tfrecord-00000-of-00001.gz"]
+
+
+def test_a_damaged_file_is_rejected_with_the_reason(tmp_path: Path, digits: Path) -> None:
     folder = Path(shutil.copytree(digits, tmp_path / "copy"))
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(idx_format.serialize(np.zeros(5, np.uint8)))
-    with (
-        pytest.raises(Exception, match="600 images, but .* contains 5 labels"),
-        beam.Pipeline(argv=[*BEAM_OPTIONS]) as pipeline,
-    ):
-        pipeline | idx_pair.ReadIdxPair(str(folder), "train-*", [Part("train")])
+    with pytest.raises(IdxFormatError, match="600 images, but .* contains 5 labels"):
+        idx_pair.ingest(str(folder), "train-*", [Part(str(tmp_path / "train"), 0, 1)])
+
+
+def test_the_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    peaks = []
+    for count in (4_000, 40_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for kind, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
+            content = idx_format.serialize(np.zeros(shape, np.uint8))
+            (folder / f"train-{kind}-ubyte").write_bytes(content)
+        tracemalloc.start()
+        idx_pair.ingest(str(folder), "train-*", [Part(str(folder / "train"), 0, 1)])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
