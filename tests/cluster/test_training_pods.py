@@ -18,7 +18,7 @@ IN_PODS: Final = (
     *("--set", "kubeflow.training_pods=true", "--param", "recipe.distribution=multi_worker"),
     *("--param", "recipe.workers=3", "--param", "recipe.batch_size=48"),
 )
-LABEL: Final = "app.kubernetes.io/component=training"
+LABEL: Final = "mnist-tfx/training=true"
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 
 
@@ -49,7 +49,7 @@ def test_a_training_in_several_pods(kubeflow: Kubeflow) -> None:
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert states(done)[NodeId.TRAINER] == states(done)[NodeId.ATOMIC_PUSHER] == "done"
-    assert "the training starts 2 more pods" in trainer_log()
+    assert "starting 2 more training pods" in trainer_log()
 
 
 def test_a_lost_pod_of_a_training_ends_it(kubeflow: Kubeflow) -> None:
@@ -77,5 +77,5 @@ def test_a_lost_pod_of_a_training_ends_it(kubeflow: Kubeflow) -> None:
             thread.join()
     assert deleted
     assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(r"^Trainer failed: .*a pod of the training was deleted\.$", done.stdout, re.M)
+    assert re.search(r"^Trainer failed: .*a training pod was deleted\.$", done.stdout, re.M)
     assert sorted(MODELS.iterdir()) == versions

@@ -1,7 +1,8 @@
 """A server that answers as kube-apiserver does about the pods of a training.
 
 It accepts what the schema of Kubernetes and the role in `pipeline/deploy/training` allow. The pods
-are recorded from a real cluster.
+are recorded from a real cluster, and two are changed: `killed` is `lost` with another termination
+message, and `failed` has no deletion timestamp.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ ROLE: Final = Path(pipeline.__file__).parent / "deploy" / "training" / "service-
 VERSION: Final = "1.31"  # of the schema
 UID: Final = "11111111-2222-3333-4444-555555555555"  # of the Job
 _PATH: Final = re.compile(
-    r"/(?:api/v1|apis/batch/v1)/namespaces/kubeflow/(?P<kind>[a-z]+)(/(?P<name>[^/]+)(?P<part>/\w+)?)?"
+    r"/(?:api|apis/(?P<group>\w+))/v1/namespaces/kubeflow"
+    r"/(?P<kind>[a-z]+)(/(?P<name>[^/]+)(?P<part>/\w+)?)?"
 )
 _VERBS: Final = {"POST": "create", "DELETE": "delete"}
 
@@ -43,7 +45,7 @@ class KubernetesApi:
     """The HTTP status of the answer to some requests, such as "create jobs"."""
 
     events: list[tuple[str, str]] = field(default_factory=list)
-    """The kind and the message of each."""
+    """The kind and the message of each, the oldest first."""
 
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By kind, what exists now."""
@@ -78,7 +80,8 @@ class KubernetesApi:
         kind, name, resource = match["kind"], match["name"], match["kind"] + (match["part"] or "")
         verb = _VERBS.get(request.method, "get" if name else "list")
         self.requests.append(f"{verb} {resource}")
-        assert (verb, resource) in _allowed(), "the role does not allow it"
+        request_of = (verb, match["group"] or "", resource)
+        assert request_of in _allowed(), f"the role does not allow {request_of}"
         if status := self.errors.get(self.requests[-1]):
             return _json({"kind": "Status", "message": f'"mnist-tfx" cannot {verb} {kind}'}, status)
         if verb == "create":
@@ -91,20 +94,22 @@ class KubernetesApi:
             assert request.args["fieldSelector"].startswith("involvedObject.name=")
             items = [
                 {
-                    "metadata": {},
+                    "metadata": {"creationTimestamp": f"2026-01-01T00:00:{second:02d}Z"},
                     "involvedObject": {},
                     "type": kind_of_event,
                     "message": message,
                 }
-                for kind_of_event, message in self.events
+                for second, (kind_of_event, message) in enumerate(self.events)
             ]
-            return _json({"kind": "EventList", "items": items})
+            return _json({"kind": "EventList", "items": items[::-1]})  # in no order of time
         if resource == "pods/log":
             return Response("a line of the pod's log\n", mimetype="text/plain")
         if resource == "pods" and name:
             assert name == self.trainer["metadata"]["name"]
             return _json(self.trainer)
         if "jobs" not in self.created:
+            if verb == "list":
+                return _json({"kind": f"{kind.title()}List", "items": []})
             return _json({"kind": "Status", "message": "not found"}, 404)
         job = self.created["jobs"]["metadata"]["name"]
         if verb == "delete":
@@ -122,11 +127,13 @@ class KubernetesApi:
         return _json({"kind": "PodList", "items": [recorded[one] for one in shown]})
 
 
-def _allowed() -> set[tuple[str, str]]:
+def _allowed() -> set[tuple[str, str, str]]:
+    """Each verb with the group and the name of a resource."""
     role, _ = yaml.safe_load_all(ROLE.read_text())
     return {
-        (verb, resource)
+        (verb, group, resource)
         for rule in role["rules"]
+        for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }

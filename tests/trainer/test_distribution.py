@@ -120,7 +120,7 @@ def test_a_killed_process_ends_the_training_without_a_model(
     monkeypatch.setattr(log, "level", logging.INFO)
     log.addFilter(kill)
     try:
-        with pytest.raises(WorkerError, match=r"^process 2 of 2 .* killed \(signal 9\)"):
+        with pytest.raises(WorkerError, match=r"^training process 2 of 2 was killed \(signal 9\)"):
             local_processes.train(trainings.job(tmp_path, transformed, transform_graph, epochs=50))
     finally:
         log.removeFilter(kill)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-_OF_A_LOST_PROCESS: Final = ("UnavailableError", "AbortedError", "CancelledError", "InternalError")
-"""What TensorFlow raises in a process that trained together with one that ended."""
+LOST: Final = "LostProcessError"
+"""How the reason begins if a process misses another one."""
+
+_OF_A_LOST_PROCESS: Final = (
+    *("UnavailableError", "AbortedError", "CancelledError", "InternalError"),  # TensorFlow's
+    LOST,
+)
 
 
 class WorkerError(RuntimeError):
@@ -18,12 +24,17 @@ class Failure(NamedTuple):
 
     sentence: str
     is_cause: bool = True
-    """False if another process that ended may be the cause."""
+    """False if this may only be a consequence of another process's failure."""
 
 
 def process_name(index: int, count: int) -> str:
     """The name of a process in messages."""
-    return f"process {index + 1} of {count} of the training"
+    return f"training process {index + 1} of {count}"
+
+
+def root_cause(found: Sequence[Failure]) -> Failure:
+    """The first failure that is a cause; the first of all if none is."""
+    return next((failure for failure in found if failure.is_cause), found[0])
 
 
 def describe(name: str, code: int, error: str) -> Failure:

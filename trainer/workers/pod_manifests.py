@@ -1,8 +1,8 @@
 """The Kubernetes objects of a training in several pods: an Indexed Job, and its headless service.
 
 Kubernetes itself numbers the pods of an Indexed Job, gives them names through the service, and ends
-them, so that no operator is needed. Each pod copies these from the Trainer's pod: the image,
-volumes, variables, resources and placement. The Trainer's pod owns the Job, and the Job owns the
+them, so that no operator is needed. Each pod gets its image, volumes, variables, resources
+and placement from the Trainer's pod. The Trainer's pod owns the Job, and the Job owns the
 service: Kubernetes deletes each of them together with its owner.
 """
 
@@ -17,7 +17,7 @@ POD_NAME: Final = "TRAINER_POD_NAME"
 POD_NAMESPACE: Final = "TRAINER_POD_NAMESPACE"
 """The variables with the name and the namespace of the Trainer's pod, if it may start others."""
 
-LABEL: Final = ("app.kubernetes.io/component", "training")
+LABEL: Final = ("mnist-tfx/training", "true")
 """The label of all pods of a training, the Trainer's as well."""
 
 PORT: Final = 2222
@@ -27,7 +27,8 @@ JOB_NAME: Final = "batch.kubernetes.io/job-name"
 """The label that Kubernetes gives the pods of a Job."""
 
 MAIN: Final = "main"  # Argo's name of the container that runs the task
-_KEPT_AFTER_END_S: Final = 3600  # of a Job that nothing has deleted
+KEPT_AFTER_END_S: Final = 3600
+"""How long Kubernetes keeps a Job that ended and that nothing deleted."""
 
 _OF_THE_POD: Final = (
     *("affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "nodeSelector"),
@@ -99,7 +100,7 @@ def job(
             "completions": count,
             "parallelism": count,
             "backoffLimit": 0,  # a process that starts again cannot join the training
-            "ttlSecondsAfterFinished": _KEPT_AFTER_END_S,
+            "ttlSecondsAfterFinished": KEPT_AFTER_END_S,
             "template": {
                 "metadata": {"labels": _labels(pod), "annotations": _annotations(pod)},
                 "spec": {

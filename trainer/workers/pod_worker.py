@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from trainer.training import Job
 from trainer.workers import processes, worker
+from trainer.workers.failures import LOST
 from trainer.workers.processes import Process
 
 VARIABLE: Final = "TRAINER_POD_TRAINING"
@@ -32,7 +33,7 @@ TERMINATION_MESSAGE: Final = Path("/dev/termination-log")  # Kubernetes' default
 _LOOK_INTERVAL_S: Final = 5.0
 _MISSES: Final = 3  # that many looks in a row without an answer: the first process has ended
 _CONNECT_TIMEOUT_S: Final = 3.0
-_START_TIMEOUT_S: Final = 1800.0
+START_TIMEOUT_S: Final = 1200.0  # the Trainer waits up to 900 s for the other pods
 
 
 class Training(BaseModel):
@@ -53,35 +54,40 @@ class Ending(BaseModel):
 
 
 def main() -> int:
-    """Trains; returns the exit code, 0 if the first process ended before this one."""
+    """Trains until the first process ends; returns the exit code.
+
+    It is 1 also if all went well: then Kubernetes deletes the pod, and nobody reads the code.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     training = Training.model_validate_json(os.environ[VARIABLE])
     index = int(os.environ[INDEX]) + 1
     variables = {"TF_CONFIG": worker.tf_config(training.addresses, index)}
     with Process(variables, training.job) as own:
         first = _FirstProcess(training.addresses[0])
-        while (code := own.poll()) is None and not first.has_ended():
+        while (code := own.poll()) is None and not (reason := first.problem()):
             time.sleep(processes.INTERVAL_S)
         if code is None:
-            return 0
-        own.failure("the process")  # writes its last lines to the log
-        TERMINATION_MESSAGE.write_text(Ending(code=code, error=own.error).model_dump_json())
+            ending = Ending(code=1, error=reason)
+        else:
+            own.failure("the process")  # writes its last lines to the log
+            ending = Ending(code=code, error=own.error)
+    TERMINATION_MESSAGE.write_text(ending.model_dump_json())
     return 1
 
 
 class _FirstProcess:
-    """Looks whether the first process of the training still listens."""
+    """Checks whether the first process still listens."""
 
     def __init__(self, address: str):
         host, _, port = address.rpartition(":")
         self._address = (host.strip("[]"), int(port))
         self._next_look_s = 0.0
-        self._end_s = time.monotonic() + _START_TIMEOUT_S
+        self._end_s = time.monotonic() + START_TIMEOUT_S
         self._has_answered = False
         self._misses = 0
 
-    def has_ended(self) -> bool:
-        """Whether it has ended, or has not started in time."""
+    def problem(self) -> str:
+        """Why to stop: it has ended, or has not started in time; empty if neither."""
         now_s = time.monotonic()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + _LOOK_INTERVAL_S
@@ -93,9 +99,15 @@ class _FirstProcess:
                 is_listening = True
             self._has_answered |= is_listening
             self._misses = 0 if is_listening else self._misses + 1
-        if not self._has_answered:
-            return now_s > self._end_s
-        return self._misses >= _MISSES
+        host, port = self._address
+        if self._has_answered and self._misses >= _MISSES:
+            return f"{LOST}: the first process at {host}:{port} no longer answers"
+        if not self._has_answered and now_s > self._end_s:
+            return (
+                f"{LOST}: the first process at {host}:{port} did not answer within "
+                f"{START_TIMEOUT_S:.0f} s; does the network policy allow the connection?"
+            )
+        return ""
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ The first process runs in the Trainer's pod. `pod_manifests.py` describes the ot
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-import urllib3
 from kubernetes import client, config
 from pydantic import ValidationError
 
@@ -23,17 +22,17 @@ from trainer import training
 from trainer.training import Job
 from trainer.workers import failures, pod_manifests, pod_worker, processes, worker
 from trainer.workers.failures import Failure, WorkerError
+from trainer.workers.kubernetes_errors import DENIED, ERRORS, explained, reason_of, status_of
 
-START_TIMEOUT_S: Final = 900  # to add a node to a cluster takes some minutes
+START_TIMEOUT_S: Final = 900  # adding a node to a cluster takes several minutes
 _INTERVAL_S: Final = 2.0
 _LATE_S: Final = 15.0  # Kubernetes reports the end of a pod after other processes have noticed it
 _TIMEOUTS: Final[Any] = {"_request_timeout": (3.0, 10.0)}  # s: of the connection, of the answer
-_DENIED: Final = (401, 403)
+_DELETE_ATTEMPTS: Final = 3
 _LOG_LINES: Final = 100
 _INDEX: Final = "batch.kubernetes.io/job-completion-index"
 _NO_PROXY: Final = "no_grpc_proxy"
 _SIGNALS: Final = range(129, 160)  # exit codes of a container that a signal ended: 128 + signal
-_ERRORS: Final = (client.ApiException, urllib3.exceptions.HTTPError)
 
 _log = logging.getLogger(training.__name__)
 
@@ -53,16 +52,15 @@ def train(job: Job) -> None:
 
 
 def _cause(pods: WorkerPods, first: processes.Process, job: Job) -> Failure:
-    """The failure because of which the others, if any, failed; waits until it is known."""
+    """The failure that made the other processes fail; waits until it is known."""
     end_s = time.monotonic() + _LATE_S
     own: Failure | None = None
     while True:
         if own is None and first.poll() is not None:
             own = first.failure(failures.process_name(0, job.hparams.workers))
         found = [*filter(None, [own]), *pods.failures()]
-        causes = [failure for failure in found if failure.is_cause]
-        if causes or time.monotonic() > end_s:
-            return (causes or found)[0]
+        if any(failure.is_cause for failure in found) or time.monotonic() > end_s:
+            return failures.root_cause(found)
         time.sleep(_INTERVAL_S)
 
 
@@ -82,7 +80,7 @@ class WorkerPods:
         self._core, self._batch = client.CoreV1Api(self._api), client.BatchV1Api(self._api)
         self._namespace = os.environ[pod_manifests.POD_NAMESPACE]
         own = os.environ[pod_manifests.POD_NAME]
-        with _explained("did not show the Trainer's pod"):
+        with explained("did not show the Trainer's pod"):
             found = self._core.read_namespaced_pod(own, self._namespace, **_TIMEOUTS)
         self._trainer = {**self._json(found), "apiVersion": "v1", "kind": "Pod"}
         self._name = f"training-{uuid.uuid4().hex[:8]}"
@@ -110,12 +108,12 @@ class WorkerPods:
 
     def __enter__(self) -> WorkerPods:
         with contextlib.ExitStack() as undo:
-            with _explained("did not create the Job of the training"):
-                undo.callback(self._delete)
-                made = self._batch.create_namespaced_job(self._namespace, self._job, **_TIMEOUTS)
+            with explained("did not create the Job of the training pods"):
+                made = self._create()
+            undo.callback(self._delete)
             job = {**self._json(made), "apiVersion": "batch/v1", "kind": "Job"}
             service = pod_manifests.service(self._trainer, job)
-            with _explained("did not create the service of the training"):
+            with explained("did not create the service of the training pods"):
                 self._core.create_namespaced_service(self._namespace, service, **_TIMEOUTS)
             self._wait()
             undo.pop_all()
@@ -138,7 +136,7 @@ class WorkerPods:
     def _wait(self) -> None:
         """Waits until all pods run."""
         wanted = self._count - 1
-        _log.info("the training starts %d more pods", wanted)
+        _log.info("starting %d more training pods", wanted)
         end_s = time.monotonic() + START_TIMEOUT_S
         while True:
             if found := self.failures():
@@ -150,8 +148,8 @@ class WorkerPods:
             if time.monotonic() > end_s:
                 missing = waiting[0].metadata.name if waiting else self._name
                 raise WorkerError(
-                    f"only {running} of {wanted} pods of the training run after {START_TIMEOUT_S} "
-                    f"s. {self._warning(missing)}"
+                    f"only {running} of {wanted} training pods are running after "
+                    f"{START_TIMEOUT_S} s. {self._warning(missing)}"
                 )
             time.sleep(_INTERVAL_S)
 
@@ -164,21 +162,24 @@ class WorkerPods:
             self._pods = self._core.list_namespaced_pod(
                 self._namespace, label_selector=selector, **_TIMEOUTS
             ).items
-        except _ERRORS as error:
-            status = getattr(error, "status", None)
-            if status in _DENIED:
-                message = f"Kubernetes no longer shows the training's pods: {_reason(error)}"
+        except ERRORS as error:
+            status = status_of(error)
+            if status in DENIED:
+                message = f"Kubernetes no longer shows the training pods: {reason_of(error)}"
                 raise WorkerError(message) from error
             if status == 404:
-                self._failures = [Failure("the Job of the training was deleted.")]
+                self._failures = [Failure("the Job of the training pods was deleted.")]
             else:
-                _log.warning("cannot read the state of the training's pods: %s", _reason(error))
+                _log.warning(
+                    "cannot read the state of the training pods: %s",
+                    reason_of(error),
+                )
             return
         # Kubernetes deletes the other pods after one has failed.
         ended = [pod for pod in self._pods if pod.metadata.deletion_timestamp is None]
         self._failures = [found for pod in ended if (found := self._failure(pod))]
         if job.status.failed and not self._failures:
-            self._failures = [Failure("a pod of the training was deleted.")]
+            self._failures = [Failure("a training pod was deleted.")]
 
     def _failure(self, pod: Any) -> Failure | None:
         """How the process of a pod ended; None if it runs."""
@@ -216,7 +217,7 @@ class WorkerPods:
         if pod.metadata.name in self._logged:
             return
         self._logged.add(pod.metadata.name)
-        with contextlib.suppress(*_ERRORS):
+        with contextlib.suppress(*ERRORS):
             text = self._core.read_namespaced_pod_log(
                 pod.metadata.name, self._namespace, tail_lines=_LOG_LINES, **_TIMEOUTS
             )
@@ -225,47 +226,55 @@ class WorkerPods:
 
     def _warning(self, name: str) -> str:
         """The newest warning of Kubernetes about the Job or a pod."""
-        with contextlib.suppress(*_ERRORS):
+        with contextlib.suppress(*ERRORS):
             events = self._core.list_namespaced_event(
                 self._namespace, field_selector=f"involvedObject.name={name}", **_TIMEOUTS
             ).items
             found = [event for event in events if event.type == "Warning"]
             if found:
-                return f"Kubernetes about {name}: {found[-1].message}"
+                return f"Kubernetes about {name}: {max(found, key=_last_seen).message}"
         return f"Kubernetes gives no reason for {name}."
 
-    def _delete(self) -> None:
+    def _create(self) -> Any:
+        """Creates the Job."""
         try:
-            self._batch.delete_namespaced_job(
-                self._name, self._namespace, propagation_policy="Background", **_TIMEOUTS
-            )
-        except _ERRORS as error:
-            if getattr(error, "status", None) not in (*_DENIED, 404):  # it was never created
-                _log.warning(
-                    "the Job %s could not be deleted (%s); Kubernetes deletes it together with the "
-                    "Trainer's pod",
-                    self._name,
-                    _reason(error),
+            return self._batch.create_namespaced_job(self._namespace, self._job, **_TIMEOUTS)
+        except ERRORS as error:
+            if status_of(error) not in DENIED:  # it may exist, although no answer came
+                self._delete()
+            raise
+
+    def _delete(self) -> None:
+        """Deletes the Job, and with it the pods and the service."""
+        reason = ""
+        for _ in range(_DELETE_ATTEMPTS):
+            try:
+                self._batch.delete_namespaced_job(
+                    self._name, self._namespace, propagation_policy="Background", **_TIMEOUTS
                 )
+                return
+            except ERRORS as error:
+                if status_of(error) == 404:
+                    return
+                reason = reason_of(error).rstrip(".")
+            time.sleep(_INTERVAL_S)
+        _log.warning(
+            "cannot delete the Job %s: %s. Its pods end by themselves; Kubernetes deletes the Job "
+            "%d s later.",
+            self._name,
+            reason,
+            pod_manifests.KEPT_AFTER_END_S,
+        )
 
     def _json(self, found: Any) -> dict[str, Any]:
         content: dict[str, Any] = self._api.sanitize_for_serialization(found)
         return content
 
 
-@contextlib.contextmanager
-def _explained(problem: str) -> Iterator[None]:
-    """Raises WorkerError if Kubernetes answers with an error."""
-    try:
-        yield
-    except _ERRORS as error:
-        reason = _reason(error)
-        cure = " Apply pipeline/deploy/training." if "cannot" in reason else ""
-        raise WorkerError(f"Kubernetes {problem}: {reason.rstrip('.')}.{cure}") from error
-
-
-def _reason(error: Exception) -> str:
-    """What Kubernetes says, in one line."""
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(getattr(error, "body", ""))["message"])
-    return str(getattr(error, "reason", None) or error)
+def _last_seen(event: Any) -> datetime:
+    """When an event occurred last."""
+    repeated = event.series and event.series.last_observed_time
+    found: datetime = (
+        repeated or event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    )
+    return found

@@ -49,10 +49,9 @@ def train(job: Job) -> None:
             time.sleep(INTERVAL_S)
         if started[0].poll() == 0:
             return
-        # If one is killed, others fail because of it.
-        cause = min(ended, key=lambda one: one.poll() or 0)
-        name = failures.process_name(started.index(cause), count)
-        raise WorkerError(cause.failure(name).sentence)
+        names = {one: failures.process_name(index, count) for index, one in enumerate(started)}
+        cause = failures.root_cause([one.failure(names[one]) for one in ended])
+        raise WorkerError(cause.sentence)
 
 
 class Process:

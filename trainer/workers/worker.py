@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from trainer import distribution, training
 
+_REASON_CHARS: Final = 1_000  # Kubernetes keeps 4,096 bytes of a termination message
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 
 
@@ -52,8 +53,10 @@ def main() -> None:
             log.addHandler(RecordLines())
         training.train(job, strategy)
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), "")
-        _write({"error": f"{type(error).__name__}: {reason}"})
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # TensorFlow's first line of an error within a graph says nothing else.
+        reason = next((line for line in lines if line != "Graph execution error:"), "")
+        _write({"error": f"{type(error).__name__}: {reason[:_REASON_CHARS]}"})
         raise
     if not distribution.is_first(strategy):
         sys.stdin.read()  # if this process ended now, the first would see it as crashed

@@ -338,6 +338,6 @@ def test_training_pods_let_the_trainer_know_its_own_pod() -> None:
     ]
     assert trainer["podMetadata"]["labels"] == {
         "app.kubernetes.io/part-of": "mnist-tfx",
-        "app.kubernetes.io/component": "training",
+        "mnist-tfx/training": "true",
     }
     assert "fieldPathAsEnv" not in executors["exec-evaluator"]

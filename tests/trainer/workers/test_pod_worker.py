@@ -14,7 +14,7 @@ from doubles import trainings
 
 from trainer import training_cost
 from trainer.training import Job
-from trainer.workers import pod_worker, processes, worker
+from trainer.workers import failures, pod_worker, processes, worker
 from trainer.workers.processes import Process
 
 
@@ -70,11 +70,11 @@ def test_it_trains_with_the_first_process_and_ends_after_it(two: Two) -> None:
                 assert not pod.done(), "the first would see it as crashed"
                 time.sleep(0.1)
         assert code == 0, first.failure("the first process")
-        assert pod.result() == 0
+        assert pod.result() == 1
+    assert "no longer answers" in two.message.read_text()
     cost = json.loads((two.folder / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 7 * 32
     assert (two.folder / "model" / "saved_model.pb").exists()
-    assert not two.message.exists()
 
 
 def test_a_failed_one_leaves_its_reason(two: Two) -> None:
@@ -87,6 +87,9 @@ def test_a_failed_one_leaves_its_reason(two: Two) -> None:
 
 
 def test_it_does_not_wait_for_ever_for_the_first_process(two: Two) -> None:
-    two.patch.setattr(pod_worker, "_START_TIMEOUT_S", 1.0)
+    two.patch.setattr(pod_worker, "START_TIMEOUT_S", 1.0)
     with two.pod(two.job()) as pod:
-        assert pod.result() == 0
+        assert pod.result() == 1
+    ending = pod_worker.Ending.model_validate_json(two.message.read_text())
+    assert ending.error.endswith("1 s; does the network policy allow the connection?")
+    assert not failures.describe("it", ending.code, ending.error).is_cause

@@ -79,7 +79,7 @@ def test_the_pods_are_copies_of_the_trainers(
     template = made["spec"]["template"]
     labels = template["metadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "mnist-tfx"
-    assert labels["app.kubernetes.io/component"] == "training"
+    assert labels["mnist-tfx/training"] == "true"
     assert not [label for label in labels if "argoproj" in label or "kubeflow" in label]
     assert template["spec"]["subdomain"] == name
     assert template["spec"]["serviceAccountName"] == "mnist-tfx"
@@ -134,17 +134,17 @@ def test_the_settings_of_a_pod_are_copied_and_what_others_wrote_is_not(
     [
         (
             "failed",
-            "process 3 of 3 of the training failed: ValueError: there are 450 training images; a "
+            "training process 3 of 3 failed: ValueError: there are 450 training images; a "
             "distributed training needs a whole batch of 480",
         ),
         (
             "out_of_memory",
-            "process 3 of 3 of the training needed more memory than its limit, 6G; raise "
+            "training process 3 of 3 needed more memory than its limit, 6G; raise "
             "memory_limit of the Trainer in the cluster file.",
         ),
         (
             "killed",
-            "process 3 of 3 of the training was killed (signal 9). The usual cause is too little "
+            "training process 3 of 3 was killed (signal 9). The usual cause is too little "
             'memory; trainer.distribution = "none" needs less.',
         ),
     ],
@@ -161,15 +161,15 @@ def test_the_end_of_a_pod_is_one_sentence(
         kubernetes.pods = [["deleted", pod]]
         assert started.failures() == [Failure(sentence)]
         assert started.failures() == [Failure(sentence)]
-    assert warnings(caplog) == ["process 3 of 3 of the training: a line of the pod's log"]
+    assert warnings(caplog) == ["training process 3 of 3: a line of the pod's log"]
 
 
 def test_deleted_objects_end_the_training(kubernetes: KubernetesApi, job: Job) -> None:
     with WorkerPods(job) as started:
         kubernetes.pods, kubernetes.failed = [["running", "deleted"]], 1
-        assert started.failures() == [Failure("a pod of the training was deleted.")]
+        assert started.failures() == [Failure("a training pod was deleted.")]
         kubernetes.created.clear()
-        assert started.failures() == [Failure("the Job of the training was deleted.")]
+        assert started.failures() == [Failure("the Job of the training pods was deleted.")]
 
 
 def test_a_short_error_of_kubernetes_is_not_the_end(
@@ -178,9 +178,9 @@ def test_a_short_error_of_kubernetes_is_not_the_end(
     with WorkerPods(job) as started:
         kubernetes.errors = {"list pods": 503}
         assert started.failures() == []
-        assert warnings(caplog)[-1].startswith("cannot read the state of the training's pods: ")
+        assert warnings(caplog)[-1].startswith("cannot read the state of the training pods: ")
         kubernetes.errors = {"list pods": 403}
-        message = "no longer shows the training's pods: .* cannot list"
+        message = "no longer shows the training pods: .* cannot list"
         with pytest.raises(WorkerError, match=message):
             started.failures()
 
@@ -190,8 +190,12 @@ def test_a_short_error_of_kubernetes_is_not_the_end(
     [
         (
             ["running", "pending"],
-            [("Normal", "Scheduled"), ("Warning", "0/1 nodes are available: 1 Insufficient cpu.")],
-            r"only 1 of 2 pods of the training run after 0 s\. Kubernetes about \S+: 0/1 nodes",
+            [
+                ("Warning", "the first one"),
+                ("Warning", "0/1 nodes are available: 1 Insufficient cpu."),
+                ("Normal", "Scheduled"),
+            ],
+            r"only 1 of 2 training pods are running after 0 s\. Kubernetes about \S+: 0/1 nodes",
         ),
         (["running"], [], r"Kubernetes gives no reason for training-\w+\."),
     ],
@@ -215,15 +219,37 @@ def test_pods_that_do_not_start_end_the_training(
 def test_without_permission_the_message_has_the_cure(
     kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    kubernetes.errors = {f"create {kind}": 403, "delete jobs": 403} if kind == "jobs" else {}
-    kubernetes.errors |= {f"create {kind}": 403}
+    kubernetes.errors = {f"create {kind}": 403}
     message = (
-        r"^Kubernetes did not create the \w+ of the training: "
+        r"^Kubernetes did not create the \w+ of the training pods: "
         rf"\"mnist-tfx\" cannot create {kind}\. Apply pipeline/deploy/training\.$"
     )
     with pytest.raises(WorkerError, match=message), WorkerPods(job):
         pass
     assert not warnings(caplog)
+    deleted = DELETED if kind == "services" else []
+    assert [request for request in kubernetes.changes if request in DELETED] == deleted
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_job_that_cannot_be_deleted_is_reported(
+    kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    kubernetes.errors = {"delete jobs": status}
+    with WorkerPods(job):
+        pass
+    assert kubernetes.changes == CREATED + 3 * DELETED
+    (warning,) = warnings(caplog)
+    assert warning.startswith("cannot delete the Job training-")
+    assert warning.endswith("end by themselves; Kubernetes deletes the Job 3600 s later.")
+    kubernetes.created.clear()
+
+
+def test_a_job_whose_creation_has_no_answer_is_deleted(kubernetes: KubernetesApi, job: Job) -> None:
+    kubernetes.errors = {"create jobs": 504}
+    with pytest.raises(WorkerError, match="did not create the Job"), WorkerPods(job):
+        pass
+    assert kubernetes.changes == ["create jobs", *DELETED]
 
 
 class Ended:
@@ -247,11 +273,16 @@ class Ended:
 @pytest.mark.parametrize(
     ("code", "error", "shown", "message"),
     [
-        (1, LOST, ["running", "killed"], "^process 3 of 3 of the training was killed"),
-        (1, "ValueError: no", ["running", "lost"], "^process 1 of 3 .* failed: ValueError: no$"),
-        (-9, "", ["running", "lost"], "^process 1 of 3 of the training was killed"),
-        (1, LOST, ["lost", "killed"], "^process 3 of 3 of the training was killed"),
-        (1, LOST, ["running", "running"], "^process 1 of 3 .* failed: UnavailableError"),
+        (1, LOST, ["running", "killed"], "^training process 3 of 3 was killed"),
+        (
+            1,
+            "ValueError: no",
+            ["running", "lost"],
+            "^training process 1 of 3 failed: ValueError: no$",
+        ),
+        (-9, "", ["running", "lost"], "^training process 1 of 3 was killed"),
+        (1, LOST, ["lost", "killed"], "^training process 3 of 3 was killed"),
+        (1, LOST, ["running", "running"], "^training process 1 of 3 failed: UnavailableError"),
     ],
 )
 def test_the_cause_is_told_and_not_what_follows_from_it(
