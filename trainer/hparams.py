@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 Pooling: TypeAlias = Literal["max", "average"]
 POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
 
@@ -50,6 +51,11 @@ class HyperParameters(BaseModel):
     """The maximum distance, in each direction, that a training image is moved by at random."""
 
     pooling: Pooling = "max"
+
+    precision: Precision = "float32"
+    """The type in which the layers compute. The weights, the loss and the exported model are
+    float32 in any case. "auto" is bfloat16 on processors with AMX, which compute faster in it, and
+    float32 on all other devices."""
 
     distribution: Literal["none", "mirrored", "multi_worker"] = "none"
     """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes, which use

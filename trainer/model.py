@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from trainer import features
+from trainer import features, precision
 from trainer.hparams import HyperParameters
 
 PARAMETERS = 1_413_834
@@ -25,12 +25,13 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
       hparams: the recipe.
       steps: the number of training batches, which "one_cycle" needs.
     """
+    policy = precision.dtype_policy(hparams.precision)
     hidden = {"activation": "relu", "kernel_initializer": hparams.kernel_initializer}
-    Conv = functools.partial(keras.layers.Conv2D, padding="same", **hidden)
-    Dense = functools.partial(keras.layers.Dense, **hidden)
-    Pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[
-        hparams.pooling
-    ]
+    Conv = functools.partial(keras.layers.Conv2D, padding="same", dtype=policy, **hidden)
+    Dense = functools.partial(keras.layers.Dense, dtype=policy, **hidden)
+    pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+    Pool = functools.partial(pooling[hparams.pooling], dtype=policy)
+    Dropout = functools.partial(keras.layers.Dropout, hparams.dropout, dtype=policy)
     model = keras.Sequential(
         [
             keras.Input((features.HEIGHT_PX, features.WIDTH_PX, 1), name=features.IMAGE),
@@ -42,13 +43,16 @@ def build_model(hparams: HyperParameters, steps: int) -> keras.Model:
             Conv(256, 3),
             Conv(256, 3),
             Pool(2),
-            keras.layers.Flatten(),
+            keras.layers.Flatten(dtype=policy),
             Dense(128),
-            keras.layers.Dropout(hparams.dropout),
+            Dropout(),
             Dense(64),
-            keras.layers.Dropout(hparams.dropout),
+            Dropout(),
             keras.layers.Dense(
-                features.NUM_CLASSES, activation="softmax", name=features.PROBABILITIES
+                features.NUM_CLASSES,
+                activation="softmax",
+                name=features.PROBABILITIES,
+                dtype=precision.FLOAT32,  # bfloat16 has three digits, too few for a loss
             ),
         ],
         name="mnist_cnn",

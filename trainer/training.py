@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from pydantic import BaseModel, ConfigDict
 
-from trainer import dataset, distribution, model, signatures, training_cost
+from trainer import dataset, distribution, model, precision, signatures, training_cost
 from trainer.curves import Curves
 from trainer.hparams import HyperParameters
 from trainer.training_cost import TrainingCost
@@ -104,11 +104,15 @@ def train(job: Job, strategy: tf.distribute.Strategy | None = None) -> None:
         return
     seconds = time.monotonic() - start_s
     shown = min(steps * hparams.batch_size, hparams.epochs * len(split.images))
-    cost = TrainingCost(seconds, steps, images=shown, images_per_s=shown / seconds)
+    computed_in = network.layers[0].compute_dtype
+    cost = TrainingCost(
+        seconds, steps, images=shown, images_per_s=shown / seconds, precision=computed_in
+    )
     _write(job.model_run_dir, training_cost.FILE, cost.to_json())
-    if strategy:  # its variables cannot be exported by one process alone
+    # The variables of a strategy cannot be exported by one process alone.
+    if strategy or computed_in != precision.FLOAT32:
         weights = network.get_weights()
-        network = model.build_model(hparams, steps)
+        network = model.build_model(hparams.changed({"precision": precision.FLOAT32}), steps)
         network.set_weights(weights)
     signatures.ServedModel(network, transform).export(job.serving_model_dir)
 

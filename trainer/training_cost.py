@@ -20,6 +20,9 @@ class TrainingCost:
 
     images_per_s: float
 
+    precision: str = "float32"
+    """The type in which the layers computed."""
+
     def to_json(self) -> str:
         """The content of FILE."""
         return json.dumps(asdict(self))

@@ -73,6 +73,7 @@ def _table(table: Table) -> Iterator[str]:
 def _sections(facts: RunFacts) -> Iterator[Section]:
     names = ", ".join(facts.class_names)
     overall = facts.evaluation.overall.candidate
+    cost = facts.training.cost
     splits = {name: f"{split.images:,}" for name, split in facts.data.splits.items()}
     yield Section(
         "Model details",
@@ -81,6 +82,7 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
             "pooling, two dense layers (`trainer/model.py`).",
             f"Evaluated by the run {facts.run_id} on {facts.created_at}.",
             f"Recipe: {', '.join(f'{name} {value}' for name, value in facts.recipe.items())}.",
+            *([f"Trained in {cost.precision}; it computes in float32."] if cost else []),
             f"Code, sha256: {facts.provenance['code, sha256']}.",
         ),
     )

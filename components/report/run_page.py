@@ -101,7 +101,11 @@ def _reported(evaluation: Evaluation) -> list[tuple[str, float]]:
 def _training_summary(facts: RunFacts) -> str:
     recipe = ", ".join(f"{name} {value}" for name, value in facts.recipe.items())
     cost = facts.training.cost
-    shown = f"{cost.images:,} images shown in {cost.seconds:.0f} s. " if cost else ""
+    shown = (
+        f"{cost.images:,} images shown in {cost.seconds:.0f} s, computed in {cost.precision}. "
+        if cost
+        else ""
+    )
     return f"{shown}Recipe: {recipe}."
 
 

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from doubles import trainings
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -106,6 +108,26 @@ def test_training_reduces_the_loss_and_logs_it(
     assert (progress[-1]["step"], progress[-1]["steps"]) == (90, 90)
     assert progress[-1]["loss"] < progress[0]["loss"]
     json.dumps(progress)  # plain numbers, which can be shown anywhere
+
+
+def test_a_training_in_bfloat16_exports_a_float32_model(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    test_digits: ImagesAndLabels,
+) -> None:
+    folder = _run(tmp_path, transformed, transform_graph, epochs=2, precision="bfloat16")
+    assert json.loads((folder / "run" / training_cost.FILE).read_text())["precision"] == "bfloat16"
+    saved = (folder / "model" / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(saved).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    types = {value.type for node in nodes for value in node.attr.values() if value.type}
+    assert types_pb2.DT_FLOAT in types
+    assert types_pb2.DT_BFLOAT16 not in types
+    module = tf.saved_model.load(str(folder / "model"))
+    outputs = module.signatures[features.PREDICT_IMAGES](images=tf.constant(test_digits.images))
+    accuracy = np.mean(outputs[features.PREDICTED_CLASS].numpy() == test_digits.labels)
+    assert accuracy > 0.3
 
 
 def test_the_same_seed_gives_the_same_weights(
