@@ -20,7 +20,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Images = NDArray[np.uint8]
 """uint8 [count, height, width]."""
@@ -101,6 +100,8 @@ def _impulse_noise(images: Images, strength: int, rng: np.random.Generator) -> I
 
 def _glass_blur(images: Images, strength: int, rng: np.random.Generator) -> Images:
     """Gaussian blur, random swaps of neighbouring pixels, and Gaussian blur again."""
+    from scipy import ndimage  # slow; the configuration imports this module for the strengths
+
     sigma, reach, rounds = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))[
         strength - 1
     ]
@@ -144,6 +145,8 @@ def _matrices(*entries: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 def _warp(images: Images, from_output: NDArray[np.float64]) -> Images:
     """Warps each image by its own matrix, from output to input about the centre; bilinear."""
+    from scipy import ndimage  # slow; see above
+
     centre = (np.array(images.shape[1:]) - 1) / 2
     by_row = from_output[:, ::-1, ::-1]  # SciPy's coordinates are (y, x)
     return _to_bytes(

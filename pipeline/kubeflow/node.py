@@ -31,7 +31,7 @@ from components.names.node_ids import NodeId
 from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import metadata_store, node_slice, run_notice, views
 from pipeline.kubeflow.task_log import Ending, LastLine
-from pipeline.runs import cache_exceptions, executions, node_failure, verdict
+from pipeline.runs import cache_exceptions, executions, node_failure, run_log, verdict
 from pipeline.runs.events import NodeChanged, NodeState
 from pipeline.runs.node_failure import NodeFailure
 from pipeline.settings.errors import (
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node; returns the exit code."""
     options = _parser().parse_args(arguments)
     start_s = time.monotonic()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    run_log.configure()
     try:
         _check_code(options.code_digest)
         if options.endings:

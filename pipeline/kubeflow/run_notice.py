@@ -27,7 +27,7 @@ from components.names.artifact_properties import ADOPTED, PUSHED_DESTINATION
 from components.names.node_ids import NodeId
 from components.run_report import REPORT
 from pipeline.kubeflow import metadata_store, node_slice
-from pipeline.runs import executions, verdict, webhook
+from pipeline.runs import executions, run_log, verdict, webhook
 from pipeline.runs.events import NodeChanged
 from pipeline.runs.webhook import Notice
 from pipeline.settings.errors import ExitCode
@@ -51,7 +51,7 @@ class Results(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Sends the notice. The exit code is 0 in any case: the run itself has ended."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    run_log.configure()
     parser = argparse.ArgumentParser(prog="python -m pipeline.kubeflow.run_notice")
     for option in ("--pipeline", "--run-id", "--pipeline-root", "--endings"):
         parser.add_argument(option, required=True)

@@ -38,7 +38,15 @@ from pipeline.graph import dag
 from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
 from pipeline.local import run_end, sample_requests
 from pipeline.local.runner import Job
-from pipeline.runs import cache_exceptions, events, executions, node_failure, output_files, recovery
+from pipeline.runs import (
+    cache_exceptions,
+    events,
+    executions,
+    node_failure,
+    output_files,
+    recovery,
+    run_log,
+)
 from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.beam_config import VARIABLE
@@ -131,7 +139,7 @@ def main() -> None:
     job = Job.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     event_stream = os.fdopen(job.events_fd, "w", encoding="utf-8")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    run_log.configure()
     _log.addHandler(_ended)
     for name in (_log.name, training.__name__, example_groups.__name__):
         logging.getLogger(name).setLevel(logging.INFO)

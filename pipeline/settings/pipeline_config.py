@@ -165,7 +165,7 @@ class RobustnessConfig(Section):
     @field_validator("strengths")
     @classmethod
     def _are_known(cls, strengths: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        from components.images.corruptions import CORRUPTIONS  # imports SciPy
+        from components.images.corruptions import CORRUPTIONS  # imports NumPy
 
         for name, chosen in strengths.items():
             if name not in CORRUPTIONS:

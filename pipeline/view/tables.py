@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.runs import events
-from pipeline.runs.comparison import Section
 from pipeline.runs.releases import Release
 from pipeline.runs.run_record import RunRecord
 from serving import version_folders
+
+if TYPE_CHECKING:
+    from pipeline.runs.comparison import Section  # imports ML Metadata
 
 _WIDEST: Final = 1000
 
