@@ -38,6 +38,7 @@ from components.names.splits import EVAL, TEST, TEST_FILES, TRAIN, TRAIN_FILES
 
 LATEST: Final = "latest"
 _EVAL_FRACTION: Final = "eval_fraction"
+_FILE_FORMAT: Final = "tfrecords_gzip"  # TFX's name
 _CONTENT_FINGERPRINT: Final = "sha256:"
 
 
@@ -110,6 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
                 f"the files in {folder} changed while they were ingested; run the pipeline again."
             )
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(examples, _FILE_FORMAT)
         examples.set_string_custom_property(FILES, json.dumps(dict(sorted(digests.items()))))
 
 

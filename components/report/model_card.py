@@ -82,7 +82,11 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
             "pooling, two dense layers (`trainer/model.py`).",
             f"Evaluated by the run {facts.run_id} on {facts.created_at}.",
             f"Recipe: {', '.join(f'{name} {value}' for name, value in facts.recipe.items())}.",
-            *([f"Trained in {cost.precision}; it computes in float32."] if cost else []),
+            *(
+                [f"Trained in {cost.precision}; the exported model computes in float32."]
+                if cost
+                else []
+            ),
             f"Code, sha256: {facts.provenance['code, sha256']}.",
         ),
     )

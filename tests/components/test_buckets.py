@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from doubles import gcs_server
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
@@ -103,6 +104,8 @@ def test_a_folder_whose_name_is_a_pattern_is_read(digits: Path, tmp_path: Path) 
         str(folder), "train-*", [idx_pair.Part(str(tmp_path / "train"), 0, 1)]
     )
     assert len(digests) == 2
+    (file,) = (tmp_path / "train").iterdir()
+    assert sum(1 for _ in tf.data.TFRecordDataset(str(file), "GZIP")) == 600
 
 
 @pytest.mark.parametrize("folder", ["gs://bucket/anomalies", "gs://bucket/run[1]"])
