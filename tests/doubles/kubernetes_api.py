@@ -77,19 +77,28 @@ class KubernetesApi:
     def _answer(self, request: Request) -> Response:
         match = _PATH.fullmatch(request.path)
         assert match, request.path
-        kind, name, resource = match["kind"], match["name"], match["kind"] + (match["part"] or "")
-        verb = _VERBS.get(request.method, "get" if name else "list")
+        kind, resource = match["kind"], match["kind"] + (match["part"] or "")
+        verb = _VERBS.get(request.method, "get" if match["name"] else "list")
         self.requests.append(f"{verb} {resource}")
         request_of = (verb, match["group"] or "", resource)
         assert request_of in _allowed(), f"the role does not allow {request_of}"
-        if status := self.errors.get(self.requests[-1]):
+        status = self.errors.get(self.requests[-1], 0)
+        if verb == "create" and status in (0, 504):  # 504: the answer came too late
+            self._create(kind, request.get_json())
+        if status:
             return _json({"kind": "Status", "message": f'"mnist-tfx" cannot {verb} {kind}'}, status)
+        return self._found(verb, match, request)
+
+    def _create(self, kind: str, manifest: dict[str, Any]) -> None:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        manifest["metadata"]["uid"] = UID
+        self.created[kind] = manifest
+
+    def _found(self, verb: str, match: re.Match[str], request: Request) -> Response:
+        """The answer to a request without an error."""
+        kind, name, resource = match["kind"], match["name"], match["kind"] + (match["part"] or "")
         if verb == "create":
-            manifest = request.get_json()
-            kubernetes_validate.validate(manifest, VERSION, strict=True)
-            manifest["metadata"]["uid"] = UID
-            self.created[kind] = manifest
-            return _json(manifest, 201)
+            return _json(self.created[kind], 201)
         if kind == "events":
             assert request.args["fieldSelector"].startswith("involvedObject.name=")
             items = [

@@ -26,6 +26,7 @@ from trainer import distribution, features, run, training, training_cost
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 from trainer.workers import processes as local_processes
+from trainer.workers import worker
 from trainer.workers.failures import WorkerError
 
 ON_TWO_DEVICES = """
@@ -139,6 +140,19 @@ def test_the_reason_of_a_failed_process_is_given(
     assert len(processes) == 2
 
 
+def test_the_reason_of_an_error_in_a_graph_is_what_is_wrong() -> None:
+    @tf.function
+    def fails(value: tf.Tensor) -> tf.Tensor:
+        tf.debugging.assert_equal(value, 1, message="the value is wrong")
+        return value
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        fails(tf.constant(2))
+    assert "Graph execution error" in str(raised.value)
+    assert worker.reason_of(raised.value).startswith("assertion failed: [the value is wrong]")
+    assert worker.reason_of(ValueError("no images\nat all")) == "no images"
+
+
 @pytest.mark.cold  # Linux ends a process with its parent, which would be the fork server
 def test_a_process_that_waits_for_another_ends_with_the_trainer(
     tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
@@ -182,6 +196,20 @@ def test_the_first_epoch_is_that_of_one_device(
     ours, theirs = (trainings.load_weights(tmp_path / name) for name in ("alone", "together"))
     changes = [np.abs(ours[name] - theirs[name]).mean() for name in ours]
     assert max(changes) < 1e-4, "ten steps change a weight by some 1e-3"
+
+
+def test_two_devices_train_in_bfloat16(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+) -> None:
+    job = trainings.job(
+        tmp_path, transformed, transform_graph, epochs=1, train_images=64, precision="bfloat16"
+    )
+    _train_on_two_devices(job)
+    cost = json.loads((tmp_path / "run" / training_cost.FILE).read_text())
+    assert (cost["precision"], cost["images"]) == ("bfloat16", 64)
+    assert {str(weight.dtype) for weight in trainings.load_weights(tmp_path).values()} == {
+        "float32"
+    }
 
 
 def _train_on_two_devices(job: Job) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 LOST: Final = "LostProcessError"
-"""How the reason begins if a process misses another one."""
+"""The prefix of the reason of a process that lost contact with another one."""
 
 _OF_A_LOST_PROCESS: Final = (
     *("UnavailableError", "AbortedError", "CancelledError", "InternalError"),  # TensorFlow's
+    *("DeadlineExceededError", "UnknownError"),
     LOST,
 )
 

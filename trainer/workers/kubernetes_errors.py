@@ -16,7 +16,7 @@ ERRORS: Final = (client.ApiException, urllib3.exceptions.HTTPError)
 """The exceptions of a request."""
 
 DENIED: Final = (401, 403)
-"""The HTTP statuses of a request that this account may not make."""
+"""The HTTP statuses of a refused request: without permission, or above a quota."""
 
 
 @contextlib.contextmanager

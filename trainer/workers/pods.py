@@ -140,7 +140,7 @@ class WorkerPods:
         end_s = time.monotonic() + START_TIMEOUT_S
         while True:
             if found := self.failures():
-                raise WorkerError(found[0].sentence)
+                raise WorkerError(failures.root_cause(found).sentence)
             waiting = [pod for pod in self._pods if pod.status.phase != "Running"]
             running = len(self._pods) - len(waiting)
             if running == wanted:
@@ -240,31 +240,37 @@ class WorkerPods:
         try:
             return self._batch.create_namespaced_job(self._namespace, self._job, **_TIMEOUTS)
         except ERRORS as error:
-            if status_of(error) not in DENIED:  # it may exist, although no answer came
-                self._delete()
+            if status_of(error) not in DENIED:  # it may exist, or appear later
+                self._delete(may_appear=True)
             raise
 
-    def _delete(self) -> None:
-        """Deletes the Job, and with it the pods and the service."""
-        reason = ""
-        for _ in range(_DELETE_ATTEMPTS):
+    def _delete(self, *, may_appear: bool = False) -> None:
+        """Deletes the Job, and with it the pods and the service.
+
+        Args:
+          may_appear: whether the Job may be created after a first attempt did not find it.
+        """
+        for attempt in range(_DELETE_ATTEMPTS):
+            if attempt:
+                time.sleep(_INTERVAL_S)
             try:
                 self._batch.delete_namespaced_job(
                     self._name, self._namespace, propagation_policy="Background", **_TIMEOUTS
                 )
                 return
             except ERRORS as error:
-                if status_of(error) == 404:
-                    return
-                reason = reason_of(error).rstrip(".")
-            time.sleep(_INTERVAL_S)
-        _log.warning(
-            "cannot delete the Job %s: %s. Its pods end by themselves; Kubernetes deletes the Job "
-            "%d s later.",
-            self._name,
-            reason,
-            pod_manifests.KEPT_AFTER_END_S,
-        )
+                status, reason = status_of(error), reason_of(error).rstrip(".")
+            if status in DENIED or (status == 404 and not may_appear):
+                break
+        if status != 404:
+            _log.warning(
+                "cannot delete the Job %s: %s. Its pods end by themselves, within %.0f s; "
+                "Kubernetes deletes the Job %d s later.",
+                self._name,
+                reason,
+                pod_worker.START_TIMEOUT_S,
+                pod_manifests.KEPT_AFTER_END_S,
+            )
 
     def _json(self, found: Any) -> dict[str, Any]:
         content: dict[str, Any] = self._api.sanitize_for_serialization(found)

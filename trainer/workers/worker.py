@@ -23,6 +23,7 @@ import tensorflow as tf
 from trainer import distribution, training
 
 _REASON_CHARS: Final = 1_000  # Kubernetes keeps 4,096 bytes of a termination message
+_OF_THE_PLACE: Final = ("Graph execution error:", "Detected at node", 'File "', "<stack traces")
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 
 
@@ -53,13 +54,16 @@ def main() -> None:
             log.addHandler(RecordLines())
         training.train(job, strategy)
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        # TensorFlow's first line of an error within a graph says nothing else.
-        reason = next((line for line in lines if line != "Graph execution error:"), "")
-        _write({"error": f"{type(error).__name__}: {reason[:_REASON_CHARS]}"})
+        _write({"error": f"{type(error).__name__}: {reason_of(error)[:_REASON_CHARS]}"})
         raise
     if not distribution.is_first(strategy):
         sys.stdin.read()  # if this process ended now, the first would see it as crashed
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error that says what is wrong; TensorFlow begins with the place."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.startswith(_OF_THE_PLACE)), "")
 
 
 def _write(line: dict[str, object]) -> None:

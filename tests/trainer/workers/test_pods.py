@@ -231,17 +231,21 @@ def test_without_permission_the_message_has_the_cure(
     assert [request for request in kubernetes.changes if request in DELETED] == deleted
 
 
-@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize(("status", "attempts"), [(403, 1), (503, 3)])
 def test_a_job_that_cannot_be_deleted_is_reported(
-    kubernetes: KubernetesApi, job: Job, caplog: pytest.LogCaptureFixture, status: int
+    kubernetes: KubernetesApi,
+    job: Job,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    attempts: int,
 ) -> None:
     kubernetes.errors = {"delete jobs": status}
     with WorkerPods(job):
         pass
-    assert kubernetes.changes == CREATED + 3 * DELETED
+    assert kubernetes.changes == CREATED + attempts * DELETED
     (warning,) = warnings(caplog)
     assert warning.startswith("cannot delete the Job training-")
-    assert warning.endswith("end by themselves; Kubernetes deletes the Job 3600 s later.")
+    assert warning.endswith("within 1200 s; Kubernetes deletes the Job 3600 s later.")
     kubernetes.created.clear()
 
 
