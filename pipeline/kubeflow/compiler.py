@@ -17,13 +17,12 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from kfp import compiler, dsl, kubernetes
-from tfx.dsl.compiler import compiler as tfx_compiler
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.idx_example_gen import IdxExampleGen
 from components.names.node_ids import NodeId
-from pipeline.graph import dag
+from pipeline.graph import dag, intermediate
 from pipeline.graph.beam import BEAM_OPTIONS
 from pipeline.graph.code_digest import SourceTree
 from pipeline.kubeflow import node, node_slice, run_notice, task_settings, views
@@ -64,7 +63,7 @@ def compile_pipeline(config: PipelineConfig, cluster: ClusterConfig) -> Compiled
         ),
         beam_args=[*BEAM_OPTIONS],
     )
-    ir = tfx_compiler.Compiler().compile(pipeline)
+    ir = intermediate.compile_pipeline(pipeline)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     code = SourceTree().digest_of_everything()
 

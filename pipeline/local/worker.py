@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import StandardOptions
-from tfx.dsl.compiler import compiler, constants
+from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
@@ -34,7 +34,7 @@ from components.names.artifact_properties import (
     EXAMPLES_COUNT,
 )
 from components.names.node_ids import NodeId
-from pipeline.graph import dag
+from pipeline.graph import dag, intermediate
 from pipeline.graph.beam import BEAM_OPTIONS, RUNNER
 from pipeline.local import run_end, sample_requests
 from pipeline.local.runner import Job
@@ -168,7 +168,7 @@ def _end_with_parent() -> None:
 
 
 def _run(job: Job, workspace: Workspace, pipeline: Pipeline) -> None:
-    ir = compiler.Compiler().compile(pipeline)
+    ir = intermediate.compile_pipeline(pipeline)
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     needed = set(nodes) if job.until is None else _needed(nodes, job.until)
     planned = tuple(node for node in nodes if node in needed)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components.util import model_utils
+from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.portable import inputs_utils
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
@@ -111,7 +112,15 @@ def is_pushed(pushed_model: Artifact) -> bool:
 def _newest(
     handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
 ) -> metadata_store_pb2.Execution | None:
-    contexts = context_lib.prepare_contexts(handle, node.contexts)
+    # Not the pipeline's, which contains the executions of all runs.
+    own = pipeline_pb2.NodeContexts(
+        contexts=[
+            context
+            for context in node.contexts.contexts
+            if context.type.name != constants.PIPELINE_CONTEXT_TYPE_NAME
+        ]
+    )
+    contexts = context_lib.prepare_contexts(handle, own)
     found: Sequence[metadata_store_pb2.Execution] = (
         execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
     )
