@@ -7,6 +7,7 @@ bfloat16 has the range of float32, and 8 bits of precision instead of 24. Proces
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +19,22 @@ from trainer.hparams import Precision
 FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 CPU_INFO: Final = Path("/proc/cpuinfo")
-_AMX: Final = "amx_bf16"  # Linux' name
+_AMX: Final = "amx_bf16"  # Linux's name
+_ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"  # "0": TensorFlow does not use oneDNN, which uses AMX
+
+
+def resolve(precision: Precision) -> Precision:
+    """FLOAT32 or BFLOAT16: what "auto" means on this machine."""
+    if precision != "auto":
+        return precision
+    if tf.config.list_physical_devices("GPU") or os.environ.get(_ONEDNN) == "0":
+        return FLOAT32
+    return BFLOAT16 if _has_amx() else FLOAT32
 
 
 def dtype_policy(precision: Precision) -> keras.DTypePolicy:
     """Keras' policy of a layer; its variables are float32."""
-    if precision == "auto":
-        on_amx = _has_amx() and not tf.config.list_physical_devices("GPU")
-        precision = BFLOAT16 if on_amx else FLOAT32
-    return keras.DTypePolicy("mixed_bfloat16" if precision == BFLOAT16 else FLOAT32)
+    return keras.DTypePolicy("mixed_bfloat16" if resolve(precision) == BFLOAT16 else FLOAT32)
 
 
 def _has_amx() -> bool:

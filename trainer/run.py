@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trainer import distribution, training
+from trainer import distribution, precision, training
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 from trainer.workers import pod_manifests, processes
@@ -25,6 +25,8 @@ def run_fn(fn_args: FnArgs) -> None:
       WorkerError: a process that trained ended early, or its pod did not start.
     """
     hparams = HyperParameters.model_validate_json(fn_args.custom_config[HPARAMS])
+    # Here, so that all processes of a training compute in the same type.
+    hparams = hparams.changed({"precision": precision.resolve(hparams.precision)})
     job = Job(
         hparams=hparams,
         train_files=tuple(fn_args.train_files),

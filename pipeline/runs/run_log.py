@@ -6,19 +6,24 @@ import logging
 from typing import Final
 
 _LEFT_OUT: Final = (
-    # Whole protocol buffers, hundreds of lines for each component. ML Metadata has their content.
+    # Whole protocol buffers, hundreds of lines for each component. ML Metadata has what a run used
+    # and made, and the pipeline is in the code.
     "Running launcher for %s",
     "Going to run a new execution: %s",
     "[%s] Resolved inputs: %s",
     "Publishing output artifacts %s for execution %s",
     "Using deployment config:\n %s",
+    "Using connection config:\n %s",
     "Feature %s has a shape %s. Setting to DenseTensor.",
-    # One line for each query of ML Metadata.
+    # Several lines for each component, always the same.
     "MetadataStore with DB connection initialized",
     "ArtifactQuery.property_predicate is not supported.",
-    "Fallback to non-ZetaSQL contexts execution query due to: %s",
 )
 """The formats of messages that say nothing to a reader of the log."""
+
+# ML Metadata 1.21 cannot filter; any other reason is of interest.
+_FALLBACK: Final = "Fallback to non-ZetaSQL contexts execution query due to: %s"
+_NO_FILTER: Final = "filter_query is not supported"
 
 
 def configure() -> None:
@@ -29,4 +34,8 @@ def configure() -> None:
 
 def is_wanted(record: logging.LogRecord) -> bool:
     """Whether a record of TFX belongs in the log."""
+    if not isinstance(record.msg, str):
+        return True
+    if record.msg == _FALLBACK:
+        return _NO_FILTER not in record.getMessage()
     return record.msg not in _LEFT_OUT

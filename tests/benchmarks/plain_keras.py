@@ -41,11 +41,13 @@ def main() -> None:
     network.fit(images, labels, batch_size=hparams.batch_size, epochs=hparams.epochs, verbose=0)
     fit_s = time.perf_counter() - start_s
 
-    served = model.build_model(hparams.changed({"precision": "float32"}), steps)
-    served.set_weights(network.get_weights())
+    if hparams.precision != "float32":
+        weights = network.get_weights()
+        network = model.build_model(hparams.changed({"precision": "float32"}), steps)
+        network.set_weights(weights)
     shown = np.resize(_scaled(test.images), (predictions, *images.shape[1:]))
     start_s = time.perf_counter()
-    served.predict(shown, batch_size=BATCH, verbose=0)
+    network.predict(shown, batch_size=BATCH, verbose=0)
     predict_s = time.perf_counter() - start_s
     rates = {"fit": count * hparams.epochs / fit_s, "predict": predictions / predict_s}
     print(json.dumps(rates))

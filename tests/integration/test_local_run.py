@@ -66,6 +66,7 @@ def test_the_first_run_trains_pushes_and_answers(first_run: First, finished: Loc
     assert finished.nodes_that_are("done") == set(NodeId) - RESOLVERS
     log = (finished.root / "runs" / finished.last.run_id / "log.txt").read_text()
     assert "Total params: 1,413,834" in log
+    assert "node_info {" not in log, "a dump of TFX"
     assert re.search(r"✓ Trainer +done +[\d.]+ s\n", done.stdout)
     assert f"5 test images, answered by version {version} over gRPC" in done.stdout
     assert (

@@ -16,8 +16,9 @@ from tensorflow.core.util import event_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.images.idx_format import ImagesAndLabels
-from trainer import dataset, features, run, training, training_cost
+from trainer import dataset, features, precision, run, training, training_cost
 from trainer.hparams import HyperParameters
+from trainer.workers import processes
 
 
 def _run(folder: Path, transformed: dict[str, list[str]], graph: str, **hparams: Any) -> Path:
@@ -130,11 +131,26 @@ def test_a_training_in_bfloat16_exports_a_float32_model(
     assert accuracy > 0.3
 
 
-def test_the_same_seed_gives_the_same_weights(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+def test_the_processes_of_a_training_compute_in_the_same_type(
+    tmp_path: Path,
+    transformed: dict[str, list[str]],
+    transform_graph: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    jobs: list[training.Job] = []
+    monkeypatch.setattr(processes, "train", jobs.append)
+    recipe = {"distribution": "multi_worker", "precision": "auto"}
+    _run(tmp_path, transformed, transform_graph, **recipe)
+    assert jobs[0].hparams.precision == precision.resolve("auto")
+
+
+@pytest.mark.parametrize("computed_in", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_weights(
+    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str, computed_in: str
+) -> None:
+    recipe = {"epochs": 1, "train_images": 48, "precision": computed_in}
     weights = [
-        trainings.weights(_run(tmp_path / name, transformed, transform_graph, epochs=1, seed=seed))
+        trainings.weights(_run(tmp_path / name, transformed, transform_graph, seed=seed, **recipe))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert weights[0] == weights[1]
