@@ -15,7 +15,7 @@ from components.images.idx_pair import make_examples
 def examples(
     folder: Path, splits: Mapping[str, ImagesAndLabels], artifact_id: int = 1, span: int = 0
 ) -> standard_artifacts.Examples:
-    """Writes the output of IdxExampleGen in two files per split, and in another order than its own.
+    """Writes the output of IdxExampleGen in two files per split, and in a different order.
 
     Components must not rely on the order: spans of earlier releases have none.
     """
