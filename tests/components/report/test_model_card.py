@@ -27,6 +27,7 @@ def test_the_sections_are_those_of_model_cards(facts: RunFacts) -> None:
     for text in (
         "# Model card: digits",
         "- Evaluated by the run run-7 on 2026-01-01 12:00 UTC.",
+        "- Trained in float32; the exported model computes in float32.",
         "- Required for a push: accuracy ≥ 0.95; accuracy under translate 1 ≥ 0.8. Off: ",
         "- data, sha256: " + "ab" * 32,
         "- Accuracy 0.9700 [",
