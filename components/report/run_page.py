@@ -102,7 +102,8 @@ def _training_summary(facts: RunFacts) -> str:
     recipe = ", ".join(f"{name} {value}" for name, value in facts.recipe.items())
     cost = facts.training.cost
     shown = (
-        f"{cost.images:,} images shown in {cost.seconds:.0f} s, computed in {cost.precision}. "
+        f"The training showed the network {cost.images:,} images in {cost.seconds:.0f} s, in "
+        f"{cost.precision}. "
         if cost
         else ""
     )

@@ -134,7 +134,7 @@ def _rows(
     )
     evaluated = predicted / evaluator_s
     same = plain[trained.precision]
-    run_processor_s, plain_processor_s = np.diff(processor_s)[:2]
+    run_processor_s, *plain_processor_s = np.diff(processor_s)
     return [
         *(
             Row(
@@ -147,12 +147,15 @@ def _rows(
             )
             for precision, script in plain.items()
         ),
-        Row(
-            f"processor time of both, {trained.precision}",
-            run_processor_s / plain_processor_s,
-            "ratio",
-            "",
-            f"{run_processor_s:.0f} s / {plain_processor_s:.0f} s: independent of other load",
+        *(
+            Row(
+                f"the same in processor time, {precision}",
+                run_processor_s / script_s,
+                "ratio",
+                "",
+                f"{run_processor_s:.0f} s / {script_s:.0f} s: independent of other load",
+            )
+            for precision, script_s in zip(plain, plain_processor_s, strict=True)
         ),
         Row(
             "Evaluator / the model in process",

@@ -122,7 +122,7 @@ def test_its_report_is_found_and_has_no_errors_in_a_browser(
         "450 train, 150 eval, 300 test images",
         "There is no champion",
         "Drift is not measured: no other data was accepted before.",
-        "2,700 images shown in ",
+        "The training showed the network 2,700 images in ",
         f"run {finished.last.run_id}",
         hashlib.sha256(labels.read_bytes()).hexdigest(),
     ):
