@@ -53,7 +53,8 @@ def test_the_page_of_a_good_run(tmp_path: Path, facts: RunFacts, chromium: str) 
         "✓ blessed, 1 gate is off",
         "labels, test\t0.0040\treported only\t–",
         "loss\t0.1000\treported only\t–",
-        "The training showed the network 3,200 images in 12 s, in float32. Recipe: seed 1, pooling max.",
+        "The training showed the network 3,200 images in 12 s, in float32. "
+        "Recipe: seed 1, pooling max.",
         "skew\nbrightness, test and train\t0.0120\t≤ 0.05\t✓ yes",
         "accuracy under translate 1\t0.9000\t≥ 0.8\t✓ yes",
         "8 predicted as 3 #17",
