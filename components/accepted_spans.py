@@ -50,10 +50,12 @@ def accepted(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -
         strategy_class=AcceptedSpansStrategy,
         config={"train_spans": train_spans},
         **{
-            WINDOW: Channel(type=Examples),
-            REFERENCE: Channel(type=Examples),
-            REFERENCE_STATISTICS: Channel(type=ExampleStatistics),
-            ACCEPTANCES: Channel(type=ExampleAnomalies),
+            WINDOW: Channel(Examples, producer_component_id=NodeId.IDX_EXAMPLE_GEN),
+            REFERENCE: Channel(Examples, producer_component_id=NodeId.IDX_EXAMPLE_GEN),
+            REFERENCE_STATISTICS: Channel(
+                ExampleStatistics, producer_component_id=NodeId.STATISTICS_GEN
+            ),
+            ACCEPTANCES: Channel(ExampleAnomalies, producer_component_id=NodeId.ANOMALY_GATE),
             CURRENT: examples,
             CURRENT_STATISTICS: statistics,
         },

@@ -33,8 +33,8 @@ MODEL, PUSHED_MODEL, CANDIDATE = "model", "pushed_model", "candidate"
 def served_model(candidate: BaseChannel) -> resolver.Resolver:
     """The node that resolves the champion of `candidate`; its output MODEL may be empty."""
     channels = {
-        MODEL: Channel(type=Model),
-        PUSHED_MODEL: Channel(type=PushedModel),
+        MODEL: Channel(Model, producer_component_id=NodeId.TRAINER),
+        PUSHED_MODEL: Channel(PushedModel, producer_component_id=NodeId.ATOMIC_PUSHER),
         CANDIDATE: candidate,
     }
     return resolver.Resolver(strategy_class=ChampionStrategy, **channels).with_id(

@@ -12,19 +12,19 @@ import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-DEFAULT_THRESHOLDS: Final = gc.get_threshold()
 _THRESHOLDS: Final = (100_000, 50, 100)  # many more objects than Python's default: 700 in 3.11
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Calls `main`, and ends the process with its exit code, or with 1 after an error.
 
-    Importing TensorFlow and TFX creates millions of objects that are never freed. With Python's
-    default thresholds, the garbage collector runs thousands of times during the imports, which
-    takes a sixth to a quarter of their time. A normal end of the process would free all objects one
-    by one, which takes 1 to 2 s. This end skips exit handlers, and does not wait for threads.
+    Importing TensorFlow and TFX creates millions of objects that are never freed. The garbage
+    collector would run thousands of times during the imports, which takes a quarter of their time.
+    So it is off until `main` calls `start_collecting`. A normal end of the process would free all
+    objects one by one, which takes 1 to 2 s. This end skips exit handlers, and does not wait for
+    threads.
     """
-    collect_less_often()
+    gc.disable()
     try:
         code = main() or 0
     except SystemExit as ended:
@@ -45,6 +45,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     os._exit(code)
 
 
+def start_collecting() -> None:
+    """Starts the garbage collector after the imports; it never looks at what they created."""
+    gc.freeze()
+    gc.enable()
+
+
 def collect_less_often() -> None:
-    """Makes the garbage collector run less often; see `run`."""
+    """Makes the garbage collector run less often, for a program that imports as it goes."""
     gc.set_threshold(*_THRESHOLDS)

@@ -9,6 +9,7 @@ def main() -> int:
     """Runs the node; returns the exit code."""
     from pipeline.kubeflow import node  # TFX and TensorFlow: seconds
 
+    program.start_collecting()
     return node.main()
 
 

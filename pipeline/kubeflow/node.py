@@ -1,4 +1,4 @@
-"""The entry point of a Kubeflow task's container: runs one TFX node with TFX's own launcher.
+"""The entry point of a Kubeflow task's container: runs one TFX node.
 
     python -m pipeline.kubeflow --node-id ID --node SLICE --run-id RUN ...
 
@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.utils import json_utils
@@ -34,6 +33,7 @@ from pipeline.kubeflow.task_log import Ending, LastLine
 from pipeline.runs import cache_exceptions, executions, node_failure, run_log, verdict
 from pipeline.runs.events import NodeChanged, NodeState
 from pipeline.runs.node_failure import NodeFailure
+from pipeline.runs.node_launcher import NodeLauncher
 from pipeline.settings.errors import (
     ConfigError,
     ExitCode,
@@ -117,7 +117,7 @@ def _run(
     deployment = runner_utils.extract_local_deployment_config(part)
     with metadata.Metadata(connection) as handle:
         cache_exceptions.apply(handle, node)
-    launcher.Launcher(
+    NodeLauncher(
         pipeline_node=node,
         mlmd_connection=metadata.Metadata(connection),
         pipeline_info=part.pipeline_info,

@@ -9,6 +9,7 @@ def main() -> None:
     """Runs the worker."""
     from pipeline.local import worker  # TFX and TensorFlow: seconds
 
+    program.start_collecting()
     worker.main()
 
 

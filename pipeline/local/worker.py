@@ -24,7 +24,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_component_specs as specs
 from tfx.utils import path_utils
@@ -48,6 +48,7 @@ from pipeline.runs import (
     run_log,
 )
 from pipeline.runs.lineage import open_store
+from pipeline.runs.node_launcher import NodeLauncher
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.beam_config import VARIABLE
 from serving.client import Client
@@ -73,7 +74,7 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
                 cache_exceptions.apply(handle, self._pipeline_node)
                 if node == NodeId.EVALUATOR:
                     self._announce_examples(handle)
-            super()._run_node()
+            self._launch()
             with metadata.Metadata(self._mlmd_connection_config) as handle:
                 state = executions.final_state(handle, self._pipeline_node)
                 rejections = executions.own_rejections(handle, self._pipeline_node)
@@ -95,6 +96,21 @@ class ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
         seconds = time.monotonic() - start_s
         changed = events.NodeChanged(node=node, state=state, seconds=seconds, rejections=rejections)
         events.emit(_log, changed)
+
+    def _launch(self) -> None:
+        """Launches the node as the overridden method does, with the project's launcher."""
+        if self._pipeline_node.execution_options.run.perform_snapshot:
+            with metadata.Metadata(self._mlmd_connection_config) as handle:
+                partial_run_utils.snapshot(handle, self._pipeline)
+        NodeLauncher(
+            pipeline_node=self._pipeline_node,
+            mlmd_connection=metadata.Metadata(self._mlmd_connection_config),
+            pipeline_info=self._pipeline_info,
+            pipeline_runtime_spec=self._pipeline_runtime_spec,
+            executor_spec=self._executor_spec,
+            custom_driver_spec=self._custom_driver_spec,
+            platform_config=self._extract_platform_config(self._deployment_config, self._node_id),
+        ).launch()
 
     def _announce_examples(self, handle: metadata.Metadata) -> None:
         """Emits the number of images that the Evaluator will evaluate."""

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.runs import events
-from pipeline.runs.releases import Release
 from pipeline.runs.run_record import RunRecord
 from serving import version_folders
 
-if TYPE_CHECKING:
-    from pipeline.runs.comparison import Section  # imports ML Metadata
+if TYPE_CHECKING:  # they import ML Metadata
+    from pipeline.runs.comparison import Section
+    from pipeline.runs.releases import Release
 
 _WIDEST: Final = 1000
 

@@ -8,7 +8,6 @@ exit code 2.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 
 from serving import program
 from serving.server import flags as command_line
+from serving.server import tensorflow_import
 
 _log = logging.getLogger("serving.server")
 
@@ -26,15 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server; returns the exit code."""
     flags = command_line.parse(arguments)
     # These imports take seconds; mistakes in the flags are reported before.
+    tensorflow_import.without_keras()
     import tensorflow as tf
 
     from serving.errors import ServerStartError
     from serving.server import lifecycle
 
-    # Imported objects stay: the collector need not look at them whenever a version is unloaded.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*program.DEFAULT_THRESHOLDS)  # garbage of requests may hold large arrays
+    program.start_collecting()
     # Imported libraries may have configured logging.
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
