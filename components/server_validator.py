@@ -88,9 +88,8 @@ def ServerValidator(
         io_utils.copy_dir(source, str(version))
         try:
             warm_up_file.write(version / warm_up_file.PATH, warm_up_records(sample))
-            expected = evaluate(version, sample)
             kind = None if server == ANY_SERVER else ServerKind(server)
-            used, p99_ms = ask(base_path, sample, expected, max_latency_ms, kind)
+            used, p99_ms = ask(base_path, sample, max_latency_ms, kind)
             blessing.set_string_custom_property(SERVER, used)
             blessing.set_float_custom_property(LATENCY_P99_MS, p99_ms)
             reason = _too_slow(used, p99_ms, max_latency_ms) if p99_ms > max_latency_ms else ""
@@ -126,7 +125,6 @@ def evaluate(model: Path, sample: ExampleSplit) -> NDArray[np.float32]:
 def ask(
     base_path: Path,
     sample: ExampleSplit,
-    expected: NDArray[np.float32],
     max_latency_ms: float,
     kind: ServerKind | None,
 ) -> tuple[ServerKind, float]:
@@ -135,7 +133,6 @@ def ask(
     Args:
       base_path: the folder with the model as its only version.
       sample: the images to send.
-      expected: the model's own probabilities, float32 [count, 10].
       max_latency_ms: the maximum of the 99th percentile of the latencies.
       kind: the server to start; None for the first that the machine has.
 
@@ -154,6 +151,7 @@ def ask(
         ) as server,
         Client(server.address, _MODEL) as client,
     ):
+        expected = evaluate(base_path / str(_VERSION), sample)  # while the server starts
         client.wait_until_ready(_VERSION, _READY_TIMEOUT_S, server.check, fail_fast=True)
         for image in sample.images[:_UNTIMED_REQUESTS]:
             client.predict(image[np.newaxis])

@@ -1,9 +1,7 @@
-"""Transformed examples: reads splits from files and makes batches.
+"""The training data: reads splits, transforms them with the transform graph, and makes batches.
 
-The images of a split are in a temporary file that is mapped into memory, 3 KiB for each image: the
-kernel can remove them from memory when it needs the space. Beam does not preserve the order of
-examples, so they are sorted by index, and examples with the same index by span. The same seed
-therefore gives the same batches, whatever order the files have.
+The transformed images of a split are in a temporary file that is mapped into memory, 3 KiB for each
+image: the kernel can remove them from memory when it needs the space.
 """
 
 from __future__ import annotations
@@ -38,40 +36,39 @@ class Split(NamedTuple):
 
 
 def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Split:
-    """Reads a split from gzipped TFRecord files, ordered by index.
+    """Reads a split from gzipped TFRecord files, and transforms the images.
+
+    The images have the order of the patterns, of the files' names, and of the files. With the
+    same files, the same seed therefore gives the same batches.
 
     Raises:
       ValueError: the files contain no examples.
-      OSError: the temporary files do not fit on their disk (`TMPDIR`).
+      OSError: the temporary file does not fit on its disk (`TMPDIR`).
     """
-    # Sorted within a pattern only: the patterns are in the order of the spans.
     files = [path for pattern in file_patterns for path in sorted(tf.io.gfile.glob(pattern))]
-    spec = transform.transformed_feature_spec()
-    indices, labels = [], []
-    with tempfile.TemporaryFile() as unsorted:
-        for batch in (
-            tf.data.TFRecordDataset(files, compression_type="GZIP")
-            .batch(_BATCH)
-            .map(lambda records: tf.io.parse_example(records, spec))
-            .as_numpy_iterator()
-        ):
-            unsorted.write(batch[features.IMAGE].tobytes())
-            indices.append(batch[features.INDEX])
-            labels.append(batch[features.LABEL])
-        if not indices:
-            raise ValueError(f"{', '.join(file_patterns)} contain no examples")
-        order = np.argsort(np.concatenate(indices), kind="stable")
-        shape = (len(order), *spec[features.IMAGE].shape)
-        images = _sorted_images(np.memmap(unsorted, np.float32, "r", shape=shape), order)
-    return Split(images, np.concatenate(labels)[order])
+    raw = transform.raw_feature_spec()
+    spec = {name: raw[name] for name in (features.IMAGE, features.LABEL)}
+    layer = transform.transform_features_layer()
 
+    # Not in `map`: as a function of its own, the graph is optimized as it is in the served model,
+    # and its results are equal to the last bit.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def transformed(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found = layer(tf.io.parse_example(records, spec))
+        return found[features.IMAGE], found[features.LABEL]
 
-def _sorted_images(unsorted: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.float32]:
+    labels, shape = [], None
     with tempfile.TemporaryFile() as file:  # the mapping remains when it is closed
-        for start in range(0, len(order), _BATCH):
-            file.write(unsorted[order[start : start + _BATCH]].tobytes())
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
+        for images, numbers in map(transformed, records.prefetch(1)):
+            shape = images.shape[1:]
+            file.write(images.numpy().tobytes())
+            labels.append(numbers.numpy())
+        if shape is None:
+            raise ValueError(f"{', '.join(file_patterns)} contain no examples")
         file.flush()
-        return np.memmap(file, np.float32, "r", shape=unsorted.shape)
+        found = np.concatenate(labels)
+        return Split(np.memmap(file, np.float32, "r", shape=(len(found), *shape)), found)
 
 
 def training_batches(

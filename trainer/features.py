@@ -25,8 +25,8 @@ NUM_CLASSES: Final = 10
 CLASS_NAMES: Final = tuple(str(digit) for digit in range(NUM_CLASSES))
 WHITE: Final = 255  # the largest pixel value; 0 is black, the background
 
-# One example, as transformed: IMAGE is float32 [HEIGHT_PX, WIDTH_PX, 1] in [0, 1]; LABEL and
-# INDEX are int64 scalars.
+# One example, as transformed: IMAGE is float32 [HEIGHT_PX, WIDTH_PX, 1] in [0, 1]; LABEL is an
+# int64 scalar.
 
 # Signatures of the exported model, and the names of their tensors.
 SERVING_DEFAULT: Final = "serving_default"  # EXAMPLES -> PROBABILITIES, PREDICTED_CLASS

@@ -11,16 +11,15 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """TensorFlow Transform's entry point.
 
     Args:
-      inputs: a batch of ingested examples: IMAGE string [batch, 1], LABEL and INDEX
-        int64 [batch, 1]; other features are ignored.
+      inputs: a batch of ingested examples: IMAGE string [batch, 1], LABEL int64 [batch, 1]; other
+        features are ignored.
 
     Returns:
-      IMAGE float32 [batch, HEIGHT_PX, WIDTH_PX, 1] in [0, 1], LABEL and INDEX int64 [batch].
+      IMAGE float32 [batch, HEIGHT_PX, WIDTH_PX, 1] in [0, 1], LABEL int64 [batch].
     """
     return {
         features.IMAGE: scale_pixels(decode_pixels(tf.reshape(inputs[features.IMAGE], [-1]))),
         features.LABEL: tf.reshape(inputs[features.LABEL], [-1]),
-        features.INDEX: tf.reshape(inputs[features.INDEX], [-1]),
     }
 
 

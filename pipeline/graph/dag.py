@@ -99,14 +99,15 @@ def create_pipeline(
         examples=spans.window,
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{preprocessing.__name__}.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[TRAIN, EVAL]),
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN]),
+        materialize=False,  # the Trainer applies the graph as it reads
         disable_statistics=True,
         custom_config={"code_digest": sources.digest_of(preprocessing.__name__)},
     ).with_id(NodeId.TRANSFORM)
     transform.add_upstream_node(gates.gate)
     trainer = Trainer(
         run_fn=f"{run.__name__}.run_fn",
-        examples=transform.outputs["transformed_examples"],
+        examples=spans.window,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),

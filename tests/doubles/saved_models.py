@@ -24,12 +24,12 @@ def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> N
     spec = {
         key: value
         for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()
-        if key in (features.IMAGE, features.LABEL, features.INDEX)
+        if key in (features.IMAGE, features.LABEL)
     }
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
     rows = [
-        {features.IMAGE: [image.tobytes()], features.LABEL: [int(label)], features.INDEX: [index]}
-        for index, (image, label) in enumerate(zip(*digits, strict=True))
+        {features.IMAGE: [image.tobytes()], features.LABEL: [int(label)]}
+        for image, label in zip(*digits, strict=True)
     ][:8]
     with tempfile.TemporaryDirectory() as scratch, tft_beam.Context(temp_dir=scratch):
         graph = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)

@@ -10,31 +10,29 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from components.images import idx_pair
 from components.images.idx_format import ImagesAndLabels
-from trainer import features, model
+from trainer import model
 from trainer.hparams import HyperParameters
 from trainer.training import Job
 
 
 def write(path: Path, digits: ImagesAndLabels, chosen: Iterable[int]) -> None:
-    """Writes transformed examples of the digits at these positions, which are their indices."""
+    """Writes examples of the digits at these positions, in this order."""
+    positions = list(chosen)
+    pair = ImagesAndLabels(digits.images[positions], digits.labels[positions])
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for index in map(int, chosen):
-            example = tf.train.Example()
-            feature = example.features.feature
-            feature[features.IMAGE].float_list.value.extend(digits.images[index].ravel() / 255)
-            feature[features.LABEL].int64_list.value.append(int(digits.labels[index]))
-            feature[features.INDEX].int64_list.value.append(index)
+        for example in idx_pair.make_examples(pair):
             writer.write(example.SerializeToString())
 
 
-def job(folder: Path, transformed: Mapping[str, Sequence[str]], graph: str, **hparams: Any) -> Job:
+def job(folder: Path, files: Mapping[str, Sequence[str]], graph: str, **hparams: Any) -> Job:
     """A training in two processes; writes to `folder`/model and `folder`/run."""
     recipe = {"batch_size": 32, "dropout": 0.1, "schedule": "one_cycle", "workers": 2, **hparams}
     return Job(
         hparams=HyperParameters(**recipe),
-        train_files=tuple(transformed["train"]),
-        eval_files=tuple(transformed["eval"]),
+        train_files=tuple(files["train"]),
+        eval_files=tuple(files["eval"]),
         transform_output=graph,
         serving_model_dir=str(folder / "model"),
         model_run_dir=str(folder / "run"),

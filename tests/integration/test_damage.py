@@ -24,7 +24,7 @@ def _files(folder: Path) -> dict[Path, bytes]:
 
 
 def _training_data(runs: LocalRuns) -> Path:
-    (path,) = runs.root.glob("artifacts/Transform/transformed_examples/*/Split-train/*.gz")
+    (path,) = runs.root.glob("artifacts/IdxExampleGen/examples/*/Split-train/*.gz")
     return path
 
 

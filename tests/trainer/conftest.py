@@ -8,11 +8,11 @@ from components.images.idx_format import ImagesAndLabels
 
 
 @pytest.fixture(scope="module")
-def transformed(
+def training_files(
     tmp_path_factory: pytest.TempPathFactory, test_digits: ImagesAndLabels
 ) -> dict[str, list[str]]:
-    """Transformed digits in TFRecord files, in arbitrary order, as Beam writes them."""
-    folder = tmp_path_factory.mktemp("transformed")
+    """Digits in TFRecord files, in arbitrary order."""
+    folder = tmp_path_factory.mktemp("examples")
     order = np.random.default_rng(5).permutation(len(test_digits.images))
     paths = {}
     for name, chosen in (("train", order[:240]), ("eval", order[240:])):

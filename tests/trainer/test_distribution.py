@@ -57,7 +57,7 @@ TIMEOUT_S = 300
 
 def test_two_processes_train_as_two_devices_do(
     tmp_path: Path,
-    transformed: dict[str, list[str]],
+    training_files: dict[str, list[str]],
     transform_graph: str,
     test_digits: ImagesAndLabels,
     caplog: pytest.LogCaptureFixture,
@@ -65,7 +65,7 @@ def test_two_processes_train_as_two_devices_do(
     with caplog.at_level(logging.INFO, logger=training.__name__):
         job = trainings.job(
             tmp_path / "processes",
-            transformed,
+            training_files,
             transform_graph,
             epochs=6,
             distribution="multi_worker",
@@ -80,7 +80,7 @@ def test_two_processes_train_as_two_devices_do(
     cost = json.loads((tmp_path / "processes" / "run" / training_cost.FILE).read_text())
     assert cost["images"] == 6 * 7 * 32, "240 images are seven batches of 32 and a smaller one"
 
-    job = trainings.job(tmp_path / "devices", transformed, transform_graph, epochs=6)
+    job = trainings.job(tmp_path / "devices", training_files, transform_graph, epochs=6)
     _train_on_two_devices(job)
     assert trainings.weights(tmp_path / "processes") == trainings.weights(tmp_path / "devices")
 
@@ -107,7 +107,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen
 
 def test_a_killed_process_ends_the_training_without_a_model(
     tmp_path: Path,
-    transformed: dict[str, list[str]],
+    training_files: dict[str, list[str]],
     transform_graph: str,
     processes: list[subprocess.Popen[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -122,7 +122,9 @@ def test_a_killed_process_ends_the_training_without_a_model(
     log.addFilter(kill)
     try:
         with pytest.raises(WorkerError, match=r"^training process 2 of 2 was killed \(signal 9\)"):
-            local_processes.train(trainings.job(tmp_path, transformed, transform_graph, epochs=50))
+            local_processes.train(
+                trainings.job(tmp_path, training_files, transform_graph, epochs=50)
+            )
     finally:
         log.removeFilter(kill)
     assert not (tmp_path / "model").exists()
@@ -130,11 +132,11 @@ def test_a_killed_process_ends_the_training_without_a_model(
 
 def test_the_reason_of_a_failed_process_is_given(
     tmp_path: Path,
-    transformed: dict[str, list[str]],
+    training_files: dict[str, list[str]],
     transform_graph: str,
     processes: list[subprocess.Popen[str]],
 ) -> None:
-    job = trainings.job(tmp_path, transformed, transform_graph, train_images=20)
+    job = trainings.job(tmp_path, training_files, transform_graph, train_images=20)
     with pytest.raises(WorkerError, match=r"ValueError: there are 20 training images; .* of 32$"):
         local_processes.train(job)
     assert len(processes) == 2
@@ -155,9 +157,9 @@ def test_the_reason_of_an_error_in_a_graph_is_what_is_wrong() -> None:
 
 @pytest.mark.cold  # Linux ends a process with its parent, which would be the fork server
 def test_a_process_that_waits_for_another_ends_with_the_trainer(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+    tmp_path: Path, training_files: dict[str, list[str]], transform_graph: str
 ) -> None:
-    job = trainings.job(tmp_path, transformed, transform_graph)
+    job = trainings.job(tmp_path, training_files, transform_graph)
     command = [sys.executable, "-c", THE_SECOND_OF_TWO_PROCESSES]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with child_process.running(command, **pipes) as trainer:
@@ -184,11 +186,11 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_the_first_epoch_is_that_of_one_device(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+    tmp_path: Path, training_files: dict[str, list[str]], transform_graph: str
 ) -> None:
     recipe = {"batch_size": 24, "dropout": 0.0, "max_shift_px": 2.0, "label_smoothing": 0.03}
     alone, together = (
-        trainings.job(tmp_path / name, transformed, transform_graph, epochs=1, **recipe)
+        trainings.job(tmp_path / name, training_files, transform_graph, epochs=1, **recipe)
         for name in ("alone", "together")
     )
     training.train(alone)
@@ -199,10 +201,10 @@ def test_the_first_epoch_is_that_of_one_device(
 
 
 def test_two_devices_train_in_bfloat16(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+    tmp_path: Path, training_files: dict[str, list[str]], transform_graph: str
 ) -> None:
     job = trainings.job(
-        tmp_path, transformed, transform_graph, epochs=1, train_images=64, precision="bfloat16"
+        tmp_path, training_files, transform_graph, epochs=1, train_images=64, precision="bfloat16"
     )
     _train_on_two_devices(job)
     cost = json.loads((tmp_path / "run" / training_cost.FILE).read_text())
@@ -218,9 +220,9 @@ def _train_on_two_devices(job: Job) -> None:
 
 
 def test_a_machine_without_gpus_is_rejected(
-    tmp_path: Path, transformed: dict[str, list[str]], transform_graph: str
+    tmp_path: Path, training_files: dict[str, list[str]], transform_graph: str
 ) -> None:
-    job = trainings.job(tmp_path, transformed, transform_graph, distribution="mirrored")
+    job = trainings.job(tmp_path, training_files, transform_graph, distribution="mirrored")
     values = job.model_dump(exclude={"hparams"})
     hparams = {run.HPARAMS: job.hparams.model_dump_json()}
     with pytest.raises(ValueError, match="needs at least 2 GPUs; TensorFlow finds 0"):

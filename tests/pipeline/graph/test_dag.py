@@ -37,7 +37,7 @@ def test_the_nodes_and_what_they_wait_for() -> None:
         "ImageValidator": {"IdxExampleGen", "AcceptedSpans"},
         "AnomalyGate": {"IdxExampleGen", "StatisticsGen", *validators},
         "Transform": {"AcceptedSpans", "CuratedSchema", "AnomalyGate"},
-        "Trainer": {"Transform", "CuratedSchema"},
+        "Trainer": {"Transform", "AcceptedSpans", "CuratedSchema"},
         "ChampionResolver": {"Trainer"},
         "CorruptedExamples": {"IdxExampleGen", "AnomalyGate"},
         "Evaluator": {"CorruptedExamples", "Trainer", "ChampionResolver"},

@@ -55,11 +55,11 @@ class Two:
 @pytest.fixture
 def two(
     tmp_path: Path,
-    transformed: dict[str, list[str]],
+    training_files: dict[str, list[str]],
     transform_graph: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Two:
-    return Two(tmp_path, transformed, transform_graph, monkeypatch)
+    return Two(tmp_path, training_files, transform_graph, monkeypatch)
 
 
 def test_it_trains_with_the_first_process_and_ends_after_it(two: Two) -> None:
