@@ -106,7 +106,7 @@ def _write(
     fileio.makedirs(folder)
     path = posixpath.join(folder, "examples.tfrecord.gz")
     count = 0
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+    with tf.io.TFRecordWriter(path, example_split.GZIP) as writer:
         for count, example in enumerate(content, start=1):  # noqa: B007 - the last one is returned
             writer.write(example.SerializeToString(deterministic=True))
     return count
