@@ -82,7 +82,7 @@ def test_the_statistics_are_equal(in_process: Path, on_flink: Path) -> None:
     for split, count in SPLITS.items():
         expected, found = (_statistics(root, split) for root in (in_process, on_flink))
         assert found.keys() == expected.keys() == {*SCALARS, features.IMAGE, features.LABEL}
-        assert found[features.IMAGE].string_stats.common_stats.num_non_missing == count
+        assert found[features.IMAGE].bytes_stats.common_stats.num_non_missing == count
         shares = found[features.LABEL].string_stats.rank_histogram
         assert shares == expected[features.LABEL].string_stats.rank_histogram
         for name in SCALARS:
