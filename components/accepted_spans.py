@@ -46,12 +46,13 @@ class Spans(NamedTuple):
 
 def accepted(examples: BaseChannel, statistics: BaseChannel, train_spans: int) -> Spans:
     """The spans that AcceptedSpansStrategy chooses from the metadata store."""
+    ingested = Channel(Examples, producer_component_id=NodeId.IDX_EXAMPLE_GEN)
     node = resolver.Resolver(
         strategy_class=AcceptedSpansStrategy,
         config={"train_spans": train_spans},
         **{
-            WINDOW: Channel(Examples, producer_component_id=NodeId.IDX_EXAMPLE_GEN),
-            REFERENCE: Channel(Examples, producer_component_id=NodeId.IDX_EXAMPLE_GEN),
+            WINDOW: ingested,
+            REFERENCE: ingested,
             REFERENCE_STATISTICS: Channel(
                 ExampleStatistics, producer_component_id=NodeId.STATISTICS_GEN
             ),

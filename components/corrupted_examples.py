@@ -22,7 +22,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.evaluation import slice_features
-from components.images import corruptions, example_split
+from components.images import compression, corruptions, example_split
 from components.images.example_split import ExampleSplit
 from components.names.artifact_properties import EXAMPLES_COUNT
 from components.names.splits import CORRUPTED, TEST
@@ -106,7 +106,7 @@ def _write(
     fileio.makedirs(folder)
     path = posixpath.join(folder, "examples.tfrecord.gz")
     count = 0
-    with tf.io.TFRecordWriter(path, example_split.GZIP) as writer:
+    with tf.io.TFRecordWriter(path, compression.GZIP) as writer:
         for count, example in enumerate(content, start=1):  # noqa: B007 - the last one is returned
             writer.write(example.SerializeToString(deterministic=True))
     return count

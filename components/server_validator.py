@@ -128,7 +128,7 @@ def ask(
     max_latency_ms: float,
     kind: ServerKind | None,
 ) -> tuple[ServerKind, float]:
-    """Starts a server on the model, and sends it each image; again if the answers were too late.
+    """Compares a server's answers with the model's own; again if the answers were too late.
 
     Args:
       base_path: the folder with the model as its only version.

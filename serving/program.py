@@ -15,17 +15,23 @@ from typing import Final, NoReturn
 _THRESHOLDS: Final = (100_000, 50, 100)  # many more objects than Python's default: 700 in 3.11
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Calls `main`, and ends the process with its exit code, or with 1 after an error.
+def run(load: Callable[[], Callable[[], int | None]]) -> NoReturn:
+    """Runs a program, and ends the process with its exit code, or with 1 after an error.
 
     Importing TensorFlow and TFX creates millions of objects that are never freed. The garbage
-    collector would run thousands of times during the imports, which takes a quarter of their time.
-    So it is off until `main` calls `start_collecting`. A normal end of the process would free all
-    objects one by one, which takes 1 to 2 s. This end skips exit handlers, and does not wait for
-    threads.
+    collector would run thousands of times during the imports, which takes a quarter of their time;
+    it is off until they are done, and never looks at what they created. A normal end of the
+    process would free all objects one by one, which takes 1 to 2 s. This end skips exit handlers,
+    and does not wait for threads.
+
+    Args:
+      load: imports the program, and returns its main function.
     """
     gc.disable()
     try:
+        main = load()
+        gc.freeze()
+        gc.enable()
         code = main() or 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -43,12 +49,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def start_collecting() -> None:
-    """Starts the garbage collector after the imports; it never looks at what they created."""
-    gc.freeze()
-    gc.enable()
 
 
 def collect_less_often() -> None:

@@ -48,12 +48,10 @@ def test_digits(digits: Path) -> idx_format.ImagesAndLabels:
 
 
 @pytest.fixture(scope="session")
-def transform_graph(
-    tmp_path_factory: pytest.TempPathFactory, test_digits: idx_format.ImagesAndLabels
-) -> str:
+def transform_graph(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A transform graph, made by TensorFlow Transform from the real preprocessing_fn."""
     folder = tmp_path_factory.mktemp("transform")
-    saved_models.write_transform_graph(folder, test_digits)
+    saved_models.write_transform_graph(folder)
     return str(folder)
 
 

@@ -52,14 +52,3 @@ def test_predict_loads_nothing_heavy() -> None:
 
 def test_the_server_loads_no_tfx_and_no_beam() -> None:
     assert _loaded_after("import serving.server.lifecycle") == {"tensorflow"}
-
-
-def test_the_server_imports_tensorflow_without_keras() -> None:
-    statement = (
-        "from serving.server import tensorflow_import\n"
-        "tensorflow_import.without_keras()\n"
-        "import serving.server.lifecycle"
-    )
-    assert _loaded_after(statement, ("tensorflow", "keras", "pandas")) == {"tensorflow"}
-    later = f"{statement}\nimport tensorflow as tf\ntf.keras.optimizers.Adam"
-    assert _loaded_after(later, ("tensorflow", "keras")) == {"tensorflow", "keras"}

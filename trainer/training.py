@@ -1,4 +1,4 @@
-"""The training: reads the transformed splits, trains the network, writes all results."""
+"""The training: reads and transforms the splits, trains the network, writes all results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of examples: reads a split that IdxExampleGen wrote, in the order of the IDX file.
+"""Ingested examples: reads a split that IdxExampleGen wrote, in the order of the IDX file.
 
 A split is held in memory: 1 KiB for each image, 60 MiB for all of MNIST.
 """
@@ -18,9 +18,6 @@ from tfx.types.artifact import Artifact
 
 from components.names import artifact_properties as properties
 from trainer import features
-
-GZIP: Final = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=4)
-"""How files of examples are written: in two thirds of the default level's time, and 5 % larger."""
 
 _BATCH: Final = 4096
 _SPEC = {

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from components.images import example_split, idx_format
+from components.images import compression, idx_format
 from components.images.idx_format import ImagesAndLabels
 from trainer import features
 
@@ -148,4 +148,4 @@ class _SplitFiles:
 
     def _open(self, number: int) -> tf.io.TFRecordWriter:
         name = f"data_tfrecord-{number:05d}-of-{self._files:05d}.gz"
-        return tf.io.TFRecordWriter(posixpath.join(self._folder, name), example_split.GZIP)
+        return tf.io.TFRecordWriter(posixpath.join(self._folder, name), compression.GZIP)

@@ -34,8 +34,6 @@ BEAM_OPTIONS: Final = (
     # FnApiRunner starts no container. Without the option, TFX makes a package of its own source for
     # each component (0.8 s, 45 MB of temporary files), which that runner does not use either.
     "--sdk_container_image=unused",
-    # Beam would compare the types of all transforms, thousands of the libraries' own: 1 s a run.
-    "--no_pipeline_type_check",
 )
 
 

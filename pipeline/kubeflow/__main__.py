@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from serving import program
 
 
-def main() -> int:
-    """Runs the node; returns the exit code."""
-    from pipeline.kubeflow import node  # TFX and TensorFlow: seconds
+def load() -> Callable[[], int]:
+    """Imports the node: TFX and TensorFlow, seconds."""
+    from pipeline.kubeflow import node
 
-    program.start_collecting()
-    return node.main()
+    return node.main
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(load)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from serving import program
 
 
-def main() -> None:
-    """Runs the worker."""
-    from pipeline.local import worker  # TFX and TensorFlow: seconds
+def load() -> Callable[[], None]:
+    """Imports the worker: TFX and TensorFlow, seconds."""
+    from pipeline.local import worker
 
-    program.start_collecting()
-    worker.main()
+    return worker.main
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(load)

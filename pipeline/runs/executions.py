@@ -109,19 +109,30 @@ def is_pushed(pushed_model: Artifact) -> bool:
     return bool(pushed_model.get_int_custom_property(properties.PUSHED))
 
 
+def in_run(
+    handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
+) -> list[metadata_store_pb2.Execution]:
+    """The executions of the node in its run, in a time that does not grow with the number of runs.
+
+    ML Metadata 1.21 cannot filter: it returns all executions of a context, and the contexts of the
+    pipeline and of the node contain those of all runs.
+    """
+    contexts = {context.type.name: context for context in node.contexts.contexts}
+    own = [
+        contexts[constants.PIPELINE_RUN_CONTEXT_TYPE_NAME],
+        contexts[constants.NODE_CONTEXT_TYPE_NAME],
+    ]
+    of_run, of_node = context_lib.prepare_contexts(handle, pipeline_pb2.NodeContexts(contexts=own))
+    return [
+        execution
+        for execution in handle.store.get_executions_by_context(of_run.id)
+        if execution.type == node.node_info.type.name
+        and of_node.id in {c.id for c in handle.store.get_contexts_by_execution(execution.id)}
+    ]
+
+
 def _newest(
     handle: metadata.Metadata, node: pipeline_pb2.PipelineNode
 ) -> metadata_store_pb2.Execution | None:
-    # Not the pipeline's, which contains the executions of all runs.
-    own = pipeline_pb2.NodeContexts(
-        contexts=[
-            context
-            for context in node.contexts.contexts
-            if context.type.name != constants.PIPELINE_CONTEXT_TYPE_NAME
-        ]
-    )
-    contexts = context_lib.prepare_contexts(handle, own)
-    found: Sequence[metadata_store_pb2.Execution] = (
-        execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
-    )
-    return next(iter(execution_lib.sort_executions_newest_to_oldest(found)), None)
+    found = execution_lib.sort_executions_newest_to_oldest(in_run(handle, node))
+    return next(iter(found), None)

@@ -8,12 +8,13 @@ exit code 2.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from serving import program
 from serving.server import flags as command_line
@@ -22,17 +23,22 @@ from serving.server import tensorflow_import
 _log = logging.getLogger("serving.server")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server; returns the exit code."""
-    flags = command_line.parse(arguments)
-    # These imports take seconds; mistakes in the flags are reported before.
+def load() -> Callable[[], int]:
+    """Imports the server, which takes seconds; mistakes in the flags are reported before."""
+    flags = command_line.parse()
     tensorflow_import.without_keras()
+    from serving.server import lifecycle  # noqa: F401
+
+    return functools.partial(main, flags)
+
+
+def main(flags: command_line.Flags) -> int:
+    """Runs the server; returns the exit code."""
     import tensorflow as tf
 
     from serving.errors import ServerStartError
     from serving.server import lifecycle
 
-    program.start_collecting()
     # Imported libraries may have configured logging.
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
@@ -72,4 +78,4 @@ def _stop_with_stdin() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(load)

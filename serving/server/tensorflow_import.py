@@ -5,18 +5,22 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-_OPTIMIZERS: Final = "keras.src.optimizers"
+_OPTIMIZERS: Final = ("keras.src.optimizers", "tf_keras.src.optimizers")
 
 
 def without_keras() -> None:
-    """Imports TensorFlow, but not Keras, which only training needs.
+    """Imports TensorFlow, but neither Keras nor Keras 2, which only training needs.
 
-    At its end, TensorFlow imports Keras' optimizers, for SavedModels that are trained further, and
-    ignores an ImportError. `None` in `sys.modules` makes Python raise one. Keras can be imported
-    later.
+    At its end, TensorFlow imports the optimizers of one of them, for SavedModels that are trained
+    further, and ignores an ImportError. `None` in `sys.modules` makes Python raise one. Keras can
+    be imported later.
     """
-    sys.modules[_OPTIMIZERS] = None  # type: ignore[assignment]
+    if "tensorflow" in sys.modules:
+        return
+    for name in _OPTIMIZERS:
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         import tensorflow  # noqa: F401
     finally:
-        del sys.modules[_OPTIMIZERS]
+        for name in _OPTIMIZERS:
+            del sys.modules[name]

@@ -50,9 +50,7 @@ class Models:
         self.folders = []
         self.answers = []
         graph = folder / "transform"
-        saved_models.write_transform_graph(
-            graph, idx_format.read_pair(*idx_format.find_pair(DIGITS, "t10k-*"))
-        )
+        saved_models.write_transform_graph(graph)
         for seed in range(count):
             target = folder / f"model-{seed}"
             saved_models.export(target, str(graph), seed)

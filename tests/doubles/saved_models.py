@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from components.images import idx_format
 from trainer.hparams import Pooling
 
 
-def write_transform_graph(folder: Path, digits: idx_format.ImagesAndLabels) -> None:
-    """Runs TensorFlow Transform on a few digits, with the real schema and preprocessing_fn."""
+def write_transform_graph(folder: Path) -> None:
+    """The transform graph of the real schema and preprocessing_fn, made as TFX's Transform does."""
     import tensorflow_transform as tft
-    import tensorflow_transform.beam as tft_beam
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
+    from tensorflow_transform import impl_helper
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
     from pipeline.settings import pipeline_config
-    from trainer import features, preprocessing
+    from trainer import preprocessing
 
     schema = text_format.Parse(pipeline_config.load().validation.schema_text, schema_pb2.Schema())
-    spec = {
-        key: value
-        for key, value in schema_utils.schema_as_feature_spec(schema).feature_spec.items()
-        if key in (features.IMAGE, features.LABEL)
-    }
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    rows = [
-        {features.IMAGE: [image.tobytes()], features.LABEL: [int(label)]}
-        for image, label in zip(*digits, strict=True)
-    ][:8]
-    with tempfile.TemporaryDirectory() as scratch, tft_beam.Context(temp_dir=scratch):
-        graph = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)
-        graph | tft_beam.WriteTransformFn(str(folder))
     raw_metadata = folder / tft.TFTransformOutput.RAW_METADATA_DIR
-    metadata_io.write_metadata(metadata, str(raw_metadata))
+    metadata_io.write_metadata(dataset_metadata.DatasetMetadata(schema), str(raw_metadata))
+    spec = schema_utils.schema_as_feature_spec(schema).feature_spec
+    impl_helper.analyze_in_place(
+        preprocessing.preprocessing_fn,
+        force_tf_compat_v1=False,
+        feature_specs=spec,
+        type_specs=impl_helper.get_type_specs_from_feature_specs(spec),
+        transform_output_path=str(folder),
+    )
 
 
 def export(folder: Path, transform_graph: str, seed: int, pooling: Pooling = "max") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from doubles.local_runs import LocalRuns
 
-BEAM_COMPONENTS = {"StatisticsGen", "Transform", "Evaluator"}
+BEAM_COMPONENTS = {"StatisticsGen", "Evaluator"}
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     left.mkdir()
     problems = (
         f"the record {record} is damaged.",
-        f"files of Transform are damaged: {path} was changed.",
+        f"files of IdxExampleGen are damaged: {path} was changed.",
         f"files of Transform are damaged: {graph} was changed.",
         f"files of AtomicPusher are damaged: {copy}/saved_model.pb was changed.",
         f"a killed process left {left}.",
@@ -101,7 +101,8 @@ def test_doctor_finds_and_repairs_damage(finished: LocalRuns) -> None:
     done = finished.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert finished.states[NodeId.TRANSFORM] == finished.states[NodeId.ATOMIC_PUSHER] == "done"
-    assert finished.states[NodeId.IDX_EXAMPLE_GEN] == "cached"
+    assert finished.states[NodeId.IDX_EXAMPLE_GEN] == "done"
+    assert finished.states[NodeId.CURATED_SCHEMA] == "cached"
     assert len(finished.versions) == 1
     assert "5 test images, answered by" in done.stdout
 

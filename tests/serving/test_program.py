@@ -6,18 +6,23 @@ import sys
 import pytest
 
 START = """
-import logging, sys, threading, time
+import gc, logging, sys, threading, time
 from serving import program
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 
+def load():
+    assert not gc.isenabled(), "imports create nothing that is garbage"
+    return main
+
 def main():
+    assert gc.isenabled() and gc.get_freeze_count()
     threading.Thread(target=time.sleep, args=(600,)).start()  # would keep Python from ending
     print("printed")
     logging.warning("logged")
     {ending}
 
-program.run(main)
+program.run(load)
 """
 
 

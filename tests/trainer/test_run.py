@@ -47,10 +47,10 @@ def _tags(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def test_spans_are_ordered_by_number(
+def test_the_order_of_the_patterns_is_kept(
     tmp_path: Path, transform_graph: str, test_digits: ImagesAndLabels
 ) -> None:
-    """As text, "9" sorts after "10"."""
+    """They are those of the spans. As text, "9" sorts after "10"."""
     patterns = []
     for folder, label in (("9", 1), ("10", 2)):
         (tmp_path / folder).mkdir()

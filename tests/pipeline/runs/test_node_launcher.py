@@ -1,10 +1,10 @@
-"""A node is launched without reading the executions of all runs, and once in each run."""
+"""A node is launched without reading the executions of other runs, and once in each run."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -13,56 +13,78 @@ from tfx.orchestration.portable import runtime_parameter_utils
 
 from components.curated_schema import CuratedSchema
 from pipeline.graph import intermediate
-from pipeline.runs.node_launcher import NodeLauncher
+from pipeline.local.worker import ReportingNode
 from pipeline.settings import pipeline_config
 
-NAME = "digits"
+State = metadata_store_pb2.Execution
 
 
-def _launch(folder: Path, run_id: str) -> None:
-    """Launches the only node of a pipeline."""
-    connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
-    node = CuratedSchema(
-        schema_text=pipeline_config.load().validation.schema_text,
-        class_balance_json="[1]",
-        code_digest="",
-    )
-    ir = intermediate.compile_pipeline(
-        Pipeline(
-            NAME,
+class Launches:
+    """A pipeline with two nodes of the same component; the second is launched."""
+
+    def __init__(self, folder: Path):
+        self.connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata"))
+        schema = pipeline_config.load().validation.schema_text
+        nodes = [
+            CuratedSchema(schema_text=schema, class_balance_json="[1]", code_digest=name).with_id(
+                name
+            )
+            for name in ("Other", "Own")
+        ]
+        self._pipeline = Pipeline(
+            "digits",
             pipeline_root=str(folder),
-            components=[node],
-            metadata_connection_config=connection,
+            components=nodes,
+            metadata_connection_config=self.connection,
         )
-    )
-    run: Mapping[str, str] = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-    runtime_parameter_utils.substitute_runtime_parameter(ir, run)
-    deployment = runner_utils.extract_local_deployment_config(ir)
-    NodeLauncher(
-        pipeline_node=ir.nodes[0].pipeline_node,
-        mlmd_connection=metadata.Metadata(connection),
-        pipeline_info=ir.pipeline_info,
-        pipeline_runtime_spec=ir.runtime_spec,
-        executor_spec=runner_utils.extract_executor_spec(deployment, node.id),
-    ).launch()
+
+    def launch(self, run_id: str, node: int) -> None:
+        ir = intermediate.compile_pipeline(self._pipeline)
+        run = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        runtime_parameter_utils.substitute_runtime_parameter(ir, run)
+        deployment = runner_utils.extract_local_deployment_config(ir)
+        chosen = ir.nodes[node].pipeline_node
+        ReportingNode(
+            pipeline_node=chosen,
+            mlmd_connection_config=self.connection,
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, chosen.node_info.id),
+            custom_driver_spec=None,
+            deployment_config=deployment,
+            pipeline=ir,
+        ).process(None)
 
 
-def test_a_run_reads_no_executions_of_the_pipeline(
+def test_a_node_reads_the_executions_of_its_run_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked = set()
     original = MetadataStore.get_executions_by_context
 
     def remember(store: MetadataStore, context_id: int, *rest: object) -> object:
         (context,) = store.get_contexts_by_id([context_id])
-        asked.append(context.name)
+        asked.add(context.name)
         return original(store, context_id, *rest)
 
     monkeypatch.setattr(MetadataStore, "get_executions_by_context", remember)
-    _launch(tmp_path, "first")
-    _launch(tmp_path, "second")
-    assert set(asked) == {"first", "second", f"{NAME}.CuratedSchema"}
-    _launch(tmp_path, "second")  # as after a crash: TFX decides what becomes of the execution
-    connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
-    with metadata.Metadata(connection) as handle:
-        assert len(handle.store.get_executions()) == 2
+    launches = Launches(tmp_path)
+    for run_id in ("first", "second"):
+        launches.launch(run_id, 0)
+        launches.launch(run_id, 1)
+    assert asked == {"first", "second"}
+    with metadata.Metadata(launches.connection) as handle:
+        assert len(handle.store.get_executions()) == 4
+
+
+def test_an_unfinished_execution_is_continued(tmp_path: Path) -> None:
+    launches = Launches(tmp_path)
+    launches.launch("first", 1)
+    with metadata.Metadata(launches.connection) as handle:
+        (execution,) = handle.store.get_executions()
+        execution.last_known_state = State.RUNNING
+        handle.store.put_executions([execution])
+    launches.launch("first", 1)
+    with metadata.Metadata(launches.connection) as handle:
+        (found,) = handle.store.get_executions()
+    assert (found.id, found.last_known_state) == (execution.id, State.COMPLETE)
