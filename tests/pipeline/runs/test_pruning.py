@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from doubles import workspaces
+from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.runs import doctor, pruning
+from pipeline.runs.lineage import open_store
 from pipeline.runs.workspace import Workspace
 from pipeline.settings.errors import PipelineError
 
@@ -71,3 +73,17 @@ def test_the_run_of_a_pushed_version_is_kept_if_its_record_is_damaged(workspace:
     planned = pruning.plan(workspace, 1)
     assert (planned.runs, planned.artifacts) == ([], [])
     assert (planned.kept, planned.pushed) == (2, 1)
+
+
+def test_an_output_of_several_artifacts_is_removed_as_one_folder(workspace: Workspace) -> None:
+    """As Transform's examples of several spans, in workspaces of earlier releases."""
+    folder = workspace.artifacts / "Transform" / "transformed_examples" / "12"
+    store = open_store(workspace, is_read_only=False)
+    kind = store.get_artifact_type("Examples").id
+    for number in (0, 1):
+        (folder / str(number)).mkdir(parents=True)
+        uri = str(folder / str(number))
+        store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind, uri=uri)])
+    planned = pruning.plan(workspace, 1)
+    assert planned.folders == [folder]
+    assert len(planned.artifacts) == 2
