@@ -1,6 +1,6 @@
 """A whole run, a cached run and the start of the program, against plain scripts on this machine.
 
-    make bench [ARGS="--rounds 5 --out bench.json"]
+    make bench [ARGS="--rounds 5 --out bench.json --set trainer.precision=float32"]
 
 Downloads MNIST if it is not in the cache. The run and the plain script run once, one after the
 other; the script once more in float32, Keras' default, if the run trained in another type. The
@@ -68,13 +68,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="of the short commands")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    parser.add_argument("--set", action="append", default=[], help="as of `mnist-tfx run`")
     options = parser.parse_args()
     console = Console()
-    config = pipeline_config.load()
+    config = pipeline_config.load(overrides=options.set)
     data = session.prepare_data(config.data, None, console)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         workspace = Workspace(Path(folder))
-        run = ("run", "--root", folder, "--data-dir", str(data))
+        overrides = (f"--set={override}" for override in options.set)
+        run = ("run", "--root", folder, "--data-dir", str(data), *overrides)
         processor_s = [_processor_s()]
         run_s = _seconds(*COMMAND, *run)
         processor_s.append(_processor_s())
