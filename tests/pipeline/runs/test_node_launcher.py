@@ -11,6 +11,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import runtime_parameter_utils
 
+from components import curated_schema
 from components.curated_schema import CuratedSchema
 from pipeline.graph import intermediate
 from pipeline.local.worker import ReportingNode
@@ -77,13 +78,19 @@ def test_a_node_reads_the_executions_of_its_run_only(
         assert len(handle.store.get_executions()) == 4
 
 
-def test_an_unfinished_execution_is_continued(tmp_path: Path) -> None:
+def test_an_unfinished_execution_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt  # as if the process were killed: nothing more is recorded
+
     launches = Launches(tmp_path)
-    launches.launch("first", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(curated_schema, "class_balance_statistics", end)
+        launches.launch("first", 1)
     with metadata.Metadata(launches.connection) as handle:
         (execution,) = handle.store.get_executions()
-        execution.last_known_state = State.RUNNING
-        handle.store.put_executions([execution])
+    assert execution.last_known_state == State.RUNNING
     launches.launch("first", 1)
     with metadata.Metadata(launches.connection) as handle:
         (found,) = handle.store.get_executions()

@@ -77,7 +77,7 @@ def test_the_run_of_a_pushed_version_is_kept_if_its_record_is_damaged(workspace:
 
 def test_an_output_of_several_artifacts_is_removed_as_one_folder(workspace: Workspace) -> None:
     """As Transform's examples of several spans, in workspaces of earlier releases."""
-    folder = workspace.artifacts / "Transform" / "transformed_examples" / "12"
+    folder = workspace.artifacts / "Transform" / "transformed_examples" / "99"
     store = open_store(workspace, is_read_only=False)
     kind = store.get_artifact_type("Examples").id
     for number in (0, 1):
