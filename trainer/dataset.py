@@ -54,21 +54,21 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
     # and its results are equal to the last bit.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def transformed(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = layer(tf.io.parse_example(records, spec))
-        return found[features.IMAGE], found[features.LABEL]
+        batch = layer(tf.io.parse_example(records, spec))
+        return batch[features.IMAGE], batch[features.LABEL]
 
-    labels, shape = [], None
+    parts, shape = [], None
     with tempfile.TemporaryFile() as file:  # the mapping remains when it is closed
         records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
-        for images, numbers in map(transformed, records.prefetch(1)):
+        for images, labels in map(transformed, records.prefetch(1)):
             shape = images.shape[1:]
             file.write(images.numpy().tobytes())
-            labels.append(numbers.numpy())
+            parts.append(labels.numpy())
         if shape is None:
             raise ValueError(f"{', '.join(file_patterns)} contain no examples")
         file.flush()
-        found = np.concatenate(labels)
-        return Split(np.memmap(file, np.float32, "r", shape=(len(found), *shape)), found)
+        all_labels = np.concatenate(parts)
+        return Split(np.memmap(file, np.float32, "r", shape=(len(all_labels), *shape)), all_labels)
 
 
 def training_batches(

@@ -10,10 +10,10 @@ _PIPELINE = constants.PIPELINE_CONTEXT_TYPE_NAME
 
 
 def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
-    """Compiles the pipeline; an input is looked for among the executions of its node only.
+    """Compiles the pipeline; an input is looked for among the executions of its producer only.
 
-    TFX also reads all executions of the pipeline; the node's are among them. ML Metadata 1.21
-    cannot filter, so that each run would take longer than the one before.
+    TFX also reads all executions of the pipeline, and ML Metadata 1.21 cannot filter, so that each
+    run would take longer than the one before.
     """
     ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
     for node in ir.nodes:
