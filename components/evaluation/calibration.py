@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS: Final = 15  # of equal width, as in the paper
-# The rows of what is summed for each bin.
+# The rows of what is summed for each bin, in the order of `in_bins`.
 _COUNT, _CONFIDENCE, _CORRECT = range(3)
 
 
@@ -35,17 +35,25 @@ def expected_calibration_error(sums: NDArray[np.floating]) -> float:
 def bin_sums(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """The sums that `expected_calibration_error` takes.
+    """The sums that `expected_calibration_error` takes; for the arguments, see `in_bins`."""
+    return np.asarray(in_bins(probabilities, labels).sum(axis=0))
+
+
+def in_bins(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """What each prediction adds to the sums.
 
     Args:
       probabilities: [count, classes].
       labels: [count].
+
+    Returns:
+      [count, 3, bins].
     """
     confidence = probabilities.max(axis=1)
     # The bins are open on the left, except the first.
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    sums = np.zeros((3, BINS))
-    np.add.at(sums[_COUNT], place, 1)
-    np.add.at(sums[_CONFIDENCE], place, confidence)
-    np.add.at(sums[_CORRECT], place, probabilities.argmax(axis=1) == labels)
-    return sums
+    is_correct = probabilities.argmax(axis=1) == labels
+    columns = np.column_stack([np.ones(len(labels)), confidence, is_correct])
+    return np.asarray(columns[:, :, np.newaxis] * np.eye(BINS)[place][:, np.newaxis, :])

@@ -32,10 +32,6 @@ from trainer import features
 
 _log = logging.getLogger(__name__)
 
-_LARGEST_GROUP: Final = 10
-# The jackknife distributes whole groups among 20 subsets, so each slice needs many.
-_GROUPS_PER_BATCH: Final = 20  # with the same slices, if there are enough examples
-
 
 class _ProgressLog:
     """Logs the number of evaluated images, at most once a second.
@@ -107,7 +103,7 @@ def _name_input(batch: types.Extracts) -> types.Extracts:
 def groups(
     batch: types.Extracts, slicing: Sequence[slicer_lib.SingleSliceSpec]
 ) -> Iterator[types.Extracts]:
-    """Splits a batch into random groups of examples that are in the same slices.
+    """Splits a batch into groups of examples that are in the same slices.
 
     Args:
       batch: TFMA's extracts of a batch: arrays with one row for each example.
@@ -131,18 +127,15 @@ def groups(
     }
     _progress.add(len(rows))
     members: dict[frozenset[Any], list[int]] = {}
-    for index in np.random.default_rng(len(rows)).permutation(len(rows)).tolist():
-        members.setdefault(slices_of[rows[index]], []).append(index)
-    for slices, indices in members.items():
-        size = min(_LARGEST_GROUP, max(1, len(indices) // _GROUPS_PER_BATCH))
-        for start in range(0, len(indices), size):
-            group = indices[start : start + size]
-            yield {
-                constants.FEATURES_KEY: {features.INDEX: _take(positions, group)},
-                constants.SLICE_KEY_TYPES_KEY: slicer_lib.slice_keys_to_numpy_array(list(slices)),
-                constants.LABELS_KEY: _take(labels, group),
-                constants.PREDICTIONS_KEY: _take(probabilities, group),
-            }
+    for index, row in enumerate(rows):
+        members.setdefault(slices_of[row], []).append(index)
+    for slices, group in members.items():
+        yield {
+            constants.FEATURES_KEY: {features.INDEX: _take(positions, group)},
+            constants.SLICE_KEY_TYPES_KEY: slicer_lib.slice_keys_to_numpy_array(list(slices)),
+            constants.LABELS_KEY: _take(labels, group),
+            constants.PREDICTIONS_KEY: _take(probabilities, group),
+        }
 
 
 def _features(columns: Sequence[str], row: Sequence[Any]) -> dict[str, NDArray[Any]]:

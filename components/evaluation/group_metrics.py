@@ -18,7 +18,7 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from components.evaluation import calibration
+from components.evaluation import calibration, jackknife
 from trainer import features
 
 WORST: Final = 50  # mistakes that are listed
@@ -51,6 +51,11 @@ class Group(NamedTuple):
         """The probabilities of the labels: [count]."""
         return np.asarray(self.probabilities[np.arange(len(self.labels)), self.labels])
 
+    def subset_sums(self, *columns: Floats | NDArray[np.bool_]) -> Floats:
+        """The number of examples and the sums of columns, by subset: [SUBSETS, 1 + columns]."""
+        rows: Floats = np.column_stack([np.ones(len(self.labels)), *columns])
+        return jackknife.subset_sums(rows, self.indices)
+
 
 class GroupMetric(metric_types.Metric):  # type: ignore[misc]
     """A metric that is a function of sums over groups.
@@ -62,8 +67,6 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
     """
 
     key_type: ClassVar[type[metric_types.MetricKey]] = metric_types.MetricKey
-    compute_confidence_interval: ClassVar[bool] = False
-    """Whether TFMA computes the jackknife interval."""
 
     def __init__(self, name: str, code_digest: str = ""):
         del code_digest
@@ -82,7 +85,11 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
                 example_weighted=example_weighted,
             )
             inputs = [metric_types.StandardMetricInputsPreprocessor(_INPUTS)]
-            return [metric_types.MetricComputation([key], inputs, _Combiner(metric, key))]
+            return [
+                metric_types.MetricComputation([key], inputs, _Combiner(metric, key)),
+                # Without keys: TFMA calls it once, after the differences of two models.
+                metric_types.CIDerivedMetricComputation([], _estimates),
+            ]
 
         super().__init__(metric_util.merge_per_key_computations(computations), name=name)
 
@@ -95,6 +102,34 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
     def value(sums: Any) -> object:
         """The metric, from the sum over all groups."""
         raise NotImplementedError
+
+
+class IntervalMetric(GroupMetric):
+    """A metric with an interval; its sums have a first axis, the subsets of `jackknife.py`."""
+
+    @classmethod
+    def value(cls, sums: Floats) -> NDArray[np.float64]:
+        """The metric on all examples, and without each subset: [1 + SUBSETS].
+
+        TFMA subtracts these of two models, and calls `_estimates`.
+        """
+        return jackknife.values_without(sums, cls.point)
+
+    @staticmethod
+    def point(sums: Any) -> float:
+        """The metric, from the sum over examples; NaN without examples."""
+        return float(sums[1] / sums[0])
+
+
+def _estimates(
+    metrics: Mapping[metric_types.MetricKey, Any],
+) -> dict[metric_types.MetricKey, Any]:
+    """The metrics of `IntervalMetric`, and their differences, with intervals."""
+    return {
+        key: jackknife.estimate(value)
+        for key, value in metrics.items()
+        if isinstance(value, np.ndarray)
+    }
 
 
 class _Combiner(beam.CombineFn):  # type: ignore[misc]
@@ -138,59 +173,47 @@ class NumberOfExamples(GroupMetric):
         return sums
 
 
-class Accuracy(GroupMetric):
+class Accuracy(IntervalMetric):
     """The share of examples whose largest probability is that of their label: 0 to 1."""
 
-    compute_confidence_interval = True
-
     @staticmethod
     def sums(group: Group) -> Floats:
-        """The number of examples, and of correct ones: [2]."""
-        return np.array([len(group.labels), group.is_correct.sum()], float)
-
-    @staticmethod
-    def value(sums: Floats) -> float:
-        """0 to 1."""
-        return float(sums[1] / sums[0])
+        """The number of examples, and of correct ones: [SUBSETS, 2]."""
+        return group.subset_sums(group.is_correct)
 
 
-class CrossEntropy(GroupMetric):
+class CrossEntropy(IntervalMetric):
     """The mean of -log(probability of the label): 0 or more."""
 
-    compute_confidence_interval = True
+    @staticmethod
+    def sums(group: Group) -> Floats:
+        """The number of examples, and the sum of their losses: [SUBSETS, 2]."""
+        own = np.clip(group.own.astype(float), _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+        return group.subset_sums(-np.log(own))
+
+
+class ExpectedCalibrationError(IntervalMetric):
+    """See `calibration.py`: 0 to 1."""
 
     @staticmethod
     def sums(group: Group) -> Floats:
-        """The number of examples, and the sum of their losses: [2]."""
-        own = np.clip(group.own.astype(float), _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-        return np.array([len(group.labels), -np.log(own).sum()])
+        """The sums of the bins: [SUBSETS, 3, bins]."""
+        in_bins = calibration.in_bins(group.probabilities, group.labels)
+        return jackknife.subset_sums(in_bins, group.indices)
 
     @staticmethod
-    def value(sums: Floats) -> float:
-        """0 or more."""
-        return float(sums[1] / sums[0])
-
-
-class ExpectedCalibrationError(GroupMetric):
-    """See `calibration.py`."""
-
-    compute_confidence_interval = True
-
-    @staticmethod
-    def sums(group: Group) -> NDArray[np.float64]:
-        """See `calibration.bin_sums`."""
-        return calibration.bin_sums(group.probabilities, group.labels)
-
-    @staticmethod
-    def value(sums: NDArray[np.float64]) -> float:
-        """0 to 1."""
+    def point(sums: Floats) -> float:
+        """From [3, bins]."""
         return calibration.expected_calibration_error(sums)
 
 
 class CalibrationBins(GroupMetric):
     """What the calibration error is computed from."""
 
-    sums = ExpectedCalibrationError.sums
+    @staticmethod
+    def sums(group: Group) -> NDArray[np.float64]:
+        """See `calibration.bin_sums`."""
+        return calibration.bin_sums(group.probabilities, group.labels)
 
     @staticmethod
     def value(sums: NDArray[np.float64]) -> bytes:

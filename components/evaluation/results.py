@@ -58,7 +58,7 @@ class Scores:
     loss: float
     calibration_error: float
     intervals: dict[str, Interval]
-    """By metric, where available: TFMA's jackknife, which treats examples as independent."""
+    """By metric, where available, from `jackknife.py`."""
 
     @property
     def accuracy_interval(self) -> Interval:
@@ -76,8 +76,8 @@ class SliceScores:
     """None if there is no champion."""
 
     accuracy_change: Interval | None
-    """The interval of the paired difference, candidate minus champion; None without a champion,
-    and if the examples are not independent."""
+    """The interval of the paired difference, candidate minus champion, from `jackknife.py`; None
+    without a champion."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _slice_scores(where: Slice, values: list[Metric]) -> SliceScores:
     changes = [
         interval
         for each in values
-        if each.key.is_diff and each.key.name == ACCURACY and where.copies == 1
+        if each.key.is_diff and each.key.name == ACCURACY
         if (interval := _interval(each)) is not None
     ]
     return SliceScores(

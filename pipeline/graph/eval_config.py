@@ -97,12 +97,6 @@ def create(
                 ]
             )
         ],
-        options=config_pb2.Options(
-            compute_confidence_intervals={"value": True},
-            confidence_intervals=config_pb2.ConfidenceIntervalOptions(
-                method=config_pb2.ConfidenceIntervalOptions.JACKKNIFE
-            ),
-        ),
     )
 
 

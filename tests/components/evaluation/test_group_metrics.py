@@ -12,16 +12,18 @@ from google.protobuf import json_format
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.slicer import slicer_lib
 
-from components.evaluation import group_metrics, slices
+from components.evaluation import group_metrics, jackknife, slices
 from components.evaluation.example_groups import groups
 from components.evaluation.group_metrics import (
     WORST,
     Accuracy,
     CrossEntropy,
+    ExpectedCalibrationError,
     Group,
     WorstMistakes,
     WorstRows,
 )
+from components.evaluation.jackknife import SUBSETS
 from pipeline.graph import eval_config
 from pipeline.settings import pipeline_config
 
@@ -35,19 +37,37 @@ def _group(own: list[float], first_index: int = 0) -> Group:
 
 
 def test_the_sums_of_two_groups_are_those_of_one() -> None:
-    both = _group([0.9, 0.4, 0.8, 0.7])
-    loss = -np.log([0.9, 0.4, 0.8, 0.7]).mean()
-    first, second = _group([0.9, 0.4]), _group([0.8, 0.7])
+    own = np.array([0.9, 0.4, 0.8, 0.7])
+    both = _group(own.tolist())
+    first, second = _group([0.9, 0.4]), _group([0.8, 0.7], first_index=2)
+    confidence = np.maximum(own, 1 - own)  # each is in a bin of its own, 0.7 and 0.6 are apart
     for metric, expected in (
         (Accuracy, 0.75),
-        (CrossEntropy, loss),
+        (CrossEntropy, -np.log(own).mean()),
+        (ExpectedCalibrationError, np.abs([0.1, 0 - confidence[1], 0.2, 0.3]).mean()),
     ):
-        assert metric.value(metric.sums(both)) == pytest.approx(expected)
-        assert metric.value(metric.sums(first) + metric.sums(second)) == pytest.approx(expected)
+        values = metric.value(metric.sums(both))
+        assert values[0] == pytest.approx(expected)
+        in_two = metric.value(metric.sums(first) + metric.sums(second))
+        np.testing.assert_allclose(in_two, values)
+
+
+def test_a_metric_is_computed_without_each_subset() -> None:
+    rng = np.random.default_rng(1)
+    own = rng.uniform(size=200)
+    group = _group(own.tolist())
+    values = Accuracy.value(Accuracy.sums(group))
+    assert values.shape == (1 + SUBSETS,)
+    for index in (0, 1, 199):
+        membership = jackknife.subset_sums(np.eye(200), group.indices)
+        (subset,) = np.flatnonzero(membership[:, index])
+        rest = own[membership[subset] == 0]
+        assert values[1 + subset] == pytest.approx((rest > 0.5).mean())
 
 
 def test_a_probability_of_zero_has_a_finite_loss() -> None:
-    assert CrossEntropy.value(CrossEntropy.sums(_group([0.0]))) == pytest.approx(-np.log(1e-7))
+    found = CrossEntropy.value(CrossEntropy.sums(_group([0.0])))
+    assert found[0] == pytest.approx(-np.log(1e-7))
 
 
 def test_the_worst_mistakes_of_many_groups_are_kept_in_order() -> None:
@@ -85,7 +105,7 @@ def test_groups_are_in_the_same_slices_and_contain_each_example_once() -> None:
     indices = [group[constants.FEATURES_KEY]["index"].ravel().tolist() for group in found]
     assert sorted(itertools.chain(*indices)) == index.ravel().tolist()
     of_slices = Counter(str(group[constants.SLICE_KEY_TYPES_KEY].tolist()) for group in found)
-    assert sorted(of_slices.values()) == [20] * 10 + [100], "enough for the jackknife's 20 subsets"
+    assert sorted(of_slices.values()) == [1] * 11, "ten digits, and the translated images"
     for group, rows in zip(found, indices, strict=True):
         keys = set(group[constants.SLICE_KEY_TYPES_KEY].tolist())
         clean = {(("corruption", "identity"),), (("corruption", "identity"), ("strength", 0))}
