@@ -16,9 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from trainer import features
-
-_BATCH = 1024  # images that are read at once
+from trainer import features, tf_data
 
 
 class Split(NamedTuple):
@@ -59,8 +57,7 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
 
     parts, shape = [], None
     with tempfile.TemporaryFile() as file:  # the mapping remains when it is closed
-        records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
-        for images, labels in map(transformed, records.prefetch(1)):
+        for images, labels in map(transformed, tf_data.records(files).prefetch(1)):
             shape = images.shape[1:]
             file.write(images.numpy().tobytes())
             parts.append(labels.numpy())
@@ -120,4 +117,4 @@ def _batches(split: Split, positions: tf.data.Dataset) -> tf.data.Dataset:
         labels.set_shape(chosen.shape)
         return images, labels
 
-    return positions.map(take)
+    return tf_data.without_autotune(positions.map(take))

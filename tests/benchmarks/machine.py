@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
 
 
 def describe() -> dict[str, object]:

@@ -149,8 +149,9 @@ def test_the_metrics_of_one_model_are_equal(in_process: Path, flink: FlinkCluste
         # Sums of floats, in another order.
         assert same.loss == pytest.approx(scores.loss, rel=1e-6)
         assert same.calibration_error == pytest.approx(scores.calibration_error, rel=1e-6)
-        # TFMA chooses the samples of its intervals at random.
         assert same.intervals.keys() == scores.intervals.keys()
+        for metric, interval in scores.intervals.items():
+            assert same.intervals[metric] == pytest.approx(interval, rel=1e-4, abs=1e-6)
 
 
 def _scores(evaluation: Evaluation) -> dict[tuple[Slice, str], Scores]:

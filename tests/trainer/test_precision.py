@@ -12,24 +12,27 @@ from trainer.hparams import HyperParameters
 
 
 @pytest.mark.parametrize(
-    ("flags", "gpus", "onednn", "expected"),
+    ("vendor", "flags", "gpus", "onednn", "expected"),
     [
-        ("fma avx512f amx_bf16 amx_tile", [], "1", "bfloat16"),
-        ("fma avx512f amx_bf16 amx_tile", [], "0", "float32"),
-        ("fma avx512f amx_bf16 amx_tile", ["GPU:0"], "1", "float32"),
-        ("fma avx512f avx512_bf16", [], "1", "float32"),
+        ("GenuineIntel", "fma avx512f amx_bf16 amx_tile", [], "1", "bfloat16"),
+        ("GenuineIntel", "fma avx512f amx_bf16 amx_tile", [], "0", "float32"),
+        ("GenuineIntel", "fma avx512f amx_bf16 amx_tile", ["GPU:0"], "1", "float32"),
+        ("GenuineIntel", "fma avx512f avx512_bf16", [], "1", "float32"),
+        ("AuthenticAMD", "fma avx512f avx512_bf16", [], "1", "bfloat16"),
+        ("AuthenticAMD", "fma avx512f", [], "1", "float32"),
     ],
 )
-def test_auto_is_bfloat16_if_the_training_uses_amx(
+def test_auto_is_bfloat16_on_processors_that_train_faster_in_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    vendor: str,
     flags: str,
     gpus: list[str],
     onednn: str,
     expected: str,
 ) -> None:
     info = tmp_path / "cpuinfo"
-    info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n")
     monkeypatch.setattr(precision, "CPU_INFO", info)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: gpus)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
