@@ -57,7 +57,7 @@ def load(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> Spli
 
     parts, shape = [], None
     with tempfile.TemporaryFile() as file:  # the mapping remains when it is closed
-        for images, labels in map(transformed, tf_data.records(files).prefetch(1)):
+        for images, labels in map(transformed, tf_data.records(files)):
             shape = images.shape[1:]
             file.write(images.numpy().tobytes())
             parts.append(labels.numpy())

@@ -55,7 +55,7 @@ class HyperParameters(BaseModel):
     precision: Precision = "float32"
     """The type in which the layers compute. The weights, the loss and the exported model are
     float32 in any case. "auto" is bfloat16 on processors that train faster in it (Intel's with AMX,
-    AMD's with AVX512_BF16), and float32 on all other devices, where it can be many times slower."""
+    AMD's with AVX512_BF16), and float32 on all others, where bfloat16 can be many times slower."""
 
     distribution: Literal["none", "mirrored", "multi_worker"] = "none"
     """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes, which use

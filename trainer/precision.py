@@ -19,9 +19,10 @@ from trainer.hparams import Precision
 FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 CPU_INFO: Final = Path("/proc/cpuinfo")
-# What CPU_INFO contains. Intel's AVX512_BF16 alone makes the training slower, not faster.
-_FASTER: Final = ({"amx_bf16"}, {"AuthenticAMD", "avx512_bf16"})
-_ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"  # "0": TensorFlow does not use oneDNN, which uses both
+# The words in CPU_INFO of processors that train faster in bfloat16; all words of a set must be
+# there. Those of Intel with AVX512_BF16 alone are slower.
+_FASTER_IN_BFLOAT16: Final = ({"amx_bf16"}, {"AuthenticAMD", "avx512_bf16"})
+_ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"  # "0": TensorFlow uses no oneDNN, which bfloat16 needs
 
 
 def resolve(precision: Precision) -> Precision:
@@ -42,5 +43,5 @@ def _processor_is_faster() -> bool:
     """Whether the processor trains faster in bfloat16."""
     with contextlib.suppress(OSError):  # not Linux
         found = set(CPU_INFO.read_text(encoding="utf-8").split())
-        return any(needed <= found for needed in _FASTER)
+        return any(needed <= found for needed in _FASTER_IN_BFLOAT16)
     return False

@@ -55,5 +55,8 @@ def in_bins(
     # The bins are open on the left, except the first.
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     is_correct = probabilities.argmax(axis=1) == labels
-    columns = np.column_stack([np.ones(len(labels)), confidence, is_correct])
-    return np.asarray(columns[:, :, np.newaxis] * np.eye(BINS)[place][:, np.newaxis, :])
+    values = np.zeros((len(labels), 3, BINS))
+    values[np.arange(len(labels)), :, place] = np.column_stack(
+        [np.ones(len(labels)), confidence, is_correct]
+    )
+    return values

@@ -19,14 +19,13 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from components.evaluation import calibration, jackknife
+from components.evaluation.jackknife import Floats
 from trainer import features
 
 WORST: Final = 50  # mistakes that are listed
 _SMALLEST_PROBABILITY: Final = 1e-7  # as Keras' cross-entropy
 # Labels and predictions are always included.
 _INPUTS: Final[dict[str, Any]] = {constants.FEATURES_KEY: {features.INDEX: {}}}
-
-Floats = NDArray[np.floating]
 
 
 class Group(NamedTuple):
@@ -50,11 +49,6 @@ class Group(NamedTuple):
     def own(self) -> Floats:
         """The probabilities of the labels: [count]."""
         return np.asarray(self.probabilities[np.arange(len(self.labels)), self.labels])
-
-    def subset_sums(self, *columns: Floats | NDArray[np.bool_]) -> Floats:
-        """The number of examples and the sums of columns, by subset: [SUBSETS, 1 + columns]."""
-        rows: Floats = np.column_stack([np.ones(len(self.labels)), *columns])
-        return jackknife.subset_sums(rows, self.indices)
 
 
 class GroupMetric(metric_types.Metric):  # type: ignore[misc]
@@ -87,7 +81,7 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
             inputs = [metric_types.StandardMetricInputsPreprocessor(_INPUTS)]
             return [
                 metric_types.MetricComputation([key], inputs, _Combiner(metric, key)),
-                # Without keys: TFMA calls it once, after the differences of two models.
+                # TFMA runs it once, because all computations without keys are the same to it.
                 metric_types.CIDerivedMetricComputation([], _estimates),
             ]
 
@@ -105,26 +99,46 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
 
 
 class IntervalMetric(GroupMetric):
-    """A metric with an interval; its sums have a first axis, the subsets of `jackknife.py`."""
+    """A metric with an interval; the first axis of its sums is that of the subsets."""
 
     @classmethod
     def value(cls, sums: Floats) -> NDArray[np.float64]:
         """The metric on all examples, and without each subset: [1 + SUBSETS].
 
-        TFMA subtracts these of two models, and calls `_estimates`.
+        TFMA subtracts the arrays of two models; then it calls `_estimates`.
         """
-        return jackknife.values_without(sums, cls.point)
+        return jackknife.leave_one_out(sums, cls.point_estimate)
 
     @staticmethod
-    def point(sums: Any) -> float:
+    def point_estimate(sums: Any) -> float:
         """The metric, from the sum over examples; NaN without examples."""
+        raise NotImplementedError
+
+
+class Mean(IntervalMetric):
+    """The mean of a value of each example. Sums are [SUBSETS, 2]: numbers of examples, values."""
+
+    @classmethod
+    def sums(cls, group: Group) -> Floats:
+        """[SUBSETS, 2]."""
+        rows: Floats = np.column_stack([np.ones(len(group.labels)), cls.values(group)])
+        return jackknife.subset_sums(rows, group.indices)
+
+    @staticmethod
+    def values(group: Group) -> Floats | NDArray[np.bool_]:
+        """Of which the mean is taken: [count]."""
+        raise NotImplementedError
+
+    @staticmethod
+    def point_estimate(sums: Floats) -> float:
+        """From [2]."""
         return float(sums[1] / sums[0])
 
 
 def _estimates(
     metrics: Mapping[metric_types.MetricKey, Any],
 ) -> dict[metric_types.MetricKey, Any]:
-    """The metrics of `IntervalMetric`, and their differences, with intervals."""
+    """All metrics that are arrays: those of `IntervalMetric`, and their differences."""
     return {
         key: jackknife.estimate(value)
         for key, value in metrics.items()
@@ -173,23 +187,23 @@ class NumberOfExamples(GroupMetric):
         return sums
 
 
-class Accuracy(IntervalMetric):
+class Accuracy(Mean):
     """The share of examples whose largest probability is that of their label: 0 to 1."""
 
     @staticmethod
-    def sums(group: Group) -> Floats:
-        """The number of examples, and of correct ones: [SUBSETS, 2]."""
-        return group.subset_sums(group.is_correct)
+    def values(group: Group) -> NDArray[np.bool_]:
+        """Whether the answer is correct: [count]."""
+        return group.is_correct
 
 
-class CrossEntropy(IntervalMetric):
+class CrossEntropy(Mean):
     """The mean of -log(probability of the label): 0 or more."""
 
     @staticmethod
-    def sums(group: Group) -> Floats:
-        """The number of examples, and the sum of their losses: [SUBSETS, 2]."""
+    def values(group: Group) -> Floats:
+        """The losses: [count]."""
         own = np.clip(group.own.astype(float), _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-        return group.subset_sums(-np.log(own))
+        return np.asarray(-np.log(own))
 
 
 class ExpectedCalibrationError(IntervalMetric):
@@ -202,7 +216,7 @@ class ExpectedCalibrationError(IntervalMetric):
         return jackknife.subset_sums(in_bins, group.indices)
 
     @staticmethod
-    def point(sums: Floats) -> float:
+    def point_estimate(sums: Floats) -> float:
         """From [3, bins]."""
         return calibration.expected_calibration_error(sums)
 

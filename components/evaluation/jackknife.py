@@ -1,15 +1,15 @@
 """Intervals of metrics: the delete-a-group jackknife, with 20 subsets of the images.
 
 The estimate is that of TFMA's own jackknife. TFMA divides the elements of its pipeline at random,
-and computes each sample in 60 transforms of Beam; here a metric sums each subset by itself, in an
-array. An image is always in the same subset: each run gives the same interval, copies of an image
-stay together, and so do the answers of two models.
+and computes each sample in 60 transforms of Beam. Here, each metric keeps one sum for each subset,
+in an array. An image is always in the same subset: each run gives the same interval, copies of an
+image stay together, and so do the answers of two models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,61 +17,66 @@ from tensorflow_model_analysis.api import types
 
 SUBSETS: Final = 20  # as in TFMA
 
-Floats = NDArray[np.floating]
+Floats: TypeAlias = NDArray[np.floating]
 
 
 def subset_sums(values: Floats, indices: NDArray[np.integer]) -> Floats:
     """Sums values by subset.
 
     Args:
-      values: [count, ...], one row for each image.
-      indices: [count], the positions of the images in their file.
+      values: [count, ...], one row for each example.
+      indices: [count], the position of each example's image in its file.
 
     Returns:
-      [SUBSETS, ...].
+      float64 [SUBSETS, ...].
     """
-    membership = np.eye(SUBSETS)[:, _mixed(indices) % SUBSETS]
-    return np.asarray(np.tensordot(membership, values, axes=1))
+    sums = np.zeros((SUBSETS, *values.shape[1:]))
+    np.add.at(sums, _hashed(indices) % SUBSETS, values)
+    return sums
 
 
-def values_without(sums: Floats, value: Callable[[Any], float]) -> NDArray[np.float64]:
+def leave_one_out(sums: Floats, metric: Callable[[Any], float]) -> NDArray[np.float64]:
     """A metric of all images, and of all images but those of each subset.
 
     Args:
-      sums: [SUBSETS, ...], of each subset.
-      value: the metric, from the sum over images; NaN without images.
+      sums: [SUBSETS, ...], of each subset; all 0 for a subset without images.
+      metric: what computes the metric from the sum over images; NaN if there are none.
 
     Returns:
-      [1 + SUBSETS]. Differences of two metrics can be computed element by element.
+      [1 + SUBSETS], NaN for a subset without images. The difference of two models is that of their
+      arrays.
     """
     total = sums.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0
-        return np.array([value(total), *(value(total - subset) for subset in sums)])
+        without = [metric(total - subset) if subset.any() else np.nan for subset in sums]
+        return np.array([metric(total), *without])
 
 
 def estimate(values: NDArray[np.float64]) -> types.ValueWithTDistribution | float:
     """The metric as TFMA reports it.
 
     Args:
-      values: from `values_without`, or a difference of two.
+      values: [1 + SUBSETS], from `leave_one_out`, or a difference of two.
 
     Returns:
-      The metric with its standard error; without, if all images are in one subset.
+      The metric with its standard error. A float, without a standard error, if fewer than two
+      subsets contain images.
     """
-    everything, without = float(values[0]), values[1:]
-    if not np.isfinite(without).all():
+    everything, without = float(values[0]), values[1:][np.isfinite(values[1:])]
+    count = len(without)
+    if count < 2:
         return everything
-    pseudo_values = SUBSETS * everything - (SUBSETS - 1) * without
+    pseudo_values = count * everything - (count - 1) * without
     return types.ValueWithTDistribution(
         sample_mean=float(without.mean()),
-        sample_standard_deviation=float(pseudo_values.std(ddof=1) / np.sqrt(SUBSETS)),
-        sample_degrees_of_freedom=SUBSETS - 1,
+        sample_standard_deviation=float(pseudo_values.std(ddof=1) / np.sqrt(count)),
+        sample_degrees_of_freedom=count - 1,
         unsampled_value=everything,
     )
 
 
-def _mixed(indices: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """A pseudo-random number for each index, as in a file the digits may be sorted or alternate.
+def _hashed(indices: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Pseudo-random numbers, because the digits of a file may be sorted, or alternate.
 
     SplitMix64 (G. Steele, D. Lea and C. Flood, *Fast Splittable Pseudorandom Number Generators*,
     2014).

@@ -58,7 +58,8 @@ class Scores:
     loss: float
     calibration_error: float
     intervals: dict[str, Interval]
-    """By metric, where available, from `jackknife.py`."""
+    """95 % intervals by the name of the metric, from `jackknife.py`, which counts copies of an
+    image once; without a metric that has none."""
 
     @property
     def accuracy_interval(self) -> Interval:
@@ -77,7 +78,7 @@ class SliceScores:
 
     accuracy_change: Interval | None
     """The interval of the paired difference, candidate minus champion, from `jackknife.py`; None
-    without a champion."""
+    without a champion, or if there are too few images."""
 
 
 @dataclass(frozen=True)

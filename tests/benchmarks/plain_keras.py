@@ -5,7 +5,8 @@
 RECIPE is the recipe as JSON, and PREDICTIONS the number of images that the Evaluator predicts.
 Prints JSON: images/s of `fit` with arrays in memory, as users call it, and of the model in batches
 of 128 (in float32, as the pipeline's model), and the seconds that TensorFlow waited at the end of
-its datasets (`trainer/tf_data.py`), which the rates do not contain.
+the last epoch and of the predictions (`trainer/tf_data.py`). The rates do not contain them, in
+favour of the script: users wait.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Plain(NamedTuple):
     """Images/s of the predictions."""
 
     waited_s: float
-    """Seconds at the end of TensorFlow's datasets, which are not in `seconds`."""
+    """Seconds at the end of TensorFlow's datasets; not in `seconds`, in favour of the script."""
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from tfx.types import standard_artifacts
 
 from components import image_validator
 from components.image_validator import ImageValidator
-from components.images import example_split
 from components.images.idx_format import ImagesAndLabels
 from components.validation import anomalies as recorded_anomalies
 from components.validation.anomalies import Check
+from trainer import tf_data
 
 Splits = dict[str, ImagesAndLabels]
 
@@ -22,7 +22,7 @@ Splits = dict[str, ImagesAndLabels]
 @pytest.fixture(autouse=True, params=[64, 4096])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several blocks in a split, and one."""
-    monkeypatch.setattr(example_split, "_BATCH", request.param)
+    monkeypatch.setattr(tf_data, "_BATCH", request.param)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ SPLIT = Split(np.zeros((10, 28, 28, 1), np.float32), np.zeros(10, np.int64))
         dataset.training_batches(SPLIT, batch_size=4, seed=1),
         dataset.training_batches(SPLIT, batch_size=4, seed=1, max_shift_px=1.0),
         dataset.evaluation_batches(SPLIT),
-        tf_data.records(["file"]).prefetch(1),
+        tf_data.records(["file"]),
     ],
     ids=["training", "training with shifts", "evaluation", "records"],
 )

@@ -20,6 +20,7 @@ from components.evaluation.group_metrics import (
     CrossEntropy,
     ExpectedCalibrationError,
     Group,
+    IntervalMetric,
     WorstMistakes,
     WorstRows,
 )
@@ -52,17 +53,15 @@ def test_the_sums_of_two_groups_are_those_of_one() -> None:
         np.testing.assert_allclose(in_two, values)
 
 
-def test_a_metric_is_computed_without_each_subset() -> None:
-    rng = np.random.default_rng(1)
-    own = rng.uniform(size=200)
-    group = _group(own.tolist())
-    values = Accuracy.value(Accuracy.sums(group))
+@pytest.mark.parametrize("metric", [Accuracy, CrossEntropy, ExpectedCalibrationError])
+def test_a_metric_is_computed_without_each_subset(metric: type[IntervalMetric]) -> None:
+    group = _group(np.random.default_rng(1).uniform(size=200).tolist())
+    values = metric.value(metric.sums(group))
     assert values.shape == (1 + SUBSETS,)
-    for index in (0, 1, 199):
-        membership = jackknife.subset_sums(np.eye(200), group.indices)
-        (subset,) = np.flatnonzero(membership[:, index])
-        rest = own[membership[subset] == 0]
-        assert values[1 + subset] == pytest.approx((rest > 0.5).mean())
+    membership = jackknife.subset_sums(np.eye(200), group.indices)
+    for without, members in zip(values[1:], membership, strict=True):
+        rest = Group(*(column[members == 0] for column in group))
+        assert metric.value(metric.sums(rest))[0] == pytest.approx(without)
 
 
 def test_a_probability_of_zero_has_a_finite_loss() -> None:

@@ -21,7 +21,7 @@ def _estimate_of_mean(
 ) -> types.ValueWithTDistribution | float:
     rows = np.column_stack([np.ones(len(values)), values])
     sums = jackknife.subset_sums(rows, indices)
-    return jackknife.estimate(jackknife.values_without(sums, _mean))
+    return jackknife.estimate(jackknife.leave_one_out(sums, _mean))
 
 
 def test_the_estimate_is_that_of_tfma() -> None:
@@ -69,6 +69,19 @@ def test_the_subsets_do_not_depend_on_the_order_of_the_digits() -> None:
         counts = jackknife.subset_sums(np.eye(10)[digits], indices)
         chi_square = ((counts - 100) ** 2 / 100).sum()  # 190 degrees of freedom: 190 +- 19.5
         assert 130 < chi_square < 260
+
+
+@pytest.mark.parametrize("count", [5, 10, 30])
+def test_the_interval_of_few_images_is_wide_enough(count: int) -> None:
+    """Some subsets are empty; with 19 degrees of freedom, 5 images would give 90 of 100."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(1000):
+        found = _estimate_of_mean(rng.normal(size=count), rng.permutation(10_000)[:count])
+        assert isinstance(found, types.ValueWithTDistribution)
+        _, low, high = math_util.calculate_confidence_interval(found)
+        hits += low < 0 < high
+    assert 0.93 < hits / 1000 < 0.97
 
 
 def test_images_of_one_subset_have_no_interval() -> None:
