@@ -87,32 +87,33 @@ def read_pair(images_path: str | Path, labels_path: str | Path) -> ImagesAndLabe
       IdxFormatError: a file is damaged, or the files do not belong together.
       OSError: a file cannot be read.
     """
-    with _opened(images_path, labels_path) as (images, labels):
+    with opened_pair(images_path, labels_path) as (images, labels):
         return ImagesAndLabels(images.read(), labels.read())
 
 
 def check_pair(images_path: str | Path, labels_path: str | Path) -> None:
     """Checks a pair of any size, with the errors of `read_pair`; one block is in memory."""
-    with _opened(images_path, labels_path) as readers:
+    with opened_pair(images_path, labels_path) as readers:
         for reader in readers:
             for _ in reader.blocks():
                 pass
 
 
 @contextlib.contextmanager
-def _opened(
+def opened_pair(
     images_path: str | Path, labels_path: str | Path
 ) -> Iterator[tuple[IdxReader, IdxReader]]:
+    """A context with the readers of a pair, whose headers and counts have been checked.
+
+    Raises:
+      IdxFormatError: a header is damaged, or the files do not belong together.
+      OSError: a file cannot be read.
+    """
     with Path(images_path).open("rb") as images_file, Path(labels_path).open("rb") as labels_file:
         images = IdxReader(images_file, 3, str(images_path))
         labels = IdxReader(labels_file, 1, str(labels_path))
         check_counts(images, labels)
         yield images, labels
-
-
-def parse_file(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
-    """The values of a file of unsigned bytes, raw or gzip-compressed; see `IdxReader`."""
-    return IdxReader(io.BytesIO(content), dimensions, name).read()
 
 
 class IdxReader:
@@ -176,6 +177,13 @@ class IdxReader:
     def sha256(self) -> str:
         """The digest of the file as it is on disk; all blocks must have been read."""
         return self._source.digest.hexdigest()
+
+    def unpacked_sha256(self) -> str:
+        """The digest of the file without its compression; reads all blocks, with their errors."""
+        digest = hashlib.sha256(header(self.shape))
+        for block in self.blocks():
+            digest.update(block.data)
+        return digest.hexdigest()
 
     def _expectation(self) -> str:
         return (

@@ -84,8 +84,9 @@ def check(dataset: str, folder: Path) -> None:
             if dataset != MNIST:
                 idx_format.check_pair(*paths)
                 continue
-            for path, values in zip(paths, idx_format.read_pair(*paths), strict=True):
-                mnist_download.check_digest(path, idx_format.serialize(values))
+            with idx_format.opened_pair(*paths) as readers:
+                for path, reader in zip(paths, readers, strict=True):
+                    mnist_download.check_digest(path, reader.unpacked_sha256())
     except idx_format.IdxFormatError as error:
         raise DataError(str(error)) from error
     except OSError as error:
@@ -96,7 +97,8 @@ def _reject_overwriting(folder: Path) -> None:
     for path in folder.glob("*-ubyte*"):
         dimensions = 3 if "images" in path.name else 1
         try:
-            values = idx_format.parse_file(path.read_bytes(), dimensions, str(path))
-            mnist_download.check_digest(path, idx_format.serialize(values))
+            with path.open("rb") as file:
+                reader = idx_format.IdxReader(file, dimensions, str(path))
+                mnist_download.check_digest(path, reader.unpacked_sha256())
         except (DataError, idx_format.IdxFormatError) as error:
             raise DataError(f"{error} The file was not overwritten.") from error

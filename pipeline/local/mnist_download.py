@@ -70,7 +70,7 @@ def fetch(target: Path, progress: Progress) -> None:
     for source, files in sources:
         try:
             for name, content in files():
-                check_digest(Path(source) / name, content)
+                check_digest(Path(source) / name, hashlib.sha256(content).hexdigest())
                 _write(target / name, content)
         except _FETCH_ERRORS as error:
             failures.append(f"{source} ({_reason(error)})")
@@ -82,11 +82,10 @@ def fetch(target: Path, progress: Progress) -> None:
     )
 
 
-def check_digest(path: Path, content: bytes) -> None:
-    """Raises DataError unless a raw file is the one of MNIST with its name."""
+def check_digest(path: Path, digest: str) -> None:
+    """Raises DataError unless this sha256 of an unpacked file is that of MNIST's with its name."""
     name = path.name.removesuffix(".gz").replace(".idx", "-idx")
     expected = MNIST_DIGESTS.get(name)
-    digest = hashlib.sha256(content).hexdigest()
     cure = "For another data set, set its name, such as --set data.dataset=my-digits."
     if expected is None:
         raise DataError(f"{path} is none of MNIST's files: {', '.join(MNIST_DIGESTS)}. {cure}")

@@ -27,7 +27,6 @@ from pipeline.view import tables
 from pipeline.view.run_view import RunView
 from pipeline.view.summary import summary
 from serving import launcher
-from serving.client import Client
 from serving.launcher import ServerKind
 from serving.server import flags as server_flags
 
@@ -187,6 +186,8 @@ def serve(
       PipelineError: no model has been pushed.
       ServingError: the server did not start.
     """
+    from serving.client import Client  # imports gRPC, which `run` does not need
+
     kind = kind or launcher.available()
     if kind is ServerKind.EMBEDDED:
         try:

@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import functools
+import io
 import shutil
 import struct
 import tempfile
@@ -66,7 +67,7 @@ def idx_file(data: bytes) -> None:
     """An IDX file of images or labels, raw or gzip-compressed."""
     for dimensions in (1, 3):
         with contextlib.suppress(idx_format.IdxFormatError):
-            idx_format.parse_file(data, dimensions, "file")
+            idx_format.IdxReader(io.BytesIO(data), dimensions, "file").read()
 
 
 def _idx_files() -> Iterator[bytes]:

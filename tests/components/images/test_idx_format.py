@@ -17,10 +17,18 @@ from components.images.idx_format import IdxFormatError, IdxReader, ImagesAndLab
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 
+def _parse(content: bytes, name: str = "file") -> np.ndarray:
+    """The images of a file."""
+    return IdxReader(io.BytesIO(content), 3, name).read()
+
+
 def test_the_header_is_big_endian_and_the_values_follow_row_by_row() -> None:
     content = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, *range(24)])
-    np.testing.assert_array_equal(idx_format.parse_file(content, 3, "file"), IMAGES)
+    np.testing.assert_array_equal(_parse(content), IMAGES)
     assert idx_format.serialize(IMAGES) == content
+    for file in (content, gzip.compress(content)):
+        reader = IdxReader(io.BytesIO(file), 3, "file")
+        assert reader.unpacked_sha256() == hashlib.sha256(content).hexdigest()
 
 
 def test_the_whole_sample_is_read(digits: Path) -> None:
@@ -47,7 +55,7 @@ def test_the_whole_sample_is_read(digits: Path) -> None:
 )
 def test_damage_is_named(content: bytes, message: str) -> None:
     with pytest.raises(IdxFormatError, match=message):
-        idx_format.parse_file(content, 3, "file")
+        _parse(content)
 
 
 def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ def test_a_gzip_file_that_is_cut_or_corrupt_is_named(tmp_path: Path) -> None:
     for name, content in (("cut", whole[:-9]), ("corrupt", bytes(corrupt))):
         path = tmp_path / name
         with pytest.raises(IdxFormatError, match=f"{name} is not a complete gzip file"):
-            idx_format.parse_file(content, 3, str(path))
+            _parse(content, str(path))
 
 
 def test_an_error_of_the_disk_is_not_called_damage(digits: Path) -> None:
@@ -137,7 +145,7 @@ def test_a_gzip_bomb_takes_little_memory(
     tracemalloc.start()
     try:
         with pytest.raises(IdxFormatError, match=message):
-            idx_format.parse_file(bomb, 3, "bomb")
+            _parse(bomb, "bomb")
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:
         tracemalloc.stop()
