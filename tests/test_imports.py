@@ -37,7 +37,7 @@ def test_help_needs_no_numbers_pictures_or_models() -> None:
 
 
 def test_a_local_run_is_followed_without_anything_heavy() -> None:
-    assert _loaded_after("import pipeline.local.session") == set()
+    assert _loaded_after("import pipeline.local.session", (*HEAVY, "grpc")) == set()
 
 
 def test_kubeflows_api_is_asked_without_tensorflow() -> None:

@@ -54,8 +54,9 @@ class HyperParameters(BaseModel):
 
     precision: Precision = "float32"
     """The type in which the layers compute. The weights, the loss and the exported model are
-    float32 in any case. "auto" is bfloat16 on processors that train faster in it (Intel's with AMX,
-    AMD's with AVX512_BF16), and float32 on all others, where bfloat16 can be many times slower."""
+    float32 in any case. "auto" is bfloat16 on Intel processors with AMX and AMD processors with
+    AVX512_BF16, which train faster in it. It is float32 on other processors, on GPUs and without
+    oneDNN, where bfloat16 can be many times slower."""
 
     distribution: Literal["none", "mirrored", "multi_worker"] = "none"
     """"mirrored" trains on all GPUs of the machine, "multi_worker" in several processes, which use

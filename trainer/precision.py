@@ -1,7 +1,7 @@
 """The type in which the layers compute: float32, or bfloat16 where that is faster.
 
-bfloat16 has the range of float32, and 8 bits of precision instead of 24. Processors of Intel with
-AMX (since 2023) and of AMD with AVX512_BF16 (Zen 4, since 2022) train faster in it.
+bfloat16 has the range of float32, and 8 bits of precision instead of 24. Intel processors with AMX
+(since 2023) and AMD processors with AVX512_BF16 (Zen 4, since 2022) train faster in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 CPU_INFO: Final = Path("/proc/cpuinfo")
 # The words in CPU_INFO of processors that train faster in bfloat16; all words of a set must be
-# there. Those of Intel with AVX512_BF16 alone are slower.
+# there. Intel processors with AVX512_BF16, but without AMX, train more slowly in it.
 _FASTER_IN_BFLOAT16: Final = ({"amx_bf16"}, {"AuthenticAMD", "avx512_bf16"})
 _ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"  # "0": TensorFlow uses no oneDNN, which bfloat16 needs
 

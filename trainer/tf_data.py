@@ -1,9 +1,10 @@
 """Datasets of tf.data without its autotune thread.
 
-The thread sleeps between two optimizations: 10 ms at first, then twice as long each time. At the
-end of an iterator, TensorFlow 2.21 wakes the thread before it sets the flag that cancels it. The
-thread then often sleeps once more, and the iterator waits for it: an epoch of 42 s takes 82 s. The
-datasets of this project have no buffers whose size is to be tuned.
+The thread sleeps between two optimizations: 10 ms at first, then twice as long each time, up to
+60 s. At the end of an iterator, TensorFlow 2.21 wakes the thread before it sets the flag that
+cancels it. The thread then often sleeps for the rest of the interval, and the iterator waits for
+it: an epoch of 42 s takes 82 s. The datasets of this project have no buffers whose size is to be
+tuned.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 import tensorflow as tf
 
-_BATCH: Final = 4096
+_BATCH: Final = 4096  # records that are read at once
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -24,7 +25,7 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def records(files: Sequence[str]) -> tf.data.Dataset:
-    """The records of gzipped TFRecord files, in their order: string [4096], the last batch shorter.
+    """The records of gzipped TFRecord files, in their order: string [_BATCH], the last one shorter.
 
     In batches, because a single record costs a step of the iterator: nine times as long for MNIST.
     """

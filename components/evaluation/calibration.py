@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS: Final = 15  # of equal width, as in the paper
-# The rows of what is summed for each bin, in the order of `in_bins`.
+# The axis of length 3 of the sums, in this order.
 _COUNT, _CONFIDENCE, _CORRECT = range(3)
 
 
@@ -35,11 +35,11 @@ def expected_calibration_error(sums: NDArray[np.floating]) -> float:
 def bin_sums(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """The sums that `expected_calibration_error` takes; for the arguments, see `in_bins`."""
-    return np.asarray(in_bins(probabilities, labels).sum(axis=0))
+    """What `expected_calibration_error` takes: the sum of `rows_by_prediction`, [3, bins]."""
+    return np.asarray(rows_by_prediction(probabilities, labels).sum(axis=0))
 
 
-def in_bins(
+def rows_by_prediction(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """What each prediction adds to the sums.
@@ -49,7 +49,7 @@ def in_bins(
       labels: [count].
 
     Returns:
-      [count, 3, bins].
+      float64 [count, 3, bins], 0 outside the bin of a prediction.
     """
     confidence = probabilities.max(axis=1)
     # The bins are open on the left, except the first.

@@ -61,6 +61,8 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
     """
 
     key_type: ClassVar[type[metric_types.MetricKey]] = metric_types.MetricKey
+    last_computations: ClassVar[metric_types.MetricComputations] = []
+    """What TFMA does at the end, after it has subtracted the metrics of two models."""
 
     def __init__(self, name: str, code_digest: str = ""):
         del code_digest
@@ -79,11 +81,8 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
                 example_weighted=example_weighted,
             )
             inputs = [metric_types.StandardMetricInputsPreprocessor(_INPUTS)]
-            return [
-                metric_types.MetricComputation([key], inputs, _Combiner(metric, key)),
-                # TFMA runs it once, because all computations without keys are the same to it.
-                metric_types.CIDerivedMetricComputation([], _estimates),
-            ]
+            combination = metric_types.MetricComputation([key], inputs, _Combiner(metric, key))
+            return [combination, *metric.last_computations]
 
         super().__init__(metric_util.merge_per_key_computations(computations), name=name)
 
@@ -98,14 +97,28 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
         raise NotImplementedError
 
 
+def _estimates(
+    metrics: Mapping[metric_types.MetricKey, Any],
+) -> dict[metric_types.MetricKey, Any]:
+    """The value and interval of each array: of each `IntervalMetric`, and of each difference."""
+    return {
+        key: jackknife.estimate(value)
+        for key, value in metrics.items()
+        if isinstance(value, np.ndarray)
+    }
+
+
 class IntervalMetric(GroupMetric):
     """A metric with an interval; the first axis of its sums is that of the subsets."""
+
+    # Once for all metrics: to TFMA, all computations without keys are the same.
+    last_computations = [metric_types.CIDerivedMetricComputation([], _estimates)]  # noqa: RUF012
 
     @classmethod
     def value(cls, sums: Floats) -> NDArray[np.float64]:
         """The metric on all examples, and without each subset: [1 + SUBSETS].
 
-        TFMA subtracts the arrays of two models; then it calls `_estimates`.
+        `_estimates` turns it into a value with an interval.
         """
         return jackknife.leave_one_out(sums, cls.point_estimate)
 
@@ -116,34 +129,23 @@ class IntervalMetric(GroupMetric):
 
 
 class Mean(IntervalMetric):
-    """The mean of a value of each example. Sums are [SUBSETS, 2]: numbers of examples, values."""
+    """The mean of a value of each example."""
 
     @classmethod
     def sums(cls, group: Group) -> Floats:
-        """[SUBSETS, 2]."""
+        """The number of examples and the sum of their values, by subset: [SUBSETS, 2]."""
         rows: Floats = np.column_stack([np.ones(len(group.labels)), cls.values(group)])
         return jackknife.subset_sums(rows, group.indices)
 
     @staticmethod
     def values(group: Group) -> Floats | NDArray[np.bool_]:
-        """Of which the mean is taken: [count]."""
+        """The values whose mean is the metric: [count]."""
         raise NotImplementedError
 
     @staticmethod
     def point_estimate(sums: Floats) -> float:
-        """From [2]."""
+        """From [2]: the number of examples, the sum of their values."""
         return float(sums[1] / sums[0])
-
-
-def _estimates(
-    metrics: Mapping[metric_types.MetricKey, Any],
-) -> dict[metric_types.MetricKey, Any]:
-    """All metrics that are arrays: those of `IntervalMetric`, and their differences."""
-    return {
-        key: jackknife.estimate(value)
-        for key, value in metrics.items()
-        if isinstance(value, np.ndarray)
-    }
 
 
 class _Combiner(beam.CombineFn):  # type: ignore[misc]
@@ -212,8 +214,8 @@ class ExpectedCalibrationError(IntervalMetric):
     @staticmethod
     def sums(group: Group) -> Floats:
         """The sums of the bins: [SUBSETS, 3, bins]."""
-        in_bins = calibration.in_bins(group.probabilities, group.labels)
-        return jackknife.subset_sums(in_bins, group.indices)
+        rows = calibration.rows_by_prediction(group.probabilities, group.labels)
+        return jackknife.subset_sums(rows, group.indices)
 
     @staticmethod
     def point_estimate(sums: Floats) -> float:

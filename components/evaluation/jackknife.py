@@ -1,9 +1,10 @@
 """Intervals of metrics: the delete-a-group jackknife, with 20 subsets of the images.
 
-The estimate is that of TFMA's own jackknife. TFMA divides the elements of its pipeline at random,
-and computes each sample in 60 transforms of Beam. Here, each metric keeps one sum for each subset,
-in an array. An image is always in the same subset: each run gives the same interval, copies of an
-image stay together, and so do the answers of two models.
+The estimate is that of TFMA's own jackknife if all subsets contain images; with fewer, the number
+of subsets that contain images takes the place of 20. TFMA divides the elements of its pipeline at
+random, and computes each sample in 60 transforms of Beam. Here, each metric keeps one sum for each
+subset, in an array. An image is always in the same subset: each run gives the same interval, copies
+of an image stay together, and so do the answers of two models.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ def leave_one_out(sums: Floats, metric: Callable[[Any], float]) -> NDArray[np.fl
 
     Args:
       sums: [SUBSETS, ...], of each subset; all 0 for a subset without images.
-      metric: what computes the metric from the sum over images; NaN if there are none.
+      metric: computes the metric from the sum over images; NaN for no images.
 
     Returns:
-      [1 + SUBSETS], NaN for a subset without images. The difference of two models is that of their
-      arrays.
+      [1 + SUBSETS], NaN for a subset without images. To compare two models, subtract their arrays.
     """
     total = sums.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0

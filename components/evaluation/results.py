@@ -59,7 +59,7 @@ class Scores:
     calibration_error: float
     intervals: dict[str, Interval]
     """95 % intervals by the name of the metric, from `jackknife.py`, which counts copies of an
-    image once; without a metric that has none."""
+    image once; a metric without an interval is left out."""
 
     @property
     def accuracy_interval(self) -> Interval:

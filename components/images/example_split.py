@@ -76,7 +76,7 @@ def read(examples: Artifact, split: str) -> ExampleSplit:
 
 
 def blocks(examples: Artifact, split: str) -> Iterator[ExampleSplit]:
-    """The same examples in parts, in the order of the files; one part is in memory."""
+    """The same examples in parts, in the order of the files; at most three parts are in memory."""
     folder = artifact_utils.get_split_uri([examples], split)
     paths = [posixpath.join(folder, name) for name in sorted(fileio.listdir(folder))]
     for records in tf_data.records(paths).as_numpy_iterator():

@@ -103,7 +103,7 @@ def check_pair(images_path: str | Path, labels_path: str | Path) -> None:
 def opened_pair(
     images_path: str | Path, labels_path: str | Path
 ) -> Iterator[tuple[IdxReader, IdxReader]]:
-    """A context with the readers of a pair, whose headers and counts have been checked.
+    """Opens a pair of files, and checks their headers and counts.
 
     Raises:
       IdxFormatError: a header is damaged, or the files do not belong together.
@@ -179,7 +179,10 @@ class IdxReader:
         return self._source.digest.hexdigest()
 
     def unpacked_sha256(self) -> str:
-        """The digest of the file without its compression; reads all blocks, with their errors."""
+        """The SHA-256 of the uncompressed file.
+
+        Reads all blocks, and raises what `blocks` raises; no block may have been read before.
+        """
         digest = hashlib.sha256(header(self.shape))
         for block in self.blocks():
             digest.update(block.data)

@@ -83,7 +83,7 @@ def fetch(target: Path, progress: Progress) -> None:
 
 
 def check_digest(path: Path, digest: str) -> None:
-    """Raises DataError unless this sha256 of an unpacked file is that of MNIST's with its name."""
+    """Raises DataError unless `digest` is the SHA-256 of MNIST's uncompressed file of this name."""
     name = path.name.removesuffix(".gz").replace(".idx", "-idx")
     expected = MNIST_DIGESTS.get(name)
     cure = "For another data set, set its name, such as --set data.dataset=my-digits."

@@ -5,8 +5,8 @@
 RECIPE is the recipe as JSON, and PREDICTIONS the number of images that the Evaluator predicts.
 Prints JSON: images/s of `fit` with arrays in memory, as users call it, and of the model in batches
 of 128 (in float32, as the pipeline's model), and the seconds that TensorFlow waited at the end of
-the last epoch and of the predictions (`trainer/tf_data.py`). The rates do not contain them, in
-favour of the script: users wait.
+the last epoch and of the predictions (`trainer/tf_data.py`). The rates leave out this wait, which
+makes the script look faster than it is for a user.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from doubles.local_runs import cli
 from numpy.typing import NDArray
 
 from components.evaluation import results
-from components.evaluation.metrics import CANDIDATE, CHAMPION
+from components.evaluation.metrics import ACCURACY, CALIBRATION_ERROR, CANDIDATE, CHAMPION, LOSS
 from components.evaluation.results import Evaluation, Scores
 from components.evaluation.slices import Slice
 from components.names.node_ids import NodeId
@@ -149,7 +149,9 @@ def test_the_metrics_of_one_model_are_equal(in_process: Path, flink: FlinkCluste
         # Sums of floats, in another order.
         assert same.loss == pytest.approx(scores.loss, rel=1e-6)
         assert same.calibration_error == pytest.approx(scores.calibration_error, rel=1e-6)
-        assert same.intervals.keys() == scores.intervals.keys()
+        assert (
+            same.intervals.keys() == scores.intervals.keys() == {ACCURACY, LOSS, CALIBRATION_ERROR}
+        )
         for metric, interval in scores.intervals.items():
             assert same.intervals[metric] == pytest.approx(interval, rel=1e-4, abs=1e-6)
 

@@ -41,11 +41,11 @@ def test_the_sums_of_two_groups_are_those_of_one() -> None:
     own = np.array([0.9, 0.4, 0.8, 0.7])
     both = _group(own.tolist())
     first, second = _group([0.9, 0.4]), _group([0.8, 0.7], first_index=2)
-    confidence = np.maximum(own, 1 - own)  # each is in a bin of its own, 0.7 and 0.6 are apart
     for metric, expected in (
         (Accuracy, 0.75),
         (CrossEntropy, -np.log(own).mean()),
-        (ExpectedCalibrationError, np.abs([0.1, 0 - confidence[1], 0.2, 0.3]).mean()),
+        # Four bins; the second answer is wrong, with a confidence of 0.6.
+        (ExpectedCalibrationError, np.mean([0.1, 0.6, 0.2, 0.3])),
     ):
         values = metric.value(metric.sums(both))
         assert values[0] == pytest.approx(expected)

@@ -73,7 +73,10 @@ def test_the_subsets_do_not_depend_on_the_order_of_the_digits() -> None:
 
 @pytest.mark.parametrize("count", [5, 10, 30])
 def test_the_interval_of_few_images_is_wide_enough(count: int) -> None:
-    """Some subsets are empty; with 19 degrees of freedom, 5 images would give 90 of 100."""
+    """Some subsets are empty.
+
+    If the degrees of freedom were always 19, 5 images would give 90 of 100 cases.
+    """
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(1000):
