@@ -69,16 +69,10 @@ class GroupMetric(metric_types.Metric):  # type: ignore[misc]
         metric = type(self)
 
         def computations(
-            name: str,
-            model_name: str = "",
-            output_name: str = "",
-            example_weighted: bool = False,
+            name: str, model_name: str = "", output_name: str = "", example_weighted: bool = False
         ) -> metric_types.MetricComputations:
             key = metric.key_type(
-                name=name,
-                model_name=model_name,
-                output_name=output_name,
-                example_weighted=example_weighted,
+                name, model_name, output_name=output_name, example_weighted=example_weighted
             )
             inputs = [metric_types.StandardMetricInputsPreprocessor(_INPUTS)]
             combination = metric_types.MetricComputation([key], inputs, _Combiner(metric, key))
