@@ -1,10 +1,10 @@
 """Intervals of metrics: the delete-a-group jackknife, with 20 subsets of the images.
 
-The estimate is that of TFMA's own jackknife if all subsets contain images; with fewer, the number
-of subsets that contain images takes the place of 20. TFMA divides the elements of its pipeline at
-random, and computes each sample in 60 transforms of Beam. Here, each metric keeps one sum for each
-subset, in an array. An image is always in the same subset: each run gives the same interval, copies
-of an image stay together, and so do the answers of two models.
+The estimate is that of TFMA's own jackknife if all subsets contain images. If some contain none,
+the formula uses the number of the others instead of 20. TFMA divides the elements of its pipeline
+at random, and computes each sample in 60 transforms of Beam. Here, each metric keeps one sum for
+each subset, in an array. An image is always in the same subset: each run gives the same interval,
+copies of an image stay together, and so do the answers of two models.
 """
 
 from __future__ import annotations

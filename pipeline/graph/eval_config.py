@@ -36,7 +36,8 @@ def create(
 ) -> config_pb2.EvalConfig:
     """TFMA's configuration.
 
-    Without a champion, TFX's Evaluator removes the comparisons with it.
+    Without a champion, TFX's Evaluator removes the comparisons with it. TFMA's own intervals are
+    off: the metrics compute theirs.
 
     Args:
       evaluation: the thresholds on clean images.
