@@ -62,6 +62,10 @@ def read(path: Path, polarity: Polarity = Polarity.AUTO) -> NDArray[np.generic]:
             return read_picture(file, polarity)[np.newaxis]
     except FileNotFoundError as error:
         raise InvalidRequestError(f"the file {path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise InvalidRequestError(
+            f"{path} is a folder; expected a picture or a .npy array."
+        ) from error
     except InvalidRequestError:
         raise
     except Exception as error:  # Pillow and NumPy raise many kinds for a damaged file

@@ -125,8 +125,10 @@ def predict(  # noqa: PLR0913 - an argument per option
                 for answer in sample_requests.send(client, sample, version, label)
             ]
     except ModelNotFoundError as error:
+        asked = name if version is None else f"version {version} of {name}"
         raise PipelineError(
-            f"{error}; the server does not serve this model or version. See --name and --version."
+            f"the server at {address} does not serve {asked}; "
+            f"give another --name or --version ({error})."
         ) from error
     if as_json:
         print(

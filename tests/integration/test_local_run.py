@@ -423,6 +423,13 @@ def test_serve_and_predict(
         wrong = cli(*predict, "idx:300", "--data-dir", finished.data)
         assert wrong.returncode == 1
         assert wrong.stderr == "mnist-tfx: idx:300: expected idx:N with N from 0 to 299.\n"
+        unknown = cli(*predict, *inputs, "--version", "5")
+        assert unknown.returncode == 1
+        assert unknown.stderr == (
+            f"mnist-tfx: the server at {found[2]} does not serve version 5 of digits; give another "
+            "--name or --version (NOT_FOUND: Servable not found for request: Specific(digits, "
+            "5)).\n"
+        )
         serve.send_signal(signal.SIGTERM)
         assert serve.wait(timeout=60) == 0
     finally:

@@ -79,6 +79,8 @@ def test_an_array_of_another_shape_is_rejected(tmp_path: Path, shape: tuple[int,
 def test_other_files_are_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="the file .*gone.png does not exist"):
         images.read(tmp_path / "gone.png")
+    with pytest.raises(InvalidRequestError, match="is a folder; expected a picture or a .npy"):
+        images.read(tmp_path)
     for name in ("text.png", "text.npy"):
         (tmp_path / name).write_text("no picture")
         with pytest.raises(InvalidRequestError, match=f"{name} is neither a picture nor"):
