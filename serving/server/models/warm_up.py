@@ -23,7 +23,8 @@ def run(model: LoadedModel, folder: Path, repetitions: int = 1) -> None:
     """Runs all warm-up requests of a version, if it has any; each `repetitions` times.
 
     Raises:
-      ModelLoadError: the file is damaged, contains too many records, or a request fails.
+      ModelLoadError: the file cannot be read, is damaged or contains too many records, or a request
+        fails.
     """
     path = folder / warm_up_file.PATH
     try:
@@ -32,7 +33,7 @@ def run(model: LoadedModel, folder: Path, repetitions: int = 1) -> None:
             for _ in range(repetitions):
                 _answer(model, record)
             count += 1
-    except ServingError as error:
+    except Exception as error:  # of any kind: versions that are older must still be loaded
         raise ModelLoadError(
             f"version {model.version}: the warm-up file {path}: {error}"
         ) from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.core.framework import types_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import warm_up_file
 from serving.errors import ModelLoadError, ModelNotFoundError
@@ -110,6 +112,36 @@ def test_a_broken_version_is_reported_and_the_previous_one_still_answers(folder:
     assert (broken.version, broken.state) == (9, VersionState.END)
     assert "version 9 at" in broken.error
     assert good.state is VersionState.AVAILABLE
+
+
+def test_a_warm_up_file_that_cannot_be_read_is_reported(folder: Path, exported_model: Path) -> None:
+    shutil.copytree(exported_model, folder / "9")
+    (folder / "9" / warm_up_file.PATH).unlink(missing_ok=True)
+    (folder / "9" / warm_up_file.PATH).mkdir(parents=True)
+    versions = _versions(folder)
+    versions.refresh()
+    assert versions.available == [7]
+    (broken, _) = versions.statuses()
+    assert (broken.version, broken.state) == (9, VersionState.END)
+    assert "Is a directory" in broken.error
+
+
+def test_a_warm_up_request_that_numpy_cannot_represent_is_reported(
+    folder: Path, exported_model: Path
+) -> None:
+    shutil.copytree(exported_model, folder / "9")
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.signature_name = features.PREDICT_IMAGES
+    tensor = request.inputs[features.IMAGES]
+    tensor.dtype = types_pb2.DT_UINT8
+    for _ in range(65):  # NumPy's arrays have at most 64 dimensions
+        tensor.tensor_shape.dim.add(size=1)
+    warm_up_file.write(folder / "9" / warm_up_file.PATH, [log])
+    versions = _versions(folder)
+    versions.refresh()
+    assert versions.available == [7]
+    assert "the warm-up file" in versions.statuses()[0].error
 
 
 def test_at_the_start_the_newest_that_loads_is_served(folder: Path) -> None:
