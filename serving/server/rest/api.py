@@ -236,6 +236,8 @@ async def _body(request: Request) -> bytes:
                 body += unpacked.decompress(chunk, MAX_MESSAGE_BYTES + 1 - len(body))
             except zlib.error as error:
                 raise errors.InvalidRequestError("the body is not valid gzip data") from error
+            if unpacked.unused_data:  # zlib would keep and copy all that follows
+                raise errors.InvalidRequestError("the body continues after its gzip data")
         if len(body) > MAX_MESSAGE_BYTES:
             raise _TooLargeError
     if unpacked is not None and not unpacked.eof:

@@ -200,6 +200,7 @@ def test_a_gzip_body_is_unpacked_up_to_the_limit(server: Server) -> None:
         for body, encoding, message in (
             (b"no gzip", "gzip", "the body is not valid gzip data"),
             (good[:-9], "gzip", "the body is not complete gzip data"),
+            (good + bytes(1000), "gzip", "the body continues after its gzip data"),
             (good, "br", "Content-Encoding is 'br'; expected gzip or none"),
         ):
             response = post(body, encoding)
