@@ -55,6 +55,7 @@ _BATCH: Final = 32  # images in the largest warm-up request
 _UNTIMED_REQUESTS: Final = 3  # sent first, and not measured
 _LATENCY_ROUNDS: Final = 3  # a busy machine answers late for a while; a slow model always does
 _READY_TIMEOUT_S: Final = 180.0
+_LOG: Final = "server.txt"
 _BLESSED_FILE, _NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 
 
@@ -74,7 +75,7 @@ def ServerValidator(
       model: the candidate.
       examples: as ingested; images of the split `test` are sent.
       blessing: whether a server answers as the model does, and a copy of the model with a
-        warm-up file.
+        warm-up file. If not, the log of the server, `server.txt`.
       requests: the number of images to send, one in each request.
       max_latency_ms: the maximum of the 99th percentile of their latencies.
       server: a launcher.ServerKind, or ANY_SERVER.
@@ -94,7 +95,11 @@ def ServerValidator(
             blessing.set_float_custom_property(LATENCY_P99_MS, p99_ms)
             reason = _too_slow(used, p99_ms, max_latency_ms) if p99_ms > max_latency_ms else ""
         except ServingError as error:
-            reason = " ".join(str(error).split())
+            log, kept = _log_of(base_path), posixpath.join(blessing.uri, _LOG)
+            reason = " ".join(str(error).split()).replace(str(log), kept)
+            if log.exists():  # it does not if the server's program is missing
+                fileio.makedirs(blessing.uri)
+                fileio.copy(str(log), kept)
         if not reason:
             io_utils.copy_dir(str(version), path_utils.stamped_model_path(blessing.uri))
     blessing.set_int_custom_property(BLESSED, int(not reason))
@@ -143,11 +148,10 @@ def ask(
       ServingError: the server does not start, does not load the model, or gives other
         probabilities.
     """
-    log = base_path.parent / "server.txt"
     with (
         # A model that fails to load is rejected at once; TF Serving would retry for minutes.
         launcher.running(
-            _MODEL, base_path, log, flags=["--max_num_load_retries=0"], kind=kind
+            _MODEL, base_path, _log_of(base_path), flags=["--max_num_load_retries=0"], kind=kind
         ) as server,
         Client(server.address, _MODEL) as client,
     ):
@@ -160,6 +164,10 @@ def ask(
         for row, index, right in zip(batch.probabilities, sample.indices, expected, strict=True):
             _compare(row, right, int(index), server.kind)
     return server.kind, p99_ms
+
+
+def _log_of(base_path: Path) -> Path:
+    return base_path.parent / _LOG
 
 
 def _too_slow(kind: ServerKind, p99_ms: float, max_latency_ms: float) -> str:

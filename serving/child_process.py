@@ -42,16 +42,17 @@ def running(
 
 def _stop(process: subprocess.Popen[Any], send: Callable[[int, int], None]) -> None:
     """Sends SIGTERM, and SIGKILL after `STOP_TIMEOUT_S` or an interrupt."""
-    if process.poll() is not None:
-        return
     try:
-        send(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-    finally:
         if process.poll() is None:
-            send(process.pid, signal.SIGKILL)
-            process.wait()
+            send(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT_S)
+    finally:
+        # A group may have members although its leader has ended.
+        if process.poll() is None or send is os.killpg:
+            with contextlib.suppress(ProcessLookupError):
+                send(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from serving.polarity import Polarity
 from trainer import features
 
 MAX_PIXELS: Final = 50_000_000  # more than most cameras have; 0.5 GB of memory
+_FROM_16_TO_8_BITS: Final = 257  # 65535 becomes 255
 DIGIT_SIZE_PX: Final = 20  # the box that MNIST's digits fit, within the 28x28 image
 _INK_THRESHOLD: Final = 0.2  # as a fraction of the brightest pixel
 
@@ -95,11 +96,24 @@ def read_picture(
             raise ValueError(
                 f"it has {math.prod(picture.size)} pixels; the maximum is {max_pixels}"
             )
-        upright = ImageOps.exif_transpose(picture)
+        upright = _with_8_bits(ImageOps.exif_transpose(picture))
         if upright.has_transparency_data:  # the paper shows through
             rgba = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return normalize(np.asarray(upright.convert("L")), polarity)
+
+
+def _with_8_bits(picture: Image.Image) -> Image.Image:
+    """A picture with 8 bits for each grey value or colour; Pillow's `convert` clips larger values.
+
+    Raises:
+      ValueError: the pixels are numbers of 32 bits, of which nothing says which one is white.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels are numbers of 32 bits; expected 8 or 16 bits")
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((np.asarray(picture) // _FROM_16_TO_8_BITS).astype(np.uint8))
 
 
 def normalize(gray: NDArray[np.uint8], polarity: Polarity = Polarity.AUTO) -> NDArray[np.uint8]:

@@ -81,7 +81,7 @@ def running(
       host: the interface to listen on. `tensorflow_model_server` has no flag for it, and always
         listens on all interfaces.
       port: the gRPC port; None for a free one.
-      flags: further flags of TF Serving.
+      flags: further flags of TF Serving, as --NAME=VALUE; see `joined`.
       kind: the server to start; None for the first available.
 
     Raises:
@@ -122,6 +122,27 @@ def available() -> ServerKind:
     return ServerKind.EMBEDDED
 
 
+def joined(flags: Sequence[str]) -> list[str]:
+    """Flags with each value joined to its name: --NAME VALUE becomes --NAME=VALUE."""
+    result: list[str] = []
+    for flag in flags:
+        if flag.startswith("--") or not result or "=" in result[-1]:
+            result.append(flag)
+        else:
+            result[-1] += f"={flag}"
+    return result
+
+
+def _ends_with_this_process() -> list[str]:
+    """A prefix of a command: its process gets SIGTERM when this one ends, also by SIGKILL.
+
+    A program of util-linux does this: a function that runs between fork and exec can block for ever
+    in a process with threads. Without the program, the server may outlive this process.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig=TERM", "--"] if setpriv else []
+
+
 def _command(
     kind: ServerKind,
     name: str,
@@ -133,8 +154,14 @@ def _command(
 ) -> list[str]:
     if kind == ServerKind.DOCKER:
         where = f"/models/{name}"
-        docker = [ServerKind.DOCKER, "run", "--rm", f"--name={container}", "--init"]
-        docker += ["--read-only", "--cap-drop=ALL", f"--user={os.getuid()}:{os.getgid()}"]
+        docker = [*_ends_with_this_process(), ServerKind.DOCKER, "run", "--rm"]
+        docker += [
+            f"--name={container}",
+            "--init",
+            "--read-only",
+            "--cap-drop=ALL",
+            f"--user={os.getuid()}:{os.getgid()}",
+        ]
         docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}", *_published(host, flags)]
         docker += [f"--volume={base_path}:{where}:ro", "--entrypoint=tensorflow_model_server"]
         model = [f"--model_name={name}", f"--model_base_path={where}"]
@@ -144,7 +171,7 @@ def _command(
         binary = shutil.which(ServerKind.TENSORFLOW_MODEL_SERVER)
         if binary is None:
             raise ServerStartError(f"{ServerKind.TENSORFLOW_MODEL_SERVER} is not on PATH.")
-        return [binary, *model]
+        return [*_ends_with_this_process(), binary, *model]
     embedded = [sys.executable, "-m", "serving.server", "--stop_when_stdin_closes"]
     return [*embedded, f"--host={host}", *model]
 

@@ -239,7 +239,7 @@ class WorstMistakes(GroupMetric):
         """The wrong examples."""
         wrong = ~group.is_correct
         columns = group.own, group.indices, group.labels, group.probabilities
-        return WorstRows(np.column_stack([column[wrong] for column in columns]))
+        return WorstRows.of(np.column_stack([column[wrong] for column in columns]))
 
     @staticmethod
     def value(sums: WorstRows | float) -> bytes:
@@ -255,11 +255,15 @@ class WorstRows:
 
     rows: Floats
 
+    @classmethod
+    def of(cls, rows: Floats) -> WorstRows:
+        """The worst of any rows; the second column decides between equals."""
+        return cls(rows[np.lexsort((rows[:, 1], rows[:, 0]))[:WORST]])
+
     def __add__(self, other: object) -> WorstRows:
         if not isinstance(other, WorstRows):
             return self
-        rows = np.concatenate([self.rows, other.rows])
-        return WorstRows(rows[np.lexsort((rows[:, 1], rows[:, 0]))[:WORST]])
+        return WorstRows.of(np.concatenate([self.rows, other.rows]))
 
     __radd__ = __add__
 

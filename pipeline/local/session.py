@@ -189,6 +189,7 @@ def serve(
     from serving.client import Client  # imports gRPC, which `run` does not need
 
     kind = kind or launcher.available()
+    flags = launcher.joined(flags)
     if kind is ServerKind.EMBEDDED:
         try:
             server_flags.parse([f"--model_base_path={root}", *flags], server_flags.RaisingParser)

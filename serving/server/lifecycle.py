@@ -1,16 +1,18 @@
 """Starts the server, and stops it without dropping a request.
 
-gRPC runs in the caller's event loop, the REST API in a thread with a loop of its own, so that
-parsing a large JSON document delays no gRPC request.
+gRPC runs in the caller's event loop, the REST API in a thread with a loop of its own: while it
+converts large arrays, gRPC requests are answered. (While it parses JSON they wait: Python's parser
+holds the interpreter's lock; a document of 60 MB takes 1.7 s.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,20 +24,22 @@ from serving.server.flags import Flags
 from serving.server.grpc import server as grpc_server
 from serving.server.metrics import Metrics
 from serving.server.models import model_config
-from serving.server.models.model_config import ReloadPolicy, ServedModel
+from serving.server.models.model_config import ModelConfig, ReloadPolicy
 from serving.server.models.registry import ModelRegistry
 from serving.server.models.saved_model import ModelOptions
 from serving.server.models.versions import LoadOptions
 from serving.server.request_handler import RequestHandler
 from serving.server.rest import api
-from serving.server.rest import server as rest_server
+from serving.server.rest.server import RestServer
 from serving.server.scheduling.batching import Batching, BatchingParameters
-from serving.server.scheduling.scheduler import OneByOne, Scheduler
+from serving.server.scheduling.scheduler import Scheduler, Unbatched
 
 _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
 """The time that requests in flight have to finish when the server stops."""
+
+_LOAD_GRACE_S: Final = 3.0  # the time that a version has to finish loading after that
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
 
         _log.info("watching the folders of the models; the ports open after the first load")
         models.start(on_change)
-        stack.callback(models.stop)
+        stack.callback(models.stop, _LOAD_GRACE_S)
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             stack.enter_context(_ConfigWatch(models, flags))
         if flags.file_system_poll_wait_seconds >= 0:  # below 0, no version is looked for
@@ -101,8 +105,13 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
             path = Path(flags.grpc_socket_path).resolve()
             grpc_server.listen(server, f"unix:{path}", None)
         await server.start()
-        stack.push_async_callback(server.stop, GRACE_S)
-        stack.push_async_callback(healthy.stop)
+        stops: list[Callable[[], Awaitable[None]]] = [functools.partial(server.stop, GRACE_S)]
+
+        async def stop() -> None:
+            await healthy.stop()  # first: load balancers must send no further requests
+            await asyncio.gather(*(stop() for stop in stops))
+
+        stack.push_async_callback(stop)
         rest_address = None
         if flags.rest_api_port:
             rest_address = f"{in_url}:{flags.rest_api_port}"
@@ -113,16 +122,15 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
                 metrics_path,
                 flags.rest_api_enable_cors_support,
             )
-            await stack.enter_async_context(
-                rest_server.running(
-                    application,
-                    host,
-                    flags.rest_api_port,
-                    limits,
-                    flags.rest_api_timeout_in_ms / 1000,
-                    GRACE_S,
-                )
+            rest = RestServer(
+                application,
+                host,
+                flags.rest_api_port,
+                limits,
+                flags.rest_api_timeout_in_ms / 1000,
+                GRACE_S,
             )
+            stops.append(rest.stop)
         yield Addresses(address, rest_address)
 
 
@@ -172,16 +180,16 @@ def reload_policy(flags: Flags) -> ReloadPolicy:
     return ReloadPolicy(is_allowed, roots or tuple(m.base_path.parent for m in _configured(flags)))
 
 
-def _configured(flags: Flags) -> list[ServedModel]:
+def _configured(flags: Flags) -> list[ModelConfig]:
     if flags.model_config_file:
         return model_config.parse(config_files.model_server_config(flags.model_config_file))
     assert flags.model_base_path is not None
-    return [ServedModel(flags.model_name, flags.model_base_path)]
+    return [ModelConfig(flags.model_name, flags.model_base_path)]
 
 
 def _scheduler(flags: Flags) -> Scheduler:
     if not flags.enable_batching:
-        return OneByOne()
+        return Unbatched()
     if flags.batching_parameters_file is None:
         return Batching(BatchingParameters())
     message = config_files.batching_parameters(flags.batching_parameters_file)

@@ -55,5 +55,11 @@ class Metrics:
         with self._lock:
             counts = sorted(self._counts.items())
         for (model, status), count in counts:
-            lines.append(f'{_COUNT}{{model_name="{model}",status="{status}"}} {count}')
+            name = _escaped(model)
+            lines.append(f'{_COUNT}{{model_name="{name}",status="{status}"}} {count}')
         return "\n".join(lines).encode() + b"\n" + prometheus_client.generate_latest(self._registry)
+
+
+def _escaped(value: str) -> str:
+    """The value of a label, as Prometheus' text format requires it."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -33,6 +33,7 @@ from serving.server.models import model_config
 from serving.server.models.model_config import ReloadPolicy
 from serving.server.models.registry import ModelRegistry
 from serving.server.scheduling import slicing
+from serving.server.scheduling.input_memory import InputMemory
 from serving.server.scheduling.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class RequestHandler:
         self._slice_rows = slice_rows
         self._max_rows = max_rows
         self._reload_policy = reload_policy
+        self._input_memory = InputMemory()
 
     async def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Runs any signature on tensors."""
@@ -191,9 +193,10 @@ class RequestHandler:
                 f"the request has {rows} examples; the maximum is {self._max_rows} "
                 "(--max_request_rows). Send several requests."
             )
-        outputs = await slicing.run_in_slices(
-            self._scheduler, call.signature, call.inputs, self._slice_rows
-        )
+        with self._input_memory.reserved(call.inputs):
+            outputs = await slicing.run_in_slices(
+                self._scheduler, call.signature, call.inputs, self._slice_rows
+            )
         return call.answer(outputs)
 
 

@@ -20,7 +20,9 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from serving.errors import InvalidRequestError
 from serving.limits import MAX_MESSAGE_BYTES
 
-MAX_RANK: Final = 254  # TensorFlow's
+MAX_RANK: Final = 64
+"""The largest number of dimensions: NumPy's, since TensorFlow's is 254."""
+
 _STRING_BYTES: Final = 64  # about what Python and TensorFlow need for an empty string
 _LONGEST_SHAPE: Final = 8  # in a message
 
@@ -81,7 +83,7 @@ def decode(name: str, tensor: tensor_pb2.TensorProto) -> NDArray[Any]:
                 name, f"{len(content)} bytes came for shape {_short(shape)} of {kind.name}"
             )
         # A view of the message's bytes: the array is only read.
-        return np.frombuffer(content, kind.dtype).reshape(shape)
+        return _reshaped(name, np.frombuffer(content, kind.dtype), shape)
     values = _values(name, tensor, kind)
     if len(values) > count:
         raise _invalid(name, f"{len(values)} values came for shape {_short(shape)}")
@@ -90,7 +92,14 @@ def decode(name: str, tensor: tensor_pb2.TensorProto) -> NDArray[Any]:
         if kind.is_string and not len(values):
             last = np.array([b""], object)
         values = np.concatenate([values, np.repeat(last, count - len(values))])
-    return values.reshape(shape)
+    return _reshaped(name, values, shape)
+
+
+def _reshaped(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # an empty array, with dimensions whose product is too large
+        raise _invalid(name, f"its shape is {_short(shape)}") from error
 
 
 def _values(name: str, tensor: tensor_pb2.TensorProto, kind: _Type) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import shutil
 import stat
 import sys
@@ -127,6 +128,25 @@ def test_a_model_that_a_server_cannot_load_is_rejected(
     reason = _reason(_validate(tmp_path, model, examples))
     assert reason.startswith("version 1 of candidate failed to load: version 1: the warm-up")
     assert "Could not find variable" in reason
+
+
+def test_the_log_of_a_server_that_ends_is_kept_where_the_reason_says(
+    tmp_path: Path,
+    exported_model: Path,
+    examples: standard_artifacts.Examples,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    binary = tmp_path / "bin" / "tensorflow_model_server"
+    binary.parent.mkdir()
+    binary.write_text("#!/bin/sh\necho first; echo no such library; exit 3\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{binary.parent}{os.pathsep}{os.environ['PATH']}")
+    blessing = _validate(tmp_path, _model(tmp_path, exported_model), examples, server="auto")
+    log = Path(blessing.uri) / "server.txt"
+    assert _reason(blessing) == (
+        f"the model server ended with exit code 3: no such library (log: {log})"
+    )
+    assert log.read_text() == "first\nno such library\n"
 
 
 def _sample(examples: standard_artifacts.Examples) -> example_split.ExampleSplit:

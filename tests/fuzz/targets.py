@@ -166,16 +166,16 @@ def _models_folder() -> Path:
 @functools.cache
 def _handler() -> Any:
     from serving.server.metrics import Metrics
-    from serving.server.models.model_config import ReloadPolicy, ServedModel
+    from serving.server.models.model_config import ModelConfig, ReloadPolicy
     from serving.server.models.registry import ModelRegistry
     from serving.server.models.versions import LoadOptions
     from serving.server.request_handler import RequestHandler
-    from serving.server.scheduling.scheduler import OneByOne
+    from serving.server.scheduling.scheduler import Unbatched
 
     models = ModelRegistry([], LoadOptions())
-    models.reload([ServedModel("toy", _models_folder(), labels={"stable": 1})])
+    models.reload([ModelConfig("toy", _models_folder(), labels={"stable": 1})])
     policy = ReloadPolicy(False, (_models_folder(),))
-    return RequestHandler(models, OneByOne(), Metrics(), 64, 1000, policy)
+    return RequestHandler(models, Unbatched(), Metrics(), 64, 1000, policy)
 
 
 @functools.cache
@@ -386,7 +386,7 @@ def model_folder(data: bytes) -> None:
     The last byte chooses the damaged file, the two before it the place; the rest are names of
     folders, separated by line breaks, and then the bytes that are written.
     """
-    from serving.server.models.model_config import ServedModel
+    from serving.server.models.model_config import ModelConfig
     from serving.server.models.versions import LoadOptions, Versions
 
     base = _scratch() / "models"
@@ -406,7 +406,7 @@ def model_folder(data: bytes) -> None:
         content[start : start + len(written) - 3] = written[:-3]
         files[chosen % len(files)].write_bytes(content)
     version_folders.find_too_large(base)
-    versions = Versions(ServedModel("m", base), LoadOptions(max_retries=0))
+    versions = Versions(ModelConfig("m", base), LoadOptions(max_retries=0))
     versions.refresh()
     versions.close()
 

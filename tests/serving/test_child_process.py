@@ -15,6 +15,12 @@ from serving import child_process
 
 FOREVER = ("sleep", "1000")
 IGNORES_SIGTERM = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+ENDS_BEFORE_ANOTHER = ("sh", "-c", "sleep 1000 >/dev/null & echo $!")
+IGNORES_SIGTERM_IN_ANOTHER = (
+    "sh",
+    "-c",
+    "(trap '' TERM; exec sleep 1000 >/dev/null) & sleep 0.5; echo $!; wait",
+)
 STARTS_ANOTHER = ("sh", "-c", "sleep 1000 & echo $!; wait")
 
 
@@ -60,10 +66,27 @@ def test_processes_that_a_group_leader_has_started_end_with_it() -> None:
         grandchild = int(process.stdout.readline())
         assert is_running(grandchild)
     assert process.returncode == -signal.SIGTERM
+    _wait_for_the_end(grandchild)
+
+
+def _wait_for_the_end(pid: int) -> None:
     deadline_s = time.monotonic() + 60
-    while is_running(grandchild):
+    while is_running(pid):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("command", [ENDS_BEFORE_ANOTHER, IGNORES_SIGTERM_IN_ANOTHER])
+def test_no_process_of_a_group_is_left(command: tuple[str, ...]) -> None:
+    """Also if the leader has ended before, or a member ignores SIGTERM."""
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    with child_process.running(command, leads_group=True, **options) as process:
+        assert process.stdout is not None
+        other = int(process.stdout.readline())
+        if command is ENDS_BEFORE_ANOTHER:
+            process.wait(timeout=60)
+        assert is_running(other)
+    _wait_for_the_end(other)
 
 
 def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

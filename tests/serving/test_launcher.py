@@ -3,11 +3,15 @@
 import os
 import socket
 import stat
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from doubles import processes
 
-from serving import addresses, launcher
+from serving import addresses, child_process, launcher
 from serving.errors import ServerStartError
 
 
@@ -67,3 +71,45 @@ def test_it_is_stopped_at_the_end_of_the_block(tmp_path: Path) -> None:
         assert server.process.poll() is None
         raise RuntimeError("something else")
     assert server.process.poll() is not None
+
+
+def test_a_server_does_not_outlive_a_killed_process(tmp_path: Path) -> None:
+    """TF Serving's binary is replaced by one that runs until it gets a signal."""
+    binary = tmp_path / "bin" / "tensorflow_model_server"
+    binary.parent.mkdir()
+    binary.write_text('#!/bin/sh\necho $$ > "$PID_FILE"\nexec sleep 1000\n')
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    pid_file = tmp_path / "pid"
+    program = (
+        "import pathlib, time; from serving import launcher\n"
+        f"with launcher.running('m', pathlib.Path({str(tmp_path)!r}), "
+        f"pathlib.Path({str(tmp_path / 'log.txt')!r})): time.sleep(1000)"
+    )
+    environment = {"PATH": f"{binary.parent}{os.pathsep}{os.environ['PATH']}"}
+    environment["PID_FILE"] = str(pid_file)
+    with child_process.running(
+        [sys.executable, "-c", program], env={**os.environ, **environment}
+    ) as parent:
+        _wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
+        server = int(pid_file.read_text())
+        assert processes.is_running(server)
+        parent.kill()
+        parent.wait(timeout=60)
+        _wait_until(lambda: not processes.is_running(server))
+
+
+def test_values_are_joined_to_the_names_of_flags() -> None:
+    flags = ["--rest_api_port", "8501", "--enable_batching", "--model_name=a", "--x", "1"]
+    assert launcher.joined(flags) == [
+        "--rest_api_port=8501",
+        "--enable_batching",
+        "--model_name=a",
+        "--x=1",
+    ]
+
+
+def _wait_until(is_true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import resource
 import shutil
 import socket
@@ -326,6 +327,30 @@ def test_cancelled_calls_do_not_hold_up_others(target: Server) -> None:
     }
     with Client(target.address, "mnist", timeout_s=TIMEOUT_S) as client:
         assert client.predict(ZEROS).version == 3
+
+
+def test_too_many_inputs_at_a_time_are_unavailable(tmp_path: Path, exported_model: Path) -> None:
+    """40 requests with 10,000 images each have 300 MiB; some are rejected, the rest cancelled."""
+    shutil.copytree(exported_model, tmp_path / "mnist" / "1")
+    flags = ["--model_name=mnist", f"--model_base_path={tmp_path / 'mnist'}"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "mnist", 1), server)
+        request = predict_request("mnist", np.zeros((10_000, 28, 28), np.uint8))
+        futures = [server.prediction.Predict.future(request, timeout=600) for _ in range(40)]
+        rejected: list[grpc.Future] = []
+        while not rejected:
+            rejected = [future for future in futures if future.done()]
+            time.sleep(0.05)
+        for future in futures:
+            future.cancel()
+        assert rejected[0].code() == grpc.StatusCode.UNAVAILABLE
+        assert re.fullmatch(
+            r"the inputs of the requests in progress occupy \d+ MiB; the maximum is 256 MiB\. Send "
+            r"the request again later\.",
+            rejected[0].details(),
+        )
+        with Client(server.address, "mnist", timeout_s=TIMEOUT_S) as client:
+            assert client.predict(ZEROS).version == 1
 
 
 def test_a_rest_client_that_disconnects_stops_its_request(

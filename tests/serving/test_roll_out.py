@@ -177,6 +177,13 @@ def test_the_list_of_models_is_replaced_without_a_gap(alone: Server, exported_mo
         ('name: "toy"', 'name: "mnist"', grpc.StatusCode.INVALID_ARGUMENT, "mnist multiple times"),
         ('"tensorflow"', '"caffe"', grpc.StatusCode.INVALID_ARGUMENT, "has model_platform 'caffe'"),
         ('base_path: "/', 'base_path: "', grpc.StatusCode.INVALID_ARGUMENT, "an absolute path"),
+        (
+            "model_version_policy {{ all {{}} }}",
+            "model_version_policy {{ specific {{}} }}",
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "specific without versions; expected at least one.",
+        ),
+        ("/toy", "/" + "x" * 300, grpc.StatusCode.UNKNOWN, "cannot read the folder of a model: "),
         ("/toy", "/gone", grpc.StatusCode.UNKNOWN, "1 servable(s) did not become available: {toy"),
         ("{folder}/toy", "/proc", grpc.StatusCode.PERMISSION_DENIED, "toy is in /proc, outside of"),
         (
@@ -375,6 +382,30 @@ def test_a_signal_finishes_the_requests_in_flight_and_ends_with_0(
         assert available(server, "mnist", 1)
         server.process.send_signal(number)
         assert [future.code() for future in futures] == [grpc.StatusCode.OK] * 4
+        assert server.process.wait(timeout=120) == 0
+
+
+def test_health_changes_before_the_requests_in_flight_are_done(
+    tmp_path: Path, toy_model: Path
+) -> None:
+    """A load balancer must stop sending requests first. A REST request ends after the change."""
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
+    with started(tmp_path, *flags) as server, contextlib.ExitStack() as stack:
+        wait_for(lambda: available(server, "toy", 1), server)
+        body = b'{"signature_name": "total", "inputs": [1]}'
+        head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        host, _, port = server.rest.removeprefix("http://").partition(":")
+        connection = stack.enter_context(socket.create_connection((host, int(port)), TIMEOUT_S))
+        connection.sendall(head % len(body) + body[:10])
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        changes = stub.Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert next(changes).status == health_pb2.HealthCheckResponse.SERVING
+        server.process.send_signal(signal.SIGTERM)
+        assert next(changes).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        connection.sendall(body[10:])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        changes.cancel()
         assert server.process.wait(timeout=120) == 0
 
 

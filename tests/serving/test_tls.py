@@ -151,6 +151,21 @@ def test_an_invalid_tls_file_is_reported_in_one_sentence_without_the_key(
     assert "SECRET" not in server.log.read_text()
 
 
+def test_an_invalid_certificate_is_no_address_in_use(tmp_path: Path, toy_model: Path) -> None:
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    (tmp_path / "ssl.config").write_text("server_key: 'SECRET' server_cert: 'b'")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
+    with started(tmp_path, *flags, f"--ssl_config_file={tmp_path / 'ssl.config'}") as server:
+        assert server.process.wait(120) == 1
+        lines = server.log.read_text().splitlines()
+    assert lines[-1].endswith(
+        "gRPC's line above has the reason, such as an address in use, or an invalid key or "
+        "certificate in --ssl_config_file."
+    )
+    assert any("Invalid cert chain" in line for line in lines)
+    assert not any("SECRET" in line for line in lines)
+
+
 @pytest.mark.parametrize("wrong", ["ca", "certificate", "key"])
 def test_a_file_that_is_not_of_its_kind_is_named(
     certificates: Certificates, tmp_path: Path, wrong: str

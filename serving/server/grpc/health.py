@@ -29,6 +29,7 @@ class Health:
     def __init__(self, services: tuple[str, ...]):
         self._servicer = health.aio.HealthServicer()
         self._statuses = dict.fromkeys((health.OVERALL_HEALTH, *services), _Status.NOT_SERVING)
+        self._is_stopped = False
         self._list_response = _list_response()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -40,16 +41,21 @@ class Health:
         )
 
     async def set(self, is_ready: bool) -> None:
-        """Sets the health of the server and of all services."""
+        """Sets the health of the server and of all services; after `stop`, changes nothing."""
+        if not self._is_stopped:
+            await self._set(is_ready)
+
+    async def stop(self) -> None:
+        """Reports NOT_SERVING from now on."""
+        self._is_stopped = True
+        await self._set(False)
+        await self._servicer.enter_graceful_shutdown()
+
+    async def _set(self, is_ready: bool) -> None:
         for service in self._statuses:
             status = _Status.SERVING if is_ready else _Status.NOT_SERVING
             self._statuses[service] = status
             await self._servicer.set(service, status)
-
-    async def stop(self) -> None:
-        """Says NOT_SERVING from now on, whatever `set` says."""
-        await self.set(False)
-        await self._servicer.enter_graceful_shutdown()
 
     async def _list(self, _: bytes, context: grpc.aio.ServicerContext) -> bytes:
         response = self._list_response()

@@ -62,8 +62,11 @@ def listen(
         else:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
+        causes = "an address in use"
+        if credentials is not None:
+            causes += ", or an invalid key or certificate in --ssl_config_file"
         raise ServerStartError(
-            f"cannot listen on {address}: another program uses it; choose another --port."
+            f"gRPC cannot listen on {address}; gRPC's line above has the reason, such as {causes}."
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"
 

@@ -31,7 +31,7 @@ class VersionPolicy:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class ModelConfig:
     """One model of the list."""
 
     name: str
@@ -49,7 +49,7 @@ class ReloadPolicy:
     roots: tuple[Path, ...]
     """The folders that the models must be in."""
 
-    def check(self, models: Sequence[ServedModel]) -> None:
+    def check(self, models: Sequence[ModelConfig]) -> None:
         """Checks a list.
 
         Raises:
@@ -74,7 +74,7 @@ class ReloadPolicy:
                 )
 
 
-def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
+def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
     """The models of a list.
 
     Raises:
@@ -84,7 +84,7 @@ def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel
         raise InvalidRequestError(
             "ServerModelConfig type not supported. Only ModelConfigList is currently supported"
         )
-    models: dict[str, ServedModel] = {}
+    models: dict[str, ModelConfig] = {}
     for entry in config.model_config_list.config:
         if entry.name in models:
             raise InvalidRequestError(
@@ -94,7 +94,7 @@ def parse(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel
     return list(models.values())
 
 
-def _model(entry: model_server_config_pb2.ModelConfig) -> ServedModel:
+def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if not entry.name:
         raise InvalidRequestError("A model in the config list has no name.")
     # model_type is the predecessor of model_platform: 1 is TensorFlow.
@@ -118,15 +118,19 @@ def _model(entry: model_server_config_pb2.ModelConfig) -> ServedModel:
             f"Expected model {entry.name} to have an absolute path or URI; got "
             f"base_path()={entry.base_path}"
         )
-    return ServedModel(
-        entry.name, base_path, _policy(entry.model_version_policy), dict(entry.version_labels)
-    )
+    policy = _policy(entry.name, entry.model_version_policy)
+    return ModelConfig(entry.name, base_path, policy, dict(entry.version_labels))
 
 
-def _policy(policy: Any) -> VersionPolicy:
+def _policy(name: str, policy: Any) -> VersionPolicy:
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
         return VersionPolicy(latest=None)
     if kind == "specific":
+        if not policy.specific.versions:
+            raise InvalidRequestError(
+                f"model {name} has the version policy specific without versions; expected at least "
+                "one."
+            )
         return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
     return VersionPolicy(latest=policy.latest.num_versions or 1)

@@ -14,9 +14,8 @@ from serving.errors import (
     ModelLoadError,
     ModelNotFoundError,
     PreconditionError,
-    ServingError,
 )
-from serving.server.models.model_config import ServedModel
+from serving.server.models.model_config import ModelConfig
 from serving.server.models.saved_model import LoadedModel
 from serving.server.models.versions import LoadOptions, Versions, VersionStatus, not_found
 
@@ -39,7 +38,7 @@ class ModelRegistry:
 
     def __init__(
         self,
-        configs: Sequence[ServedModel],
+        configs: Sequence[ModelConfig],
         options: LoadOptions,
         poll_interval_s: float = 1.0,
         allow_labels_for_unavailable: bool = False,
@@ -48,8 +47,8 @@ class ModelRegistry:
         self._poll_interval_s = poll_interval_s
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._models = {config.name: Versions(config, options) for config in configs}
-        self._labels = self._checked_labels(configs, {config.name: () for config in configs})
-        self._work = threading.Lock()  # held while loading; guards the two above
+        self._check_labels(configs, {config.name: () for config in configs})
+        self._work = threading.Lock()  # held while loading; guards the dictionary above
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch models", daemon=True)
         self._on_change: Callable[[bool], None] = lambda is_ready: None
@@ -101,14 +100,14 @@ class ModelRegistry:
             raise InvalidRequestError("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
         version = spec.version.value if choice == "version" else None
-        if choice == "version_label":
-            label = spec.version_label
-            version = self._labels.get(spec.name, {}).get(label)
-            if spec.name in self._models and version is None:
-                raise InvalidRequestError(f"Unrecognized servable version label: {label}")
         versions = self._models.get(spec.name)
         if versions is None:
             raise not_found(spec.name, version)
+        if choice == "version_label":
+            label = spec.version_label
+            version = versions.config.labels.get(label)
+            if version is None:
+                raise InvalidRequestError(f"Unrecognized servable version label: {label}")
         with versions.use(version) as model:
             yield model
 
@@ -132,7 +131,7 @@ class ModelRegistry:
             raise ModelNotFoundError(f"Could not find any versions of model {spec.name}")
         return statuses
 
-    def reload(self, configs: Sequence[ServedModel]) -> None:
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Replaces the list of models; returns when the new models are available.
 
         Models that are in both lists answer throughout. If an error is raised, nothing changes.
@@ -149,8 +148,8 @@ class ModelRegistry:
                     versions = Versions(config, self._options)
                 new[config.name] = versions
             try:
-                self._labels = self._load(configs, new)
-            except ServingError:
+                self._load(configs, new)
+            except BaseException:
                 for name, versions in new.items():
                     if versions is old.get(name):
                         versions.refresh()  # drops what was loaded for the new list
@@ -167,24 +166,25 @@ class ModelRegistry:
         self._on_change(self.is_ready)
         _log.info("serving the models: %s", ", ".join(new) or "none")
 
-    def _load(
-        self, configs: Sequence[ServedModel], models: Mapping[str, Versions]
-    ) -> dict[str, dict[str, int]]:
-        """Loads the versions of a new list beside the old ones; returns the new labels."""
-        selected = {
-            config.name: models[config.name].load_selected(config.policy, self._stopped.is_set)
-            for config in configs
-        }
+    def _load(self, configs: Sequence[ModelConfig], models: Mapping[str, Versions]) -> None:
+        """Loads the versions of a new list beside the old ones."""
+        try:
+            selected = {
+                config.name: models[config.name].load_selected(config.policy, self._stopped.is_set)
+                for config in configs
+            }
+        except OSError as error:
+            raise ModelLoadError(f"cannot read the folder of a model: {error}") from error
         missing = [name for name, versions in selected.items() if not versions]
         if missing:
             raise ModelLoadError(
                 f"{len(missing)} servable(s) did not become available: {{{', '.join(missing)}}}"
             )
-        return self._checked_labels(configs, selected)
+        self._check_labels(configs, selected)
 
-    def _checked_labels(
-        self, configs: Sequence[ServedModel], available: Mapping[str, Collection[int]]
-    ) -> dict[str, dict[str, int]]:
+    def _check_labels(
+        self, configs: Sequence[ModelConfig], available: Mapping[str, Collection[int]]
+    ) -> None:
         for config in configs:
             for version in config.labels.values():
                 if self._allow_labels_for_unavailable:
@@ -194,7 +194,6 @@ class ModelRegistry:
                         f"Request to assign label to version {version} of model {config.name}, "
                         "which is not currently available for inference"
                     )
-        return {config.name: dict(config.labels) for config in configs}
 
     def _watch(self) -> None:
         while self._poll_interval_s >= 0:

@@ -185,7 +185,11 @@ class LoadedModel:
             raise
 
     def close(self) -> None:
-        """Frees the memory. No signature may be running; afterwards none can run."""
+        """Frees the memory; afterwards no signature can run.
+
+        One that is still running, for a request that was cancelled, fails, or ends as usual; the
+        memory is freed after that.
+        """
         self._session.close()
         self.signatures = {}
         del self._session

@@ -2,7 +2,7 @@
 
 A new version is loaded and warmed up beside the old one, which answers until then. A version that
 fails to load is reported and retried, without any effect on others. A version that is dropped is
-unloaded when its last request is done.
+unloaded when its last request is answered or cancelled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from serving import version_folders
 from serving.errors import ModelLoadError, ModelNotFoundError
 from serving.server.models import warm_up
-from serving.server.models.model_config import ServedModel, VersionPolicy
+from serving.server.models.model_config import ModelConfig, VersionPolicy
 from serving.server.models.saved_model import LoadedModel, ModelOptions, load
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Versions:
       options: the options of loading.
     """
 
-    def __init__(self, config: ServedModel, options: LoadOptions):
+    def __init__(self, config: ModelConfig, options: LoadOptions):
         self.config = config
         self._options = options
         self._lock = threading.Lock()  # guards the two below
@@ -252,6 +252,6 @@ def _fingerprint(folder: Path) -> object:
     """A value that changes while files are written into the folder."""
     try:
         stats = [(str(path), path.stat()) for path in sorted(folder.rglob("*"))]
-    except FileNotFoundError:  # it is being removed
+    except OSError:  # it is being removed, or `load` will report that it cannot be read
         return None
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

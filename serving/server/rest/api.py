@@ -44,8 +44,8 @@ _Answer = TypeVar("_Answer")
 _MODELS: Final = "/v1/models"
 _VERSION: Final = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _MODEL: Final = rf"/v1/models/(?P<model>[^/:]+){_VERSION}"
-_ASK: Final = re.compile(rf"(?i){_MODEL}:(?P<method>predict|classify|regress)")
-_LOOK: Final = re.compile(rf"(?i){_MODEL}(?P<metadata>/metadata)?")
+_INFERENCE_PATH: Final = re.compile(rf"(?i){_MODEL}:(?P<method>predict|classify|regress)")
+_STATUS_PATH: Final = re.compile(rf"(?i){_MODEL}(?P<metadata>/metadata)?")
 
 _GZIP: Final = 16 + zlib.MAX_WBITS  # the window size of a gzip stream, for zlib
 _HTTP_STATUS: Final = {
@@ -125,7 +125,7 @@ class _Api:
 
     async def _dispatch(self, request: Request) -> dict[str, Any]:
         path = request.scope["path"]  # decoded, unlike the path of the URL
-        if request.method == "POST" and (asked := _ASK.fullmatch(path)):
+        if request.method == "POST" and (asked := _INFERENCE_PATH.fullmatch(path)):
             api = asked["method"].lower()
             body = await _body(request)
             method = {
@@ -138,7 +138,7 @@ class _Api:
             return await _while_connected(request, answer)
         if request.method == "GET" and path.lower().rstrip("/") == _MODELS:
             return {"models": [self._model(name) for name in self._handler.models.names]}
-        if request.method == "GET" and (asked := _LOOK.fullmatch(path)):
+        if request.method == "GET" and (asked := _STATUS_PATH.fullmatch(path)):
             spec = _spec(asked)
             if not asked["metadata"]:
                 states = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)

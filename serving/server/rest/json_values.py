@@ -13,11 +13,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from serving.errors import InvalidRequestError
+from serving.server.tensors import MAX_RANK
 
 BASE64: Final = "b64"
 """Bytes are {"b64": text}."""
 
-_HIGHEST_RANK: Final = 254  # TensorFlow's
 _LONGEST_QUOTE: Final = 100
 
 
@@ -95,7 +95,7 @@ def _flattened(name: str, value: Any) -> tuple[list[int], list[Any]]:
     """
     shape: list[int] = []
     items = [value]
-    while items and isinstance(items[0], list) and len(shape) < _HIGHEST_RANK:
+    while items and isinstance(items[0], list) and len(shape) < MAX_RANK:
         size = len(items[0])
         for item in items:
             if not isinstance(item, list) or len(item) != size:

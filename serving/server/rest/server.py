@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import h11
@@ -20,88 +18,99 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from serving.errors import ServerStartError
 from serving.server.connection_limits import ConnectionLimits
 
-MAX_HEADER_TIMEOUT_S: Final = 10.0
-"""The longest time that a client has to send the headers of a request."""
+MAX_IDLE_S: Final = 10.0
+"""The longest time that a client has to send the headers of a request, and the longest time between
+two moments in which it reads its answer."""
 
 _WARNING_INTERVAL_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
 
-@contextlib.asynccontextmanager
-async def running(
-    application: Starlette,
-    host: str,
-    port: int,
-    limits: ConnectionLimits,
-    timeout_s: float,
-    grace_s: float,
-) -> AsyncIterator[None]:
-    """A context with a running HTTP server.
+class RestServer:
+    """A running HTTP server.
 
     Args:
       application: answers the requests.
       host: the interface to listen on.
       port: the port to listen on.
       limits: the maximum numbers of connections.
-      timeout_s: the time-out of a request; headers have at most MAX_HEADER_TIMEOUT_S.
-      grace_s: the time that requests in flight have to finish at the exit.
+      timeout_s: the time-out of a request; a client that neither sends the rest of its headers nor
+        reads its answer has at most MAX_IDLE_S.
+      grace_s: the time that requests in flight have to finish when the server stops.
 
     Raises:
       ServerStartError: the address is not available.
     """
-    config = uvicorn.Config(
-        application,
-        host,
-        port,
-        # uvicorn only calls it, as it would call the class.
-        http=functools.partial(  # type: ignore[arg-type]
-            _BoundedProtocol,
-            max_connections=limits.rest,
-            header_timeout_s=min(timeout_s, MAX_HEADER_TIMEOUT_S),
-        ),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        backlog=limits.rest_backlog,
-        timeout_graceful_shutdown=int(grace_s),
-    )
-    server = uvicorn.Server(config)
-    try:
-        listening = config.bind_socket()
-    except (OSError, SystemExit) as error:
-        raise ServerStartError(
-            f"cannot listen on {host}:{port}: another program uses it; choose another "
-            "--rest_api_port."
-        ) from error
-    thread = threading.Thread(target=server.run, args=([listening],), name="rest", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, grace_s + 1)
-        listening.close()
+
+    def __init__(
+        self,
+        application: Starlette,
+        host: str,
+        port: int,
+        limits: ConnectionLimits,
+        timeout_s: float,
+        grace_s: float,
+    ):
+        config = uvicorn.Config(
+            application,
+            host,
+            port,
+            # uvicorn only calls it, as it would call the class.
+            http=functools.partial(  # type: ignore[arg-type]
+                _BoundedProtocol,
+                max_connections=limits.rest,
+                idle_s=min(timeout_s, MAX_IDLE_S),
+            ),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            backlog=limits.rest_backlog,
+            timeout_graceful_shutdown=int(grace_s),
+        )
+        self._grace_s = grace_s
+        self._server = uvicorn.Server(config)
+        try:
+            self._listening = config.bind_socket()
+            self._listening.listen(limits.rest_backlog)  # clients need not wait for the thread
+        except (OSError, SystemExit) as error:  # uvicorn exits, after an OSError
+            reason = error if isinstance(error, OSError) else error.__context__
+            raise ServerStartError(f"REST cannot listen on {host}:{port} ({reason}).") from error
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listening],), name="rest", daemon=True
+        )
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Accepts no more requests; returns when those in flight are done."""
+        self._server.should_exit = True
+        await asyncio.to_thread(self._thread.join, self._grace_s + 1)
+        self._listening.close()
 
 
 class _BoundedProtocol(H11Protocol):
-    """HTTP/1.1 with a maximum number of connections, and a time-out for headers."""
+    """HTTP/1.1 with a maximum number of connections, and time-outs for clients that do nothing."""
 
     _last_warning_s = -_WARNING_INTERVAL_S
 
-    def __init__(self, *args: Any, max_connections: int, header_timeout_s: float, **options: Any):
+    def __init__(self, *args: Any, max_connections: int, idle_s: float, **options: Any):
         super().__init__(*args, **options)
         self._max_connections = max_connections
-        self._header_timeout_s = header_timeout_s
+        self._idle_s = idle_s
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
         # uvicorn sends headers and body separately. Without this option the body waits for the
         # client's acknowledgement of the headers, which takes 40 ms on Linux. asyncio sets it only
         # if the listening socket names its protocol, and uvicorn's does not.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel closes the connection if the client does not read its answer. uvicorn would
+        # keep both for ever: even its own `close` waits until everything is sent.
+        idle_ms = int(self._idle_s * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, idle_ms)
         if len(self.connections) <= self._max_connections:
             self._start_timer()
             return
@@ -123,7 +132,7 @@ class _BoundedProtocol(H11Protocol):
             self._start_timer()
 
     def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(self._header_timeout_s, self.transport.close)
+        self._timer = self.loop.call_later(self._idle_s, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The interface of a scheduler, and the one that runs requests one by one."""
+"""The interface of a scheduler, and the one that does not batch."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Scheduler(Protocol):
         ...
 
 
-class OneByOne:
-    """Runs each request alone, as soon as a thread is free.
+class Unbatched:
+    """Runs each request by itself, as soon as a thread is free.
 
     It has more threads than the machine has cores: TensorFlow's threads compute, these wait.
     """

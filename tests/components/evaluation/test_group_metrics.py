@@ -69,10 +69,12 @@ def test_a_probability_of_zero_has_a_finite_loss() -> None:
     assert found[0] == pytest.approx(-np.log(1e-7))
 
 
-def test_the_worst_mistakes_of_many_groups_are_kept_in_order() -> None:
+@pytest.mark.parametrize("size", [7, 200])
+def test_the_worst_mistakes_are_kept_in_order(size: int) -> None:
+    """Of many groups, and of a single one."""
     probabilities = np.linspace(0, 0.9, 200)
     shuffled = np.random.default_rng(1).permutation(probabilities).tolist()
-    parts = [_group(shuffled[start : start + 7], start) for start in range(0, 200, 7)]
+    parts = [_group(shuffled[start : start + size], start) for start in range(0, 200, size)]
     kept = sum(map(WorstMistakes.sums, parts), start=0.0)
     assert isinstance(kept, WorstRows)
     found = json.loads(WorstMistakes.value(kept))

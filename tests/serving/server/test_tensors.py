@@ -32,6 +32,8 @@ def _tensor(dtype: tf.DType, shape: list[int], **values: object) -> tensor_pb2.T
             _tensor(tf.float32, [1] * 300, float_val=[1]),
             "its shape is [1, 1, 1, 1, 1, 1, 1, 1, ...",
         ),
+        (_tensor(tf.float32, [1] * 65, float_val=[1]), "its shape is [1, 1, 1, 1, 1, 1, 1, 1, ..."),
+        (_tensor(tf.float32, [0, 2**62, 2**62]), f"its shape is [0, {2**62}, {2**62}]"),
         (_tensor(tf.float32, [2**40]), "an array of shape [1099511627776] is too large"),
         (_tensor(tf.string, [2**21]), "an array of shape [2097152] is too large"),
         (_tensor(tf.resource, [1]), "type DT_RESOURCE is not supported"),
@@ -45,6 +47,11 @@ def test_an_invalid_tensor_is_rejected(tensor: tensor_pb2.TensorProto, reason: s
     with pytest.raises(InvalidRequestError) as raised:
         tensors.decode("x", tensor)
     assert str(raised.value).startswith(f"input x is not a valid tensor: {reason}")
+
+
+def test_an_array_of_the_largest_rank_is_read() -> None:
+    tensor = _tensor(tf.float32, [1] * tensors.MAX_RANK, float_val=[7])
+    assert tensors.decode("x", tensor).item() == 7
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import warm_up_file
 from serving.errors import ModelLoadError, ModelNotFoundError
-from serving.server.models.model_config import ServedModel, VersionPolicy
+from serving.server.models.model_config import ModelConfig, VersionPolicy
 from serving.server.models.saved_model import load
 from serving.server.models.versions import LoadOptions, Versions, VersionState
 from trainer import features
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, exported_model: Path) -> Path:
 
 
 def _versions(folder: Path, policy: VersionPolicy | None = None, **options: Any) -> Versions:
-    config = ServedModel("mnist", folder, policy or VersionPolicy())
+    config = ModelConfig("mnist", folder, policy or VersionPolicy())
     return Versions(config, LoadOptions(**options))
 
 

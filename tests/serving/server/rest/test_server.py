@@ -14,6 +14,7 @@ from starlette.routing import Route
 from serving import addresses
 from serving.server.connection_limits import ConnectionLimits
 from serving.server.rest import server
+from serving.server.rest.server import RestServer
 
 
 def test_no_answer_waits_for_an_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,11 +36,39 @@ def test_no_answer_waits_for_an_acknowledgement(monkeypatch: pytest.MonkeyPatch)
         port = addresses.free_port()
         limits = ConnectionLimits(grpc=4, rest=4, rest_backlog=4)
         application = Starlette(routes=[Route("/", answer)])
-        async with (
-            server.running(application, "127.0.0.1", port, limits, timeout_s=60, grace_s=1),
-            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=20)) as client,
-        ):
-            return (await client.get(f"http://127.0.0.1:{port}/", timeout=60)).text
+        rest = RestServer(application, "127.0.0.1", port, limits, timeout_s=60, grace_s=1)
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://127.0.0.1:{port}/", timeout=60)).text
+        await rest.stop()
+        return text
 
     assert asyncio.run(ask()) == "answer"
     assert options == [1]
+
+
+@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
+def test_a_client_that_does_not_read_its_answer_is_disconnected(headers: str) -> None:
+    """The answer of 32 MiB is larger than the buffers of both sockets."""
+
+    async def answer(_: Request) -> Response:
+        return Response(bytes(32 * 2**20))
+
+    async def ask() -> None:
+        port = addresses.free_port()
+        limits = ConnectionLimits(grpc=4, rest=4, rest_backlog=4)
+        application = Starlette(routes=[Route("/", answer)])
+        rest = RestServer(application, "127.0.0.1", port, limits, timeout_s=0.5, grace_s=1)
+        connections = rest._server.server_state.connections
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+            client.settimeout(60)
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            assert connections
+            async with asyncio.timeout(60):
+                while connections:
+                    await asyncio.sleep(0.01)
+        await rest.stop()
+
+    asyncio.run(ask())

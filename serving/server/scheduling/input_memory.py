@@ -1,0 +1,57 @@
+"""Limits how much the requests in progress keep in memory.
+
+gRPC accepts any number of requests on a connection, and each keeps its inputs until it is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from serving.errors import OverloadedError
+from serving.server.models.saved_model import Arrays
+
+MAX_BYTES: Final = 256 * 2**20
+_REQUEST_BYTES: Final = 32 * 2**10  # gRPC and asyncio need about this for a request without inputs
+
+
+class InputMemory:
+    """The memory that the inputs of requests in progress occupy. Thread-safe.
+
+    Args:
+      max_bytes: the maximum, in bytes.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES):
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    @contextlib.contextmanager
+    def reserved(self, inputs: Arrays) -> Iterator[None]:
+        """A context in which the inputs of a request count; a request that is alone always may.
+
+        Raises:
+          OverloadedError: together with the other requests, they need too much.
+        """
+        size = _REQUEST_BYTES
+        for array in inputs.values():
+            size += sum(map(len, array.flat)) if array.dtype.hasobject else array.nbytes
+        with self._lock:
+            if self._bytes and self._bytes + size > self._max_bytes:
+                raise OverloadedError(
+                    f"the inputs of the requests in progress occupy {_mib(self._bytes)}; the "
+                    f"maximum is {_mib(self._max_bytes)}. Send the request again later."
+                )
+            self._bytes += size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bytes -= size
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"
