@@ -1,7 +1,7 @@
 """The errors between a request and its answer.
 
-They carry no status codes: the server has one table that maps them to gRPC's and HTTP's
-(`serving/server/request_handler.py`).
+They carry no status codes: `serving/server/request_handler.py` maps them to gRPC's codes, and
+`serving/server/rest/api.py` maps those to HTTP's.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ class HyperParameters(BaseModel):
     """Seed of the initial weights, of the order of the images, and of dropout."""
 
     train_images: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
-    """The number of training images to use, chosen by the seed; "all" for the whole split."""
+    """The number of training images to use, chosen by the seed; "all", or more than there are, for
+    the whole split."""
 
     epochs: Annotated[int, Field(ge=1)] = 5
     """The number of passes over these images."""

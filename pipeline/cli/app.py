@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pipeline.settings.errors import ConfigError
+
 RUNS: Final = "Runs"
 MODELS: Final = "Models"
 REVIEW: Final = "Review"
@@ -26,6 +28,14 @@ def _hide_type_of_flags(parameters: list[Any]) -> list[Any]:
 
 
 class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """As typer; explains a name that is given without its option."""
+        options = [name for parameter in self.params for name in parameter.opts]
+        takes_names = any(parameter.param_type_name == "argument" for parameter in self.params)
+        if args and not args[0].startswith("-") and "--config" in options and not takes_names:
+            raise ConfigError(f"unexpected argument {args[0]}; did you mean --config {args[0]}?")
+        return super().parse_args(ctx, args)
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _hide_type_of_flags(super().get_params(ctx))
 

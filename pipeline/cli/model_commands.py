@@ -23,6 +23,7 @@ app = App()
 console = Console()
 
 _CONNECT_TIMEOUT_S = 2.0
+_LARGEST_PORT = 65535
 
 
 @app.add_command(
@@ -112,6 +113,8 @@ def predict(  # noqa: PLR0913 - an argument per option
         raise ConfigError(
             "--certificate requires --key and --ca, and --key requires --certificate."
         )
+    if version is not None and label is not None:
+        raise ConfigError("--version and --label are both given; give only one of them.")
     samples = sample_requests.read(inputs, data_dir, polarity)
     if saved:
         sample_requests.save(samples, saved)
@@ -145,12 +148,12 @@ def predict(  # noqa: PLR0913 - an argument per option
 def _check_server(address: str) -> None:
     """Raises PipelineError at once if nothing listens, which a client would retry for long."""
     host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise ConfigError(f"--address {address}: expected HOST:PORT.")
+    if not port.isdecimal() or int(port) > _LARGEST_PORT:
+        raise ConfigError(f"--address {address}: expected HOST:PORT, a port up to {_LARGEST_PORT}.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise PipelineError(
             f"no model server listens at {address} ({reason}); start one with `mnist-tfx serve`, "
             "or give another --address."

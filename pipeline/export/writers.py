@@ -6,6 +6,7 @@ scaled. The scaling is a part of the exported model, as it is a part of the Save
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,8 @@ def export(model: Path, target: Format, output: Path) -> Run:
     except OSError as error:
         raise PipelineError(f"cannot write {output} ({error.strerror}).") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error counts
+            partial.unlink(missing_ok=True)
     return writer.load(output)
 
 

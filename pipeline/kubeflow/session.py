@@ -17,7 +17,7 @@ from pipeline.runs import verdict
 from pipeline.runs.events import Planned
 from pipeline.settings import pipeline_config, toml_settings
 from pipeline.settings.errors import ClusterError, ConfigError, ExitCode
-from pipeline.settings.pipeline_config import PipelineConfig
+from pipeline.settings.pipeline_config import CLUSTER_PREFIX, PipelineConfig
 from pipeline.view import native_output
 from pipeline.view.run_view import RunView
 
@@ -51,8 +51,7 @@ def connect(cluster: str, overrides: Iterable[str]) -> KubeflowClient:
     """
     of_config, of_cluster = split_overrides(overrides)
     if of_config:
-        prefix = cluster_config.OVERRIDE_PREFIX
-        raise ConfigError(f"--set {of_config[0]}: expected {prefix}KEY=VALUE.")
+        raise ConfigError(f"--set {of_config[0]}: expected {CLUSTER_PREFIX}KEY=VALUE.")
     return _client(_connection(cluster_config.load(cluster, of_cluster)))
 
 
@@ -226,9 +225,9 @@ def parse_parameters(
 def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
     """The overrides of the configuration, and, without their prefix, those of the cluster file."""
     given = list(overrides)
-    of_cluster = [item for item in given if item.startswith(cluster_config.OVERRIDE_PREFIX)]
+    of_cluster = [item for item in given if item.startswith(CLUSTER_PREFIX)]
     rest = [item for item in given if item not in of_cluster]
-    return rest, [item.removeprefix(cluster_config.OVERRIDE_PREFIX) for item in of_cluster]
+    return rest, [item.removeprefix(CLUSTER_PREFIX) for item in of_cluster]
 
 
 def _compile(config: PipelineConfig, cluster: ClusterConfig) -> CompiledPipeline:

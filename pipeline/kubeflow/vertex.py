@@ -27,11 +27,11 @@ EXECUTOR: Final = (
 NOTES: Final = (
     "Vertex does not run custom resolvers: the champion is TFX's latest blessed model, so a run "
     "that is not cached may compare a model with itself.",
-    "For the same reason there are no accepted spans: a run trains on its own data only, and "
+    "for the same reason there are no accepted spans: a run trains on its own data only, and "
     "drift is not measured.",
     "Vertex does not run custom drivers: data that is uploaded again unchanged is ingested again.",
-    "A bucket has no rename: a push is not atomic; saved_model.pb is written last.",
-    "Resources, tolerations, labels, secrets, retries and time-outs in the cluster file are not "
+    "a bucket has no rename: a push is not atomic; saved_model.pb is written last.",
+    "resources, tolerations, labels, secrets, retries and time-outs in the cluster file are not "
     "part of the compiled pipeline, and Vertex keeps the metadata.",
 )
 

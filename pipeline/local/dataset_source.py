@@ -38,7 +38,7 @@ def prepare(
     if folder is not None:
         if not folder.is_dir():
             raise DataError(
-                f"{folder} is not a folder; expected the folder with the four IDX files."
+                f"{folder} {problem_of(folder)}; expected the folder with the four IDX files."
             )
         check(dataset, folder)
         return folder.resolve()
@@ -48,6 +48,8 @@ def prepare(
             "with --data-dir."
         )
     target = into or cache_folder()
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target} {problem_of(target)}; expected a folder to download into.")
     try:
         check(dataset, target)
     except DataError:
@@ -56,6 +58,11 @@ def prepare(
         mnist_download.fetch(target, progress)
         check(dataset, target)
     return target
+
+
+def problem_of(folder: Path) -> str:
+    """Why a path is no folder that can be used."""
+    return "is not a folder" if folder.exists() else "does not exist"
 
 
 def read_test_split(folder: Path) -> idx_format.ImagesAndLabels:

@@ -129,7 +129,8 @@ def run(
             outcome=outcome,
         )
         workspace.save(record)
-        on_event(events.RunEnded(**record.model_dump(include=set(events.RunEnded.model_fields))))
+        values = record.model_dump(include=set(events.RunEnded.model_fields))
+        on_event(events.RunEnded(**values, time=datetime.now(UTC)))
     return record
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.local import dataset_source
 from pipeline.runs.events import Answer, Candidate
-from pipeline.settings.errors import PipelineError
+from pipeline.settings.errors import ConfigError, PipelineError
 from serving import images
-from serving.errors import InvalidRequestError
 from serving.polarity import Polarity
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ UNSURE_BELOW: Final = 0.8
 the mistakes among them (recipe of `quick`, two seeds)."""
 
 _TOP: Final = 3
+_MAX_DIGITS: Final = 18  # of an index
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,17 @@ def read(inputs: Sequence[str], data_dir: Path | None, polarity: Polarity) -> li
       polarity: the colours of ink and paper in pictures.
 
     Raises:
-      InvalidRequestError: an input is not an image.
+      ConfigError: an input is "idx:N" without such an image.
+      InvalidRequestError: a file is not an image.
       DataError: an input is "idx:N", but there are no such files.
     """
     samples = []
     for given in inputs:
         if given.startswith(IDX_PREFIX):
+            index = _index(given)
             pair = dataset_source.read_test_split(data_dir or dataset_source.cache_folder())
-            index = _index(given, len(pair.images))
+            if index >= len(pair.images):
+                raise ConfigError(f"{given}: the last image is idx:{len(pair.images) - 1}.")
             label = int(pair.labels[index])
             samples.append(Sample(pair.images[index : index + 1], [given], [label]))
         else:
@@ -141,8 +144,8 @@ def _answer(
     )
 
 
-def _index(given: str, count: int) -> int:
+def _index(given: str) -> int:
     text = given.removeprefix(IDX_PREFIX)
-    if not text.isdecimal() or int(text) >= count:
-        raise InvalidRequestError(f"{given}: expected idx:N with N from 0 to {count - 1}.")
+    if not (text.isdecimal() and len(text) <= _MAX_DIGITS):
+        raise ConfigError(f"{given}: expected idx:N, such as idx:0.")
     return int(text)

@@ -98,7 +98,8 @@ def watch(workspace: Workspace, console: Console) -> ExitCode:
             view.on_event(event)
     record = next(record for record in workspace.records() if record.run_id == run_id)
     if record.exit_code is None:
-        raise PipelineError(f"the run {run_id} was interrupted.")
+        _print(console, f"the run {run_id} was interrupted; the next `mnist-tfx run` continues it.")
+        return ExitCode.INTERRUPTED
     _show_end(console, workspace, record, view.answers)
     return _exit_code(record)
 
@@ -149,6 +150,8 @@ def prepare_data(
     progress = Progress(*columns, console=console, transient=True)
 
     def show(name: str, done: int, total: int | None) -> None:
+        if not console.is_interactive:
+            return
         progress.start()
         if name not in tasks:
             tasks[name] = progress.add_task(name)

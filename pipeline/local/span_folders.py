@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.local import dataset_source
-from pipeline.settings.errors import DataError
+from pipeline.settings.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pipeline.settings.pipeline_config import DataConfig, Span
@@ -22,11 +22,14 @@ def prepare(folder: Path | None, span_folder: str, span: Span) -> Path:
       span: the span to check.
 
     Raises:
+      ConfigError: no folder is given.
       DataError: the span does not exist, or its files are missing or damaged.
     """
-    if folder is None or not folder.is_dir():
-        given = f"--data-dir: {folder} does not exist" if folder else "--data-dir is missing"
-        raise DataError(f"{given}; give the folder that contains the spans, as {span_folder}.")
+    expected = f"give the folder that contains the spans, as {span_folder}."
+    if folder is None:
+        raise ConfigError(f"--data-dir is missing; {expected}")
+    if not folder.is_dir():
+        raise DataError(f"--data-dir: {folder} {dataset_source.problem_of(folder)}; {expected}")
     dataset_source.check("", folder_of_span(folder, span_folder, span))
     return folder.resolve()
 

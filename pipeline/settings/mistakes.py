@@ -12,16 +12,29 @@ from pydantic import BaseModel, ValidationError
 
 _LONGEST_SHOWN: Final = 80  # characters of a wrong value
 
-_WORDS: Final = {
-    "should be greater than or equal to": "the minimum is",
-    "should be less than or equal to": "the maximum is",
-    "should be greater than": "expected more than",
-    "should be less than": "expected less than",
-    "should be a valid dictionary": "expected a table",
-    "should be": "expected",
-    "should have": "expected",
-    "should match": "expected",
+_REASONS: Final = {
+    "greater_than_equal": "the minimum is {ge}",
+    "less_than_equal": "the maximum is {le}",
+    "greater_than": "expected more than {gt}",
+    "less_than": "expected less than {lt}",
+    "int_type": "expected an integer",
+    "float_type": "expected a number",
+    "string_type": "expected a text",
+    "bool_type": "expected true or false",
+    "tuple_type": "expected a list",
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "model_attributes_type": "expected a table",
+    "literal_error": "expected {expected}",
+    "too_short": "expected {min_length} or more items",
+    "too_long": "expected {max_length} items or fewer",
+    "string_too_short": "expected {min_length} or more characters",
+    "string_too_long": "expected {max_length} characters or fewer",
+    "string_pattern_mismatch": "expected a text that matches {pattern}",
+    "value_error": "{error}",
 }
+"""What was expected, for each kind of pydantic's errors; the names in braces are in its context."""
+
 Location = tuple[int | str, ...]
 """Pydantic's way to a value. It also names what no file contains, such as a branch of a union."""
 
@@ -60,9 +73,9 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     location: Location = item["loc"]
     kind = item["type"]
     if kind == "extra_forbidden":
-        key, annotation = _locate(model, location[:-1])
+        section, annotation = _locate(model, location[:-1])
         name = str(location[-1])
-        return Mistake(_join(key, name), _unknown(name, annotation), is_unknown=True)
+        return Mistake(_join(section, name), _unknown(name, section, annotation), is_unknown=True)
     key, _ = _locate(model, location)
     if kind == "missing":
         return Mistake(
@@ -76,7 +89,9 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     if kind == "union_tag_not_found":
         tag = item["ctx"]["discriminator"].strip("'")
         return Mistake(key, f"expected a table with the key {tag}.")
-    reason = _plain(item["msg"])
+    context = {name: _shown(value) for name, value in item.get("ctx", {}).items()}
+    theirs = item["msg"].replace("Input should be", "expected")
+    reason = _REASONS[kind].format(**context) if kind in _REASONS else theirs
     value = repr(item["input"])
     is_shown = len(value) <= _LONGEST_SHOWN and not isinstance(item["input"], dict)
     message = f"{value}: {reason}." if is_shown else f"{reason}."
@@ -84,27 +99,36 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     return Mistake(key, message, alternative=alternative)
 
 
-def _plain(reason: str) -> str:
-    """Pydantic's reason in the project's words."""
-    reason = reason.removeprefix("Value error, ").removeprefix("Input ")
-    for theirs, ours in _WORDS.items():
-        reason = reason.replace(theirs, ours, 1)
-    return reason
+def _shown(value: Any) -> Any:
+    """A limit, without decimals that are zero."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _unknown(name: str, annotation: Any) -> str:
-    known = sorted(
-        {
-            field.alias or field_name
-            for branch in _branches(annotation)
-            if _is_model(branch)
-            for field_name, field in branch.model_fields.items()
-        }
-    )
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"unknown key; did you mean {close[0]}?"
-    return f"unknown key; the known keys are {', '.join(known)}."
+def _unknown(name: str, section: str, annotation: Any) -> str:
+    """The message for an unknown key; names a similar one in its section or within it."""
+    known = {key: _join(section, key) for key, _ in _keys(annotation)}
+    within: dict[str, str] = {}
+    for key in _keys_within(annotation):
+        within.setdefault(key.rpartition(".")[2], _join(section, key))
+    for keys in (known, within):
+        if close := difflib.get_close_matches(name, keys, n=1):
+            return f"unknown key; did you mean {keys[close[0]]}?"
+    return f"unknown key; the known keys are {', '.join(sorted(known))}."
+
+
+def _keys(annotation: Any) -> Iterator[tuple[str, Any]]:
+    """The keys of a section, and the types of their values."""
+    for branch in _branches(annotation):
+        if _is_model(branch):
+            for name, field in branch.model_fields.items():
+                yield field.alias or name, field.annotation
+
+
+def _keys_within(annotation: Any) -> Iterator[str]:
+    """The keys of a section and of the sections in it, such as "trainer.epochs"."""
+    for key, inner in _keys(annotation):
+        yield key
+        yield from (f"{key}.{deeper}" for deeper in _keys_within(inner))
 
 
 def _locate(model: type[BaseModel], location: Location) -> tuple[str, Any]:
@@ -121,13 +145,10 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[str, Any]:
 
 def inner_type(annotation: Any, part: int | str) -> Any | None:
     """The type of a field, a key or an item within a value; None if there is none of that name."""
-    branches = list(_branches(annotation))
-    for branch in branches:
-        if _is_model(branch):
-            for name, field in branch.model_fields.items():
-                if part == (field.alias or name):
-                    return field.annotation
-    for branch in branches:
+    for key, inner in _keys(annotation):
+        if part == key:
+            return inner
+    for branch in _branches(annotation):
         if typing.get_origin(branch) in (dict, list, tuple):
             return next(a for a in typing.get_args(branch)[::-1] if a is not Ellipsis)
     return None

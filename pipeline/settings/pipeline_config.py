@@ -21,6 +21,8 @@ from trainer.hparams import HyperParameters
 SHIPPED: Final = Path(__file__).parent / "configs"
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 DEFAULT: Final = "local.toml"
+CLUSTER_PREFIX: Final = "kubeflow."
+"""Of the keys in `--set` that are in the cluster file."""
 
 REPORT: Final = "report"
 """Instead of a limit: the value is reported, and stops nothing."""
@@ -237,6 +239,13 @@ class PipelineConfig(Section):
 
 def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> PipelineConfig:
     """Reads a configuration; the arguments and errors are those of `toml_settings.read`."""
+    overrides = list(overrides)
+    for override in overrides:
+        if override.startswith(CLUSTER_PREFIX):
+            raise ConfigError(
+                f"--set {override}: this key is in the cluster file, which only the commands with "
+                "the option --cluster read."
+            )
     return toml_settings.read(PipelineConfig, file, SHIPPED, overrides, _read_schema)
 
 
@@ -255,7 +264,9 @@ def changed_recipe(recipe: HyperParameters, changes: Mapping[str, Any]) -> Hyper
         return recipe.changed(changes)
     except ValidationError as error:
         found = mistakes.find(error, HyperParameters)
-        raise ConfigError(mistakes.text(found, lambda each: f"recipe.{each.key}")) from error
+        raise ConfigError(
+            mistakes.text(found, lambda each: f"recipe.{each.key}" if each.key else "recipe")
+        ) from error
 
 
 def _read_schema(values: dict[str, Any], config_file: Path, source: str) -> None:

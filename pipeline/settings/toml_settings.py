@@ -85,6 +85,7 @@ def read(
     overrides: Iterable[str] = (),
     prepare: Prepare = lambda values, path, source: None,
     prefix: str = "",
+    kind: str = "configuration",
 ) -> Model:
     """Reads and validates a file.
 
@@ -96,11 +97,12 @@ def read(
       prepare: changes the values of one file, or of one override, before they are merged. It
         gets the values, the path of the file, and the source for messages.
       prefix: the prefix of the keys of `overrides` on the command line, for messages.
+      kind: what the file is, for messages.
 
     Raises:
       ConfigError: the file does not exist, is not TOML, or a key or a value is wrong.
     """
-    path = _find(file, shipped_in)
+    path = _find(file, shipped_in, f"the {kind} {file}")
     values = _load(model, path, shipped_in, prepare, ())
     for override in overrides:
         key, value = parse_override(override, f"--set {prefix}")
@@ -134,8 +136,12 @@ def parse_override(
 
 def is_file(path: Path) -> bool:
     """Whether a file exists; False for a name that no file can have, such as one too long."""
+    return _holds(path.is_file)
+
+
+def _holds(check: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return check()
     except (OSError, ValueError):
         return False
 
@@ -172,7 +178,8 @@ def _load(
         if not isinstance(extended, str):
             raise ConfigError(f"{path}: {EXTENDS} is {extended!r}; expected the name of a file.")
         beside = path.parent / extended
-        base = _find(beside if is_file(beside) else extended, shipped_in)
+        named = f"{path}: {EXTENDS} is {extended!r}; the file"
+        base = _find(beside if is_file(beside) else extended, shipped_in, named)
         chain = (*extending, path.resolve())
         if base.resolve() in chain:
             raise ConfigError(f"{path}: {EXTENDS} is {extended!r}, which extends this file.")
@@ -236,7 +243,8 @@ def _place(mistake: mistakes.Mistake, values: Values, path: Path) -> str:
     return f"{source or path}: {mistake.key}"
 
 
-def _find(file: str | Path, shipped_in: Path) -> Path:
+def _find(file: str | Path, shipped_in: Path, named: str) -> Path:
+    """The path of a file, or of a shipped one; `named` is the subject of the error's message."""
     path = Path(file)
     if is_file(path):
         return path
@@ -245,7 +253,5 @@ def _find(file: str | Path, shipped_in: Path) -> Path:
         if is_file(in_package):
             return in_package
     shipped = ", ".join(sorted(path.name for path in shipped_in.glob("*.toml")))
-    raise ConfigError(
-        f"the configuration {file} does not exist; give the path of a TOML file, or one of "
-        f"{shipped}."
-    )
+    problem = "is a folder" if _holds(path.is_dir) else "does not exist"
+    raise ConfigError(f"{named} {problem}; give the path of a TOML file, or one of {shipped}.")

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from serving.client import channel, predictions, protocol, retries
 from serving.client.channel import Tls
@@ -17,7 +17,7 @@ from trainer import features
 
 
 class AsyncClient:
-    """`Client` for one event loop of asyncio: the same arguments, calls and errors."""
+    """`Client` for one event loop of asyncio: the same calls and errors."""
 
     def __init__(self, address: str, model: str, timeout_s: float = 10.0, tls: Tls | None = None):
         self.address = address
@@ -28,7 +28,7 @@ class AsyncClient:
 
     async def predict(
         self,
-        images: NDArray[np.generic],
+        images: ArrayLike,
         version: int | None = None,
         label: str | None = None,
     ) -> Prediction:

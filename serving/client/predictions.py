@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from serving.client import protocol
 from serving.errors import InvalidRequestError
@@ -45,7 +45,7 @@ def outputs(response: Any) -> dict[str, NDArray[np.float32]]:
 
 def predict_request(
     model: str,
-    images: NDArray[np.generic],
+    images: ArrayLike,
     version: int | None = None,
     label: str | None = None,
     signature: str | None = None,
@@ -67,7 +67,7 @@ def predict_request(
         raise InvalidRequestError(
             f"version {version} and label {label} are both given; give only one of them."
         )
-    default, pixels = _checked(images)
+    default, pixels = _checked(_array_of(images))
     request = protocol.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature or default
@@ -91,6 +91,13 @@ def _array(tensor: Any) -> NDArray[np.float32]:
         else np.array(tensor.float_val, np.float32)
     )
     return values.reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+
+def _array_of(images: ArrayLike) -> NDArray[np.generic]:
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise InvalidRequestError(f"the images are no array: {error}") from error
 
 
 def _checked(images: NDArray[np.generic]) -> tuple[str, NDArray[np.generic]]:

@@ -20,6 +20,7 @@ from serving.errors import (
 
 FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+_NOT_GRPC: Final = "Failed parsing HTTP/2"  # in gRPC's details
 _LAST_TRY_S: Final = 0.02  # with less time left, another try would only hide the cause
 
 _ERRORS: Final[dict[grpc.StatusCode, type[ServingError]]] = {
@@ -57,6 +58,11 @@ class Tries:
         Raises:
           ServingError: there is no next try.
         """
+        if _NOT_GRPC in (error.details() or ""):
+            raise ServerUnavailableError(
+                f"the server at {self._address} does not answer in gRPC's protocol; give the gRPC "
+                "port instead of the REST port, and a certificate if the server uses TLS."
+            ) from error
         if error.code() != grpc.StatusCode.UNAVAILABLE or self.left_s < _LAST_TRY_S:
             raise self._error(error) from error
         spread = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from serving.client import channel, predictions, protocol, retries
 from serving.client.channel import Tls
@@ -43,7 +43,7 @@ class Client:
 
     def predict(
         self,
-        images: NDArray[np.generic],
+        images: ArrayLike,
         version: int | None = None,
         label: str | None = None,
     ) -> Prediction:

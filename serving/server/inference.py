@@ -6,7 +6,7 @@ of its outputs to the answer. The scheduler decides when a call runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 
 from serving.errors import InvalidRequestError, NotSupportedError, PreconditionError
 from serving.server import tensors
-from serving.server.models.saved_model import LoadedModel, Signature
+from serving.server.models.saved_model import Arrays, LoadedModel, Signature
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field that TF Serving supports
 _DEFAULT: Final = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -36,7 +36,6 @@ _INPUTS: Final = "inputs"  # the input name that Classify and Regress require
 _CLASSES, _SCORES, _OUTPUTS = "classes", "scores", "outputs"
 
 Answer = TypeVar("Answer")
-Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Call(Generic[Answer]):
     """A request that was checked against the model."""
 
     signature: Signature
-    inputs: Mapping[str, NDArray[Any]]
-    answer: Callable[[Outputs], Answer]
+    inputs: Arrays
+    answer: Callable[[Arrays], Answer]
     """Converts the signature's outputs to the answer; raises InvalidRequestError."""
 
     def run(self) -> Answer:
@@ -74,7 +73,7 @@ def predict(
     chosen.check(inputs)
     wanted = _wanted(chosen, request.output_filter)
 
-    def answer(outputs: Outputs) -> predict_pb2.PredictResponse:
+    def answer(outputs: Arrays) -> predict_pb2.PredictResponse:
         response = predict_pb2.PredictResponse()
         _describe(model, request.model_spec.name, chosen.name, response.model_spec)
         for name in wanted:
@@ -90,7 +89,7 @@ def classify(
     """A signature with classes and scores, on tf.Example protos."""
     call = _on_examples(model, request.model_spec, request.input, _CLASSIFY)
 
-    def answer(outputs: Outputs) -> classification_pb2.ClassificationResponse:
+    def answer(outputs: Arrays) -> classification_pb2.ClassificationResponse:
         response = classification_pb2.ClassificationResponse()
         _describe(model, request.model_spec.name, call.signature.name, response.model_spec)
         response.result.CopyFrom(call.answer(outputs).classification_result)
@@ -105,7 +104,7 @@ def regress(
     """A signature with one number for each tf.Example proto."""
     call = _on_examples(model, request.model_spec, request.input, _REGRESS)
 
-    def answer(outputs: Outputs) -> regression_pb2.RegressionResponse:
+    def answer(outputs: Arrays) -> regression_pb2.RegressionResponse:
         response = regression_pb2.RegressionResponse()
         _describe(model, request.model_spec.name, call.signature.name, response.model_spec)
         response.result.CopyFrom(call.answer(outputs).regression_result)
@@ -183,7 +182,7 @@ def _on_examples(
     chosen.check(inputs)
     count = len(inputs[_INPUTS])
 
-    def answer(outputs: Outputs) -> inference_pb2.InferenceResult:
+    def answer(outputs: Arrays) -> inference_pb2.InferenceResult:
         result = inference_pb2.InferenceResult()
         _describe(model, spec.name, key, result.model_spec)
         if method == _CLASSIFY:
@@ -229,7 +228,7 @@ def _serialized(given: input_pb2.Input) -> NDArray[np.object_]:
 
 
 def _fill_classes(
-    result: classification_pb2.ClassificationResult, outputs: Outputs, count: int
+    result: classification_pb2.ClassificationResult, outputs: Arrays, count: int
 ) -> None:
     columns = [_matrix(outputs, name, count) for name in (_CLASSES, _SCORES)]
     labels, scores = columns
@@ -246,7 +245,7 @@ def _fill_classes(
                 one.score = scores[row, position]
 
 
-def _matrix(outputs: Outputs, name: str, count: int) -> NDArray[Any] | None:
+def _matrix(outputs: Arrays, name: str, count: int) -> NDArray[Any] | None:
     if name not in outputs:
         return None
     array = outputs[name]
@@ -257,7 +256,7 @@ def _matrix(outputs: Outputs, name: str, count: int) -> NDArray[Any] | None:
     return array
 
 
-def _fill_values(result: regression_pb2.RegressionResult, outputs: Outputs, count: int) -> None:
+def _fill_values(result: regression_pb2.RegressionResult, outputs: Arrays, count: int) -> None:
     values = outputs[_OUTPUTS]
     if values.shape not in ((count,), (count, 1)):
         raise InvalidRequestError(

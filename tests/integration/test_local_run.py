@@ -139,6 +139,7 @@ def test_json_prints_the_events_and_nothing_else(finished: LocalRuns) -> None:
     last = found[-1]
     assert isinstance(last, events.RunEnded)
     assert (last.run_id, last.exit_code, last.message) == (finished.last.run_id, 0, "")
+    assert all(event.time for event in found)
     kept = finished.root / "runs" / last.run_id / "events.jsonl"
     assert kept.read_text().splitlines() == done.stdout.splitlines()[:-1]
 
@@ -421,8 +422,8 @@ def test_serve_and_predict(
             np.testing.assert_array_equal(sent, test_digits.images[7])
         assert len(list(saved.iterdir())) == 4
         wrong = cli(*predict, "idx:300", "--data-dir", finished.data)
-        assert wrong.returncode == 1
-        assert wrong.stderr == "mnist-tfx: idx:300: expected idx:N with N from 0 to 299.\n"
+        assert wrong.returncode == 2
+        assert wrong.stderr == "mnist-tfx: idx:300: the last image is idx:299.\n"
         unknown = cli(*predict, *inputs, "--version", "5")
         assert unknown.returncode == 1
         assert unknown.stderr == (

@@ -28,12 +28,12 @@ from pipeline.kubeflow.cluster.kubernetes_values import (
 )
 from pipeline.kubeflow.cluster.task_config import TaskConfig
 from pipeline.settings import toml_settings
+from pipeline.settings.pipeline_config import CLUSTER_PREFIX
 from pipeline.settings.toml_settings import Section, matching
 
 SHIPPED: Final = Path(__file__).parent / "configs"
 DEFAULT: Final = "kubeflow.toml"
 IMAGE_FOLDERS: Final = ("/app", "/tmp")  # noqa: S108 - folders of the image: code, scratch
-OVERRIDE_PREFIX: Final = "kubeflow."  # of the keys in `--set` that belong to this file
 
 
 OwnVariable = Annotated[
@@ -276,4 +276,6 @@ def _hides(mount_path: str, folder: str) -> bool:
 
 def load(file: str | Path = DEFAULT, overrides: Iterable[str] = ()) -> ClusterConfig:
     """Reads a cluster file; the arguments and errors are those of `toml_settings.read`."""
-    return toml_settings.read(ClusterConfig, file, SHIPPED, overrides, prefix=OVERRIDE_PREFIX)
+    return toml_settings.read(
+        ClusterConfig, file, SHIPPED, overrides, prefix=CLUSTER_PREFIX, kind="cluster file"
+    )

@@ -21,6 +21,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from serving.errors import InvalidRequestError, ModelLoadError, ServingError
 
 Arrays = Mapping[str, NDArray[Any]]
+"""Inputs or outputs of a signature, by name."""
 
 _INITIALIZER: Final = "__saved_model_init_op"  # listed among the signatures, but not one
 _LONGEST_REASON: Final = 300

@@ -55,7 +55,6 @@ _HTTP_STATUS: Final = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 _CLIENT_CLOSED_REQUEST: Final = 499  # nginx's number
 

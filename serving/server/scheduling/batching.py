@@ -27,7 +27,6 @@ from serving.errors import (
     ServingError,
 )
 from serving.server.models.saved_model import Arrays, Signature
-from serving.server.scheduling.scheduler import Outputs
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class _Task:
     inputs: Arrays
     rows: int
     submitted_s: float
-    result: Future[Outputs] = field(default_factory=Future)
+    result: Future[Arrays] = field(default_factory=Future)
 
     def fits(self, other: _Task) -> bool:
         """Whether both can be in one batch: the shapes differ in the number of examples only."""
@@ -118,7 +117,7 @@ class Batching:
                 f"Task size {rows} is larger than maximum input batch size {largest}"
             )
 
-    def submit(self, signature: Signature, inputs: Arrays) -> Future[Outputs]:
+    def submit(self, signature: Signature, inputs: Arrays) -> Future[Arrays]:
         """Schedules a request.
 
         Raises:
@@ -210,7 +209,7 @@ class Batching:
         for task, outputs in zip(tasks, results, strict=True):
             task.result.set_result(outputs)
 
-    def _run_together(self, signature: Signature, tasks: list[_Task]) -> list[Outputs]:
+    def _run_together(self, signature: Signature, tasks: list[_Task]) -> list[Arrays]:
         rows = sum(task.rows for task in tasks)
         padding = self._padded(rows) - rows if rows else 0
         merged = {
@@ -226,7 +225,7 @@ class Batching:
                     f"output {name} has the shape {list(array.shape)} for a batch of "
                     f"{rows + padding}; this model cannot be batched."
                 )
-        results: list[Outputs] = []
+        results: list[Arrays] = []
         first = 0
         for task in tasks:
             part = slice(first, first + task.rows)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Protocol
 
 from serving.server.models.saved_model import Arrays, Signature
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 class Scheduler(Protocol):
@@ -25,7 +20,7 @@ class Scheduler(Protocol):
         """
         ...
 
-    def submit(self, signature: Signature, inputs: Arrays) -> Future[Outputs]:
+    def submit(self, signature: Signature, inputs: Arrays) -> Future[Arrays]:
         """Schedules a request, or a slice of one. A future that is cancelled in time never runs.
 
         Raises:
@@ -50,7 +45,7 @@ class Unbatched:
     def check(self, inputs: Arrays) -> None:
         """Accepts every request."""
 
-    def submit(self, signature: Signature, inputs: Arrays) -> Future[Outputs]:
+    def submit(self, signature: Signature, inputs: Arrays) -> Future[Arrays]:
         """Schedules a request."""
         return self._threads.submit(signature.run, inputs)
 

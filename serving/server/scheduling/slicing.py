@@ -11,12 +11,12 @@ import asyncio
 import numpy as np
 
 from serving.server.models.saved_model import Arrays, Signature
-from serving.server.scheduling.scheduler import Outputs, Scheduler
+from serving.server.scheduling.scheduler import Scheduler
 
 
 async def run_in_slices(
     scheduler: Scheduler, signature: Signature, inputs: Arrays, rows_in_slice: int
-) -> Outputs:
+) -> Arrays:
     """The outputs of a signature for inputs that its `check` accepted.
 
     Args:
@@ -35,7 +35,7 @@ async def run_in_slices(
     can_slice = signature.is_sliceable and len(sizes) == 1
     if not rows_in_slice or rows <= rows_in_slice or not can_slice:
         return await asyncio.wrap_future(scheduler.submit(signature, inputs))
-    parts: list[Outputs] = []
+    parts: list[Arrays] = []
     for first in range(0, rows, rows_in_slice):
         part = {name: array[first : first + rows_in_slice] for name, array in inputs.items()}
         # Cancelling the request cancels this future, and ends the loop.

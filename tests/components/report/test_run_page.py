@@ -165,6 +165,25 @@ def test_the_conclusion_compares_with_the_champion(
     found = replace(found, slices=(overall, *found.slices[1:]))
     text = wording.conclusion(found, [str(digit) for digit in range(10)])
     assert f"It {verdict} the champion: the accuracy changes by {0.97 - change:+.4f}" in text
+    assert "The largest clear change is" not in text, "the corrupted images have no intervals"
+
+
+def test_the_conclusion_names_the_corruption_that_changed_most() -> None:
+    found = evaluation(champion=0.95)
+    changes: dict[tuple[str, int | None], Interval] = {
+        ("translate", 1): Interval(-0.06, -0.04),
+        ("translate", 2): Interval(-0.6, 0.1),  # may be chance
+        ("rotate", 3): Interval(-0.5, -0.4),
+    }
+    slices = [
+        replace(each, accuracy_change=changes.get((each.slice.corruption, each.slice.strength)))
+        for each in found.slices
+    ]
+    slices[0] = replace(slices[0], accuracy_change=Interval(0.01, 0.03))
+    text = wording.conclusion(
+        replace(found, slices=tuple(slices)), [str(digit) for digit in range(10)]
+    )
+    assert text.endswith("The largest clear change is for rotate 3: from 95.00% to 50.00%.")
 
 
 def test_text_from_users_is_escaped(tmp_path: Path, facts: RunFacts, chromium: str) -> None:

@@ -51,24 +51,24 @@ def test_every_command_has_help(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run", "--set", "trainer.epoch=1"], ExitCode.USAGE, "did you mean epochs?"),
+        (["run", "--set", "trainer.epoch=1"], ExitCode.USAGE, "did you mean trainer.epochs?"),
         (
             ["run", "--config", "gone.toml"],
             ExitCode.USAGE,
             "the configuration gone.toml does not exist",
         ),
-        (["run", "--data-dir", "/gone"], ExitCode.FAILED, "/gone is not a folder"),
+        (["run", "--data-dir", "/gone"], ExitCode.FAILED, "/gone does not exist"),
         (["run", "--nonsense"], ExitCode.USAGE, "--nonsense"),
         (["data", "--config", "fashion"], ExitCode.FAILED, "cannot be downloaded; give the folder"),
         (["predict", "gone.png"], ExitCode.FAILED, "the file gone.png does not exist"),
         (
             ["run", "--span", "x"],
             ExitCode.USAGE,
-            "data.span: 'x': expected a valid integer, or 'none' or 'latest'.",
+            "data.span: 'x': expected an integer, or 'none' or 'latest'.",
         ),
         (
             ["run", "--span", "3"],
-            ExitCode.FAILED,
+            ExitCode.USAGE,
             "--data-dir is missing; give the folder that contains the spans",
         ),
         (["run", "--set", "data.span_folder=x"], ExitCode.USAGE, "such as span-{SPAN} or"),
@@ -101,6 +101,13 @@ def test_every_command_has_help(
             ["serve", "--server=embedded", "--rest_api_timeout_in_ms=0"],
             ExitCode.USAGE,
             "0: expected a number, 1 or more",
+        ),
+        (["run", "quick"], ExitCode.USAGE, "argument quick; did you mean --config quick?"),
+        (["predict", "idx:x"], ExitCode.USAGE, "idx:x: expected idx:N, such as idx:0."),
+        (
+            ["predict", "a.png", "--version", "1", "--label", "x"],
+            ExitCode.USAGE,
+            "--version and --label are both given; give only one of them.",
         ),
         (["serve", "--port", "99999"], ExitCode.USAGE, "Invalid value for '--port'"),
         (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "use --json or --dot, not both."),

@@ -94,6 +94,12 @@ def test_an_unknown_version_is_named(workspace: Workspace, tmp_path: Path) -> No
         _export(Workspace(tmp_path / "empty"), Format.ONNX, tmp_path / "m.onnx", None, None)
 
 
+def test_a_file_below_a_file_is_one_sentence(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(PipelineError, match=r"cannot write .*m\.keras \(.+\)\.$"):
+        _export(workspace, Format.KERAS, tmp_path / "README.md" / "m.keras", None, None)
+
+
 def test_another_suffix_is_a_mistake(workspace: Workspace, tmp_path: Path) -> None:
     for target in Format:
         with pytest.raises(ConfigError, match=r"m\.bin: expected the name of a \.\w+ file"):

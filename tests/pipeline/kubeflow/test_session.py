@@ -199,7 +199,7 @@ def test_compile_writes_the_file_and_lists_ignored_settings(
         (["submit", "--param", "epochs=2"], "expected recipe.KEY=VALUE, or data=FOLDER or"),
         (
             ["submit", "--param", "recipe.epochs=x"],
-            "recipe.epochs: 'x': expected a valid integer",
+            "recipe.epochs: 'x': expected an integer",
         ),
         (["schedule", "list", "--set", "trainer.epochs=2"], "expected kubeflow.KEY=VALUE"),
     ],

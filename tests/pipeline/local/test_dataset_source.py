@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import io
 import shutil
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from components.images import idx_format
-from pipeline.local import dataset_source, mnist_download
+from pipeline.local import dataset_source, mnist_download, session
+from pipeline.settings import pipeline_config
 from pipeline.settings.errors import DataError
 
 
@@ -87,7 +90,7 @@ def test_other_data_sets_have_no_source_but_a_folder() -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="gone is not a folder"):
+    with pytest.raises(DataError, match="gone does not exist"):
         dataset_source.prepare("mnist", tmp_path / "gone", _ignore)
 
 
@@ -106,6 +109,23 @@ def test_a_mirror_fills_the_cache_once(
     assert len(asked) == 4
     dataset_source.prepare("mnist", None, _ignore)
     assert len(asked) == 4
+
+
+def test_without_a_terminal_a_download_prints_nothing(
+    cache: Path, mirror: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is the only line that `mnist-tfx data` prints, for scripts."""
+    monkeypatch.setattr(mnist_download, "MIRRORS", (mirror[0],))
+    printed = io.StringIO()
+    config = pipeline_config.load().data
+    assert session.prepare_data(config, None, Console(file=printed)) == cache
+    assert printed.getvalue() == ""
+
+
+def test_a_file_cannot_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file is not a folder; expected a folder to download into"):
+        dataset_source.prepare("mnist", None, _ignore, into=tmp_path / "file")
 
 
 def test_a_folder_can_be_filled_instead_of_the_cache(

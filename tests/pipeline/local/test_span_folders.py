@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.local import span_folders
-from pipeline.settings.errors import DataError
+from pipeline.settings.errors import ConfigError, DataError
 
 
 def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_span_is_the_newest_version_of_its_number(tmp_path: Path) -> None:
 
 def test_a_span_needs_a_folder_and_its_four_files(tmp_path: Path, digits: Path) -> None:
     with pytest.raises(
-        DataError, match="--data-dir is missing; give the folder that contains the spans"
+        ConfigError, match="--data-dir is missing; give the folder that contains the spans"
     ):
         span_folders.prepare(None, "span-{SPAN}", "latest")
     with pytest.raises(DataError, match="contains no span-latest; its spans are none"):

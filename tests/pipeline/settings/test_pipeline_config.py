@@ -39,7 +39,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean epochs\?"),
+        ("trainer.epoch=3", r"--set trainer.epoch: unknown key; did you mean trainer.epochs\?"),
         (
             "trainer.x=3",
             "--set trainer.x: unknown key; the known keys are batch_size, distribution",
@@ -47,7 +47,10 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("treiner.epochs=3", r"--set treiner.epochs: unknown key; did you mean trainer\?"),
         ("trainer.epochs=0", "--set trainer.epochs: 0: the minimum is 1"),
         ("evaluation.max_loss=inf", "--set evaluation.max_loss: inf: expected a finite number"),
-        ("trainer.epochs=many", "--set trainer.epochs: 'many': expected a valid integer"),
+        ("trainer.epochs=many", "--set trainer.epochs: 'many': expected an integer"),
+        ("epochs=2", r"--set epochs: unknown key; did you mean trainer.epochs\?"),
+        ("trainer=3", "--set trainer: 3: expected a table"),
+        ("kubeflow.image=x", "kubeflow.image=x: this key is in the cluster file"),
         ("trainer.pooling=min", "--set trainer.pooling: 'min': expected 'max' or 'average'"),
         ("trainer.train_images=0", "--set trainer.train_images: 0: the minimum is 1"),
         ("data.eval_fraction=0.9", "--set data.eval_fraction: 0.9: expected less than 0.5"),
@@ -141,7 +144,10 @@ def test_a_mistake_names_the_file_that_contains_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('extends = "gone"', r"the configuration gone does not exist; give the path"),
+        (
+            'extends = "gone"',
+            r"mine\.toml: extends is 'gone'; the file does not exist; give",
+        ),
         ("extends = 3", r"mine\.toml: extends is 3; expected the name of a file"),
         ('extends = "mine.toml"', r"mine\.toml: extends is 'mine\.toml', which extends this file"),
         (

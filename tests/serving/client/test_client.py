@@ -1,6 +1,7 @@
 """The client with a real server: deadlines, retries, and errors that state what to do."""
 
 import asyncio
+import http.server
 import threading
 import time
 from concurrent import futures
@@ -52,6 +53,29 @@ def test_no_server_is_reported_within_the_deadline() -> None:
     ):
         client.predict(np.zeros((1, 28, 28), np.uint8))
     assert 0.5 < time.monotonic() - start_s < 20
+
+
+def test_a_server_of_another_protocol_is_reported_at_once() -> None:
+    """Such as the REST port; the client does not try again until the deadline."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            Client(f"127.0.0.1:{server.server_port}", "mnist", timeout_s=600) as client,
+            pytest.raises(ServerUnavailableError, match="give the gRPC port instead of the REST"),
+        ):
+            client.predict(np.zeros((1, 28, 28), np.uint8))
+        server.shutdown()
+
+
+def test_lists_are_arrays(server_address: str) -> None:
+    with Client(server_address, "mnist") as client:
+        zeros = np.zeros((1, 28, 28))
+        found = client.predict(zeros.tolist()).probabilities
+        np.testing.assert_array_equal(found, client.predict(zeros).probabilities)
+        with pytest.raises(InvalidRequestError, match=r"is \[1, 2\]; expected \[batch, 28, 28\]"):
+            client.predict([[1, 2]])
+        with pytest.raises(InvalidRequestError, match="the images are no array: "):
+            client.predict([[1, 2], [3]])  # type: ignore[list-item]
 
 
 class _Failing(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]

@@ -89,7 +89,10 @@ def test_valid_image_names_are_accepted(image: str) -> None:
         ),
         ("defaults.tolerations=[{}]", r"tolerations\[0\]: operator must be Exists if key is empty"),
         ("defaults.tolerations=[{key='a', seconds=3}]", "seconds requires the effect NoExecute"),
-        ("defaults.tolerations=[{ky='a'}]", r"tolerations\[0\].ky: unknown key; did you mean key"),
+        (
+            "defaults.tolerations=[{ky='a'}]",
+            r"ky: unknown key; did you mean defaults.tolerations\[0\].key\?",
+        ),
         ("storage.root='s3://bucket/a'", "'s3://bucket/a': expected /a/path or gs://bucket/path"),
         (
             "storage.root='gs://bucket/a'",
@@ -103,7 +106,10 @@ def test_valid_image_names_are_accepted(image: str) -> None:
             "metadata.store=sqlite",
             "--set kubeflow.metadata.store: 'sqlite': expected 'mysql' or 'grpc'",
         ),
-        ("metadata.hst=db", r"--set kubeflow.metadata.hst: unknown key; did you mean host\?"),
+        (
+            "metadata.hst=db",
+            r"metadata.hst: unknown key; did you mean metadata.host\?",
+        ),
         ("metadata.port=0", "--set kubeflow.metadata.port: 0: the minimum is"),
         ("secrets=[{name='a'}]", r"secrets\[0\]: the secret a requires either env or mount_path"),
         ("secrets=[{name='a', env={k='A-B'}}]", "'A-B': expected the name of an environment var"),
