@@ -75,7 +75,7 @@ def ServerValidator(
       model: the candidate.
       examples: as ingested; images of the split `test` are sent.
       blessing: whether a server answers as the model does, and a copy of the model with a
-        warm-up file. If not, the log of the server, `server.txt`.
+        warm-up file. If the server failed, its log, `server.txt`.
       requests: the number of images to send, one in each request.
       max_latency_ms: the maximum of the 99th percentile of their latencies.
       server: a launcher.ServerKind, or ANY_SERVER.

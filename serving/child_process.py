@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
 STOP_TIMEOUT_S: Final = 15.0
+MEMBERS_TIMEOUT_S: Final = 2.0
+_PAUSE_S: Final = 0.01
 
 
 @contextlib.contextmanager
@@ -37,22 +40,36 @@ def running(
         yield process
     finally:
         if process is not None:
-            _stop(process, os.killpg if leads_group else os.kill)
+            _stop(process, leads_group)
 
 
-def _stop(process: subprocess.Popen[Any], send: Callable[[int, int], None]) -> None:
-    """Sends SIGTERM, and SIGKILL after `STOP_TIMEOUT_S` or an interrupt."""
+def _stop(process: subprocess.Popen[Any], leads_group: bool) -> None:
+    """Sends SIGTERM, and SIGKILL after `STOP_TIMEOUT_S` or an interrupt.
+
+    A group may have members after its leader has ended; they have `MEMBERS_TIMEOUT_S` then.
+    """
     try:
-        if process.poll() is None:
-            send(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT_S)
+        if not leads_group and process.poll() is not None:
+            return
+        _send(process, signal.SIGTERM, leads_group)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+        deadline_s = time.monotonic() + MEMBERS_TIMEOUT_S
+        while leads_group and _send(process, 0, leads_group) and time.monotonic() < deadline_s:
+            time.sleep(_PAUSE_S)
     finally:
-        # A group may have members although its leader has ended.
-        if process.poll() is None or send is os.killpg:
-            with contextlib.suppress(ProcessLookupError):
-                send(process.pid, signal.SIGKILL)
+        if leads_group or process.poll() is None:
+            _send(process, signal.SIGKILL, leads_group)
         process.wait()
+
+
+def _send(process: subprocess.Popen[Any], number: int, to_group: bool) -> bool:
+    """Sends a signal to a process or to its group; False if there is none."""
+    try:
+        (os.killpg if to_group else os.kill)(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def read_picture(
             raise ValueError(
                 f"it has {math.prod(picture.size)} pixels; the maximum is {max_pixels}"
             )
-        upright = _with_8_bits(ImageOps.exif_transpose(picture))
+        upright = ImageOps.exif_transpose(_with_8_bits(picture))
         if upright.has_transparency_data:  # the paper shows through
             rgba = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -107,11 +107,12 @@ def _with_8_bits(picture: Image.Image) -> Image.Image:
     """A picture with 8 bits for each grey value or colour; Pillow's `convert` clips larger values.
 
     Raises:
-      ValueError: the pixels are numbers of 32 bits, of which nothing says which one is white.
+      ValueError: the pixels have 32 bits, and the file does not say which value is white.
     """
-    if picture.mode in ("I", "F"):
-        raise ValueError("its pixels are numbers of 32 bits; expected 8 or 16 bits")
-    if not picture.mode.startswith("I;16"):
+    has_16_bits = picture.mode.startswith("I;16") or picture.format == "PPM"
+    if picture.mode in ("I", "F") and not has_16_bits:
+        raise ValueError("its pixels have 32 bits; expected 8 or 16 bits")
+    if picture.mode[0] not in "IF":
         return picture
     return Image.fromarray((np.asarray(picture) // _FROM_16_TO_8_BITS).astype(np.uint8))
 

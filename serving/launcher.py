@@ -72,7 +72,8 @@ def running(
 ) -> Iterator[RunningServer]:
     """A context with a running model server.
 
-    On entry the server may still be loading; see `Client.wait_until_ready`.
+    On entry the server may still be loading; see `Client.wait_until_ready`. The thread that enters
+    the context must not end before it.
 
     Args:
       name: the model's name.
@@ -134,10 +135,11 @@ def joined(flags: Sequence[str]) -> list[str]:
 
 
 def _ends_with_this_process() -> list[str]:
-    """A prefix of a command: its process gets SIGTERM when this one ends, also by SIGKILL.
+    """A prefix of a command: its process gets SIGTERM when the thread that started it ends.
 
-    A program of util-linux does this: a function that runs between fork and exec can block for ever
-    in a process with threads. Without the program, the server may outlive this process.
+    So it does when this process is killed. A program of util-linux asks the kernel for the signal;
+    `preexec_fn` could do it, but may block for ever in a process with threads. Without the program,
+    the server may outlive this process.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig=TERM", "--"] if setpriv else []

@@ -32,7 +32,8 @@ class _Command(TyperCommand):
         """As typer; explains a name that is given without its option."""
         options = [name for parameter in self.params for name in parameter.opts]
         takes_names = any(parameter.param_type_name == "argument" for parameter in self.params)
-        if args and not args[0].startswith("-") and "--config" in options and not takes_names:
+        is_config = "--config" in options and "--config" not in args and not takes_names
+        if is_config and args and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise ConfigError(f"unexpected argument {args[0]}; did you mean --config {args[0]}?")
         return super().parse_args(ctx, args)
 

@@ -61,7 +61,7 @@ def prepare(
 
 
 def problem_of(folder: Path) -> str:
-    """Why a path is no folder that can be used."""
+    """Why a path cannot be used as a folder."""
     return "is not a folder" if folder.exists() else "does not exist"
 
 

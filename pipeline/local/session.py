@@ -98,7 +98,8 @@ def watch(workspace: Workspace, console: Console) -> ExitCode:
             view.on_event(event)
     record = next(record for record in workspace.records() if record.run_id == run_id)
     if record.exit_code is None:
-        _print(console, f"the run {run_id} was interrupted; the next `mnist-tfx run` continues it.")
+        command = f"mnist-tfx run{workspace.options()}"
+        _print(console, f"the run {run_id} was interrupted; the next `{command}` continues it.")
         return ExitCode.INTERRUPTED
     _show_end(console, workspace, record, view.answers)
     return _exit_code(record)

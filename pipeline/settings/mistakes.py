@@ -48,6 +48,9 @@ class Mistake(NamedTuple):
     message: str
     is_missing: bool = False
     is_unknown: bool = False
+    suggestion: str = ""
+    """The key that may be meant instead of one that is unknown."""
+
     alternative: str = ""
     """A value that is valid as well, where the value may have several types."""
 
@@ -75,7 +78,7 @@ def _mistake(item: Any, model: type[BaseModel]) -> Mistake:
     if kind == "extra_forbidden":
         section, annotation = _locate(model, location[:-1])
         name = str(location[-1])
-        return Mistake(_join(section, name), _unknown(name, section, annotation), is_unknown=True)
+        return _unknown(name, section, annotation)
     key, _ = _locate(model, location)
     if kind == "missing":
         return Mistake(
@@ -104,16 +107,24 @@ def _shown(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _unknown(name: str, section: str, annotation: Any) -> str:
-    """The message for an unknown key; names a similar one in its section or within it."""
-    known = {key: _join(section, key) for key, _ in _keys(annotation)}
+def suggesting(key: str) -> str:
+    """The message for an unknown key that is similar to this one."""
+    return f"unknown key; did you mean {key}?"
+
+
+def _unknown(name: str, section: str, annotation: Any) -> Mistake:
+    """An unknown key; suggests a similar one in its section or within it."""
+    key = _join(section, name)
+    known = {inner: _join(section, inner) for inner, _ in _keys(annotation)}
     within: dict[str, str] = {}
-    for key in _keys_within(annotation):
-        within.setdefault(key.rpartition(".")[2], _join(section, key))
+    for inner in _keys_within(annotation):
+        within.setdefault(inner.rpartition(".")[2], _join(section, inner))
     for keys in (known, within):
         if close := difflib.get_close_matches(name, keys, n=1):
-            return f"unknown key; did you mean {keys[close[0]]}?"
-    return f"unknown key; the known keys are {', '.join(sorted(known))}."
+            found = keys[close[0]]
+            return Mistake(key, suggesting(found), is_unknown=True, suggestion=found)
+    message = f"unknown key; the known keys are {', '.join(sorted(known))}."
+    return Mistake(key, message, is_unknown=True)
 
 
 def _keys(annotation: Any) -> Iterator[tuple[str, Any]]:

@@ -110,7 +110,7 @@ def read(
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
-        found = mistakes.find(error, model)
+        found = [_with_prefix(each, values, prefix) for each in mistakes.find(error, model)]
         raise ConfigError(
             mistakes.text(found, lambda mistake: _place(mistake, values, path))
         ) from error
@@ -230,6 +230,14 @@ def _prepared(key: str, value: Any, prepare: Prepare, path: Path) -> Any:
     inner[last] = value
     prepare(tree, path, "--set")
     return inner[last]
+
+
+def _with_prefix(mistake: mistakes.Mistake, values: Values, prefix: str) -> mistakes.Mistake:
+    """A mistake in an option: the key that it suggests has the prefix of the options, too."""
+    _, source = values.source_of(mistake.key, mistake.is_unknown)
+    if not (mistake.suggestion and source.startswith("--set ")):
+        return mistake
+    return mistake._replace(message=mistakes.suggesting(prefix + mistake.suggestion))
 
 
 def _place(mistake: mistakes.Mistake, values: Values, path: Path) -> str:

@@ -97,7 +97,7 @@ def _array_of(images: ArrayLike) -> NDArray[np.generic]:
     try:
         return np.asarray(images)
     except ValueError as error:
-        raise InvalidRequestError(f"the images are no array: {error}") from error
+        raise InvalidRequestError(f"the images cannot be converted to an array: {error}") from error
 
 
 def _checked(images: NDArray[np.generic]) -> tuple[str, NDArray[np.generic]]:

@@ -60,8 +60,8 @@ class Tries:
         """
         if _NOT_GRPC in (error.details() or ""):
             raise ServerUnavailableError(
-                f"the server at {self._address} does not answer in gRPC's protocol; give the gRPC "
-                "port instead of the REST port, and a certificate if the server uses TLS."
+                f"the server at {self._address} does not speak gRPC; give its gRPC port instead of "
+                "its REST port."
             ) from error
         if error.code() != grpc.StatusCode.UNAVAILABLE or self.left_s < _LAST_TRY_S:
             raise self._error(error) from error

@@ -102,6 +102,13 @@ def _reshaped(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> NDArra
         raise _invalid(name, f"its shape is {_short(shape)}") from error
 
 
+def bytes_in_memory(array: NDArray[Any]) -> int:
+    """The memory of an array that `decode` made, in bytes; of strings, about."""
+    if array.dtype.hasobject:
+        return _STRING_BYTES * array.size + sum(map(len, array.flat))
+    return array.nbytes
+
+
 def _values(name: str, tensor: tensor_pb2.TensorProto, kind: _Type) -> NDArray[Any]:
     """The list of values, one-dimensional."""
     field = getattr(tensor, kind.field)

@@ -21,6 +21,11 @@ IGNORES_SIGTERM_IN_ANOTHER = (
     "-c",
     "(trap '' TERM; exec sleep 1000 >/dev/null) & sleep 0.5; echo $!; wait",
 )
+CLEANS_UP_IN_ANOTHER = (
+    "sh",
+    "-c",
+    "(trap 'sleep 0.3; echo clean; exit' TERM; echo ready; while :; do sleep 0.05; done) & wait",
+)
 STARTS_ANOTHER = ("sh", "-c", "sleep 1000 & echo $!; wait")
 
 
@@ -67,6 +72,14 @@ def test_processes_that_a_group_leader_has_started_end_with_it() -> None:
         assert is_running(grandchild)
     assert process.returncode == -signal.SIGTERM
     _wait_for_the_end(grandchild)
+
+
+def test_members_of_a_group_may_clean_up_after_their_leader_has_ended() -> None:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    with child_process.running(CLEANS_UP_IN_ANOTHER, leads_group=True, **options) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    assert process.stdout.read() == "clean\n"
 
 
 def _wait_for_the_end(pid: int) -> None:

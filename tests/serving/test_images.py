@@ -43,16 +43,16 @@ def test_a_large_picture_is_reduced_to_its_digit(
         assert overlap > 0.85
 
 
-@pytest.mark.parametrize("name", ["digit.png", "digit.tif"])
+@pytest.mark.parametrize("name", ["digit.png", "digit.tif", "digit.pgm"])
 def test_16_bits_are_scaled_to_8(tmp_path: Path, test_digits: ImagesAndLabels, name: str) -> None:
     digit = test_digits.images[0]
     path = _save(digit.astype(np.uint16) * 257, tmp_path / name)
     np.testing.assert_array_equal(images.read(path), [digit])
 
 
-def test_numbers_of_32_bits_are_rejected(tmp_path: Path) -> None:
+def test_pixels_of_32_bits_are_rejected(tmp_path: Path) -> None:
     path = _save(np.zeros((28, 28), np.float32), tmp_path / "digit.tif")
-    with pytest.raises(InvalidRequestError, match=r"numbers of 32 bits; expected 8 or 16 bits\.$"):
+    with pytest.raises(InvalidRequestError, match=r"pixels have 32 bits; expected 8 or 16 bits\.$"):
         images.read(path)
 
 

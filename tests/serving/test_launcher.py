@@ -1,6 +1,7 @@
 """The choice of the server, and its end."""
 
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -73,6 +74,7 @@ def test_it_is_stopped_at_the_end_of_the_block(tmp_path: Path) -> None:
     assert server.process.poll() is not None
 
 
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv of util-linux")
 def test_a_server_does_not_outlive_a_killed_process(tmp_path: Path) -> None:
     """TF Serving's binary is replaced by one that runs until it gets a signal."""
     binary = tmp_path / "bin" / "tensorflow_model_server"

@@ -398,6 +398,7 @@ def test_health_changes_before_the_requests_in_flight_are_done(
         host, _, port = server.rest.removeprefix("http://").partition(":")
         connection = stack.enter_context(socket.create_connection((host, int(port)), TIMEOUT_S))
         connection.sendall(head % len(body) + body[:10])
+        assert available(server, "toy", 1)  # after this answer, the server has read the request
         stub = health_pb2_grpc.HealthStub(server.channel)
         changes = stub.Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         assert next(changes).status == health_pb2.HealthCheckResponse.SERVING

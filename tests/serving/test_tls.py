@@ -159,8 +159,8 @@ def test_an_invalid_certificate_is_no_address_in_use(tmp_path: Path, toy_model: 
         assert server.process.wait(120) == 1
         lines = server.log.read_text().splitlines()
     assert lines[-1].endswith(
-        "gRPC's line above has the reason, such as an address in use, or an invalid key or "
-        "certificate in --ssl_config_file."
+        "see its message above. Possible causes: the address is in use; a key or certificate in "
+        "--ssl_config_file is invalid."
     )
     assert any("Invalid cert chain" in line for line in lines)
     assert not any("SECRET" in line for line in lines)

@@ -62,11 +62,11 @@ def listen(
         else:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        causes = "an address in use"
+        causes = "the address is in use"
         if credentials is not None:
-            causes += ", or an invalid key or certificate in --ssl_config_file"
+            causes += "; a key or certificate in --ssl_config_file is invalid"
         raise ServerStartError(
-            f"gRPC cannot listen on {address}; gRPC's line above has the reason, such as {causes}."
+            f"gRPC cannot listen on {address}; see its message above. Possible causes: {causes}."
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"
 

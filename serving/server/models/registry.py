@@ -152,14 +152,15 @@ class ModelRegistry:
             except BaseException:
                 for name, versions in new.items():
                     if versions is old.get(name):
-                        versions.refresh()  # drops what was loaded for the new list
+                        self._refresh(versions)  # drops what was loaded for the new list
                     else:
                         versions.close()
                 raise
             self._models = new
             for config in configs:
                 new[config.name].config = config
-                new[config.name].refresh(self._stopped.is_set)
+            for versions in new.values():
+                self._refresh(versions)
             for name, versions in old.items():
                 if new.get(name) is not versions:
                     versions.close()
@@ -195,15 +196,17 @@ class ModelRegistry:
                         "which is not currently available for inference"
                     )
 
+    def _refresh(self, versions: Versions) -> None:
+        try:
+            versions.refresh(self._stopped.is_set)
+        except Exception:  # other models must still be looked at
+            _log.exception("cannot read %s; will retry", versions.config.base_path)
+
     def _watch(self) -> None:
         while self._poll_interval_s >= 0:
             with self._work:
                 for versions in self._models.values():
-                    try:
-                        versions.refresh(self._stopped.is_set)
-                    except Exception:  # the watcher must not end
-                        path = versions.config.base_path
-                        _log.exception("cannot read %s; will retry", path)
+                    self._refresh(versions)
             self._on_change(self.is_ready)
             if self._poll_interval_s == 0 or self._stopped.wait(self._poll_interval_s):
                 return

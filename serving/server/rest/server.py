@@ -18,10 +18,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from serving.errors import ServerStartError
 from serving.server.connection_limits import ConnectionLimits
 
-MAX_IDLE_S: Final = 10.0
-"""The longest time that a client has to send the headers of a request, and the longest time between
-two moments in which it reads its answer."""
-
 _WARNING_INTERVAL_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
@@ -35,9 +31,9 @@ class RestServer:
       host: the interface to listen on.
       port: the port to listen on.
       limits: the maximum numbers of connections.
-      timeout_s: the time-out of a request; a client that neither sends the rest of its headers nor
-        reads its answer has at most MAX_IDLE_S.
+      timeout_s: the time-out of a request; its headers have at most `idle_s`.
       grace_s: the time that requests in flight have to finish when the server stops.
+      idle_s: the longest time between two moments in which a client reads its answer.
 
     Raises:
       ServerStartError: the address is not available.
@@ -51,6 +47,7 @@ class RestServer:
         limits: ConnectionLimits,
         timeout_s: float,
         grace_s: float,
+        idle_s: float = 10.0,
     ):
         config = uvicorn.Config(
             application,
@@ -60,7 +57,8 @@ class RestServer:
             http=functools.partial(  # type: ignore[arg-type]
                 _BoundedProtocol,
                 max_connections=limits.rest,
-                idle_s=min(timeout_s, MAX_IDLE_S),
+                header_timeout_s=min(timeout_s, idle_s),
+                idle_s=idle_s,
             ),
             ws="none",
             log_config=None,
@@ -94,9 +92,17 @@ class _BoundedProtocol(H11Protocol):
 
     _last_warning_s = -_WARNING_INTERVAL_S
 
-    def __init__(self, *args: Any, max_connections: int, idle_s: float, **options: Any):
+    def __init__(
+        self,
+        *args: Any,
+        max_connections: int,
+        header_timeout_s: float,
+        idle_s: float,
+        **options: Any,
+    ):
         super().__init__(*args, **options)
         self._max_connections = max_connections
+        self._header_timeout_s = header_timeout_s
         self._idle_s = idle_s
         self._timer: asyncio.TimerHandle | None = None
 
@@ -132,7 +138,7 @@ class _BoundedProtocol(H11Protocol):
             self._start_timer()
 
     def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(self._idle_s, self.transport.close)
+        self._timer = self.loop.call_later(self._header_timeout_s, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

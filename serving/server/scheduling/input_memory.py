@@ -1,6 +1,7 @@
-"""Limits how much the requests in progress keep in memory.
+"""Limits the memory of the requests in progress.
 
 gRPC accepts any number of requests on a connection, and each keeps its inputs until it is answered.
+What still runs for a request that was cancelled is not counted: one slice for each thread.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from serving.errors import OverloadedError
+from serving.server import tensors
 from serving.server.models.saved_model import Arrays
 
 MAX_BYTES: Final = 256 * 2**20
@@ -18,7 +20,7 @@ _REQUEST_BYTES: Final = 32 * 2**10  # gRPC and asyncio need about this for a req
 
 
 class InputMemory:
-    """The memory that the inputs of requests in progress occupy. Thread-safe.
+    """The memory of the requests in progress and of their inputs. Thread-safe.
 
     Args:
       max_bytes: the maximum, in bytes.
@@ -36,14 +38,12 @@ class InputMemory:
         Raises:
           OverloadedError: together with the other requests, they need too much.
         """
-        size = _REQUEST_BYTES
-        for array in inputs.values():
-            size += sum(map(len, array.flat)) if array.dtype.hasobject else array.nbytes
+        size = _REQUEST_BYTES + sum(map(tensors.bytes_in_memory, inputs.values()))
         with self._lock:
             if self._bytes and self._bytes + size > self._max_bytes:
                 raise OverloadedError(
-                    f"the inputs of the requests in progress occupy {_mib(self._bytes)}; the "
-                    f"maximum is {_mib(self._max_bytes)}. Send the request again later."
+                    f"the requests in progress occupy {_mib(self._bytes)}; the maximum is "
+                    f"{_mib(self._max_bytes)}. Send the request again later."
                 )
             self._bytes += size
         try:

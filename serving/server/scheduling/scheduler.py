@@ -47,7 +47,11 @@ class Unbatched:
 
     def submit(self, signature: Signature, inputs: Arrays) -> Future[Arrays]:
         """Schedules a request."""
-        return self._threads.submit(signature.run, inputs)
+        held = [inputs]
+        future: Future[Arrays] = self._threads.submit(lambda: signature.run(held[0]))
+        # The executor keeps a future that was cancelled until its turn, but not its inputs.
+        future.add_done_callback(lambda _: held.clear())
+        return future
 
     def stop(self) -> None:
         """Runs everything that was submitted, then stops."""

@@ -195,7 +195,7 @@ def test_compile_writes_the_file_and_lists_ignored_settings(
             "cannot write it: File exists",
         ),
         (["compile", "--to", "airflow", "-o", "x.yaml"], "'airflow' is not one of"),
-        (["submit", "--cluster", "gone.toml"], "the configuration gone.toml does not exist"),
+        (["submit", "--cluster", "gone.toml"], "the cluster file gone.toml does not exist"),
         (["submit", "--param", "epochs=2"], "expected recipe.KEY=VALUE, or data=FOLDER or"),
         (
             ["submit", "--param", "recipe.epochs=x"],

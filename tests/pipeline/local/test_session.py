@@ -27,8 +27,16 @@ def test_the_watch_of_a_run_that_is_interrupted_ends_with_its_exit_code(tmp_path
     run = threading.Thread(target=hold_the_lock)
     run.start()
     is_started.wait(60)
-    threading.Timer(0.5, is_interrupted.set).start()
-    printed = io.StringIO()
+
+    class Printed(io.StringIO):
+        """Interrupts the run as soon as the watch has begun."""
+
+        def write(self, text: str) -> int:
+            is_interrupted.set()
+            return super().write(text)
+
+    printed = Printed()
     assert session.watch(workspace, Console(file=printed)) is ExitCode.INTERRUPTED
     run.join()
-    assert "was interrupted; the next `mnist-tfx run` continues it." in printed.getvalue()
+    command = f"mnist-tfx run --root {tmp_path}"
+    assert f"was interrupted; the next `{command}` continues it." in printed.getvalue()

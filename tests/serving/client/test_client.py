@@ -61,7 +61,7 @@ def test_a_server_of_another_protocol_is_reported_at_once() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with (
             Client(f"127.0.0.1:{server.server_port}", "mnist", timeout_s=600) as client,
-            pytest.raises(ServerUnavailableError, match="give the gRPC port instead of the REST"),
+            pytest.raises(ServerUnavailableError, match="give its gRPC port instead of its REST"),
         ):
             client.predict(np.zeros((1, 28, 28), np.uint8))
         server.shutdown()
@@ -74,7 +74,7 @@ def test_lists_are_arrays(server_address: str) -> None:
         np.testing.assert_array_equal(found, client.predict(zeros).probabilities)
         with pytest.raises(InvalidRequestError, match=r"is \[1, 2\]; expected \[batch, 28, 28\]"):
             client.predict([[1, 2]])
-        with pytest.raises(InvalidRequestError, match="the images are no array: "):
+        with pytest.raises(InvalidRequestError, match="images cannot be converted to an array: "):
             client.predict([[1, 2], [3]])  # type: ignore[list-item]
 
 

@@ -38,7 +38,7 @@ def test_valid_image_names_are_accepted(image: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("imge=x", r"--set kubeflow.imge: unknown key; did you mean image\?"),
+        ("imge=x", r"--set kubeflow.imge: unknown key; did you mean kubeflow.image\?"),
         ("image='My Image'", "--set kubeflow.image: 'My Image': expected an image such as"),
         ("image='a@sha256:12'", "expected an image such as"),
         ("namespace=Team_A", "--set kubeflow.namespace: 'Team_A': expected a Kubernetes name"),
@@ -70,7 +70,10 @@ def test_valid_image_names_are_accepted(image: str) -> None:
         ),
         ("storage={root='gs://b', data='/d'}", "data is /d, which is not below root, gs://b"),
         ("defaults.retry_pause_s=3600", "retry_pause_s: 3600: the maximum is"),
-        ("sever.host='http://a'", r"--set kubeflow.sever.host: unknown key; did you mean server\?"),
+        (
+            "sever.host='http://a'",
+            r"sever.host: unknown key; did you mean kubeflow.server\?",
+        ),
         ("components.Trainr.retries=1", "'Trainr': expected a component: IdxExampleGen, "),
         (
             "components.Evaluator.accelerator_count=1",
@@ -91,7 +94,7 @@ def test_valid_image_names_are_accepted(image: str) -> None:
         ("defaults.tolerations=[{key='a', seconds=3}]", "seconds requires the effect NoExecute"),
         (
             "defaults.tolerations=[{ky='a'}]",
-            r"ky: unknown key; did you mean defaults.tolerations\[0\].key\?",
+            r"ky: unknown key; did you mean kubeflow.defaults.tolerations\[0\].key",
         ),
         ("storage.root='s3://bucket/a'", "'s3://bucket/a': expected /a/path or gs://bucket/path"),
         (
@@ -108,7 +111,7 @@ def test_valid_image_names_are_accepted(image: str) -> None:
         ),
         (
             "metadata.hst=db",
-            r"metadata.hst: unknown key; did you mean metadata.host\?",
+            r"metadata.hst: unknown key; did you mean kubeflow.metadata.host\?",
         ),
         ("metadata.port=0", "--set kubeflow.metadata.port: 0: the minimum is"),
         ("secrets=[{name='a'}]", r"secrets\[0\]: the secret a requires either env or mount_path"),

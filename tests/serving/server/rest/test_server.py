@@ -57,7 +57,7 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(headers: str) ->
         port = addresses.free_port()
         limits = ConnectionLimits(grpc=4, rest=4, rest_backlog=4)
         application = Starlette(routes=[Route("/", answer)])
-        rest = RestServer(application, "127.0.0.1", port, limits, timeout_s=0.5, grace_s=1)
+        rest = RestServer(application, "127.0.0.1", port, limits, 60, grace_s=1, idle_s=5)
         connections = rest._server.server_state.connections
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
