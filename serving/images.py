@@ -109,10 +109,10 @@ def _with_8_bits(picture: Image.Image) -> Image.Image:
     Raises:
       ValueError: the pixels have 32 bits, and the file does not say which value is white.
     """
-    has_16_bits = picture.mode.startswith("I;16") or picture.format == "PPM"
-    if picture.mode in ("I", "F") and not has_16_bits:
-        raise ValueError("its pixels have 32 bits; expected 8 or 16 bits")
-    if picture.mode[0] not in "IF":
+    kind = (picture.mode, picture.format)
+    if not picture.mode.startswith("I;16") and kind != ("I", "PPM"):  # Pillow's form of 16 bits
+        if picture.mode in ("I", "F"):
+            raise ValueError("its pixels have 32 bits; expected 8 or 16 bits")
         return picture
     return Image.fromarray((np.asarray(picture) // _FROM_16_TO_8_BITS).astype(np.uint8))
 
