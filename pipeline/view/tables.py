@@ -83,6 +83,8 @@ def comparison(records: Sequence[RunRecord], sections: Sequence[Section]) -> Tab
         made.add_row(Text(section.title, "cyan"))
         for row in section.rows:
             made.add_row(row.name, *row.values, style="bold" if row.differs else "dim")
+        if not section.rows:
+            made.add_row("the same in all runs", style="dim")
     return made
 
 

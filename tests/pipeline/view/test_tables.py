@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.runs import events
+from pipeline.runs.comparison import Row, Section
 from pipeline.runs.releases import Release
 from pipeline.runs.run_record import RunRecord
 from pipeline.view import tables
@@ -39,6 +40,17 @@ def _lines(table: Table) -> list[str]:
     stream = io.StringIO()
     tables.print_full(Console(file=stream, width=80), table)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+def test_a_comparison_says_what_does_not_differ() -> None:
+    records = [RunRecord(run_id=run_id, pipeline="mnist") for run_id in ("a", "b")]
+    sections = [
+        Section(title="Result", rows=(Row(name="loss", values=("1", "2")),)),
+        Section(title="Configuration", rows=()),
+    ]
+    lines = [line.split() for line in _lines(tables.comparison(records, sections))]
+    assert ["loss", "1", "2"] in lines
+    assert lines[-2:] == [["Configuration"], ["the", "same", "in", "all", "runs"]]
 
 
 def test_versions_fit_80_columns() -> None:
