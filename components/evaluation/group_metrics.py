@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 import apache_beam as beam
@@ -239,7 +238,7 @@ class WorstMistakes(GroupMetric):
         """The wrong examples."""
         wrong = ~group.is_correct
         columns = group.own, group.indices, group.labels, group.probabilities
-        return WorstRows.of(np.column_stack([column[wrong] for column in columns]))
+        return WorstRows(np.column_stack([column[wrong] for column in columns]))
 
     @staticmethod
     def value(sums: WorstRows | float) -> bytes:
@@ -249,21 +248,19 @@ class WorstMistakes(GroupMetric):
         return json.dumps(mistakes).encode()
 
 
-@dataclass(frozen=True)
 class WorstRows:
-    """At most WORST rows, sorted by their first column; the sum of two is the worst of both."""
+    """At most WORST of the rows, by their first column and then by their second one, in order.
 
-    rows: Floats
+    The sum of two is the worst of both.
+    """
 
-    @classmethod
-    def of(cls, rows: Floats) -> WorstRows:
-        """The worst of any rows; the second column decides between equals."""
-        return cls(rows[np.lexsort((rows[:, 1], rows[:, 0]))[:WORST]])
+    def __init__(self, rows: Floats):
+        self.rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))[:WORST]]
 
     def __add__(self, other: object) -> WorstRows:
         if not isinstance(other, WorstRows):
             return self
-        return WorstRows.of(np.concatenate([self.rows, other.rows]))
+        return WorstRows(np.concatenate([self.rows, other.rows]))
 
     __radd__ = __add__
 
