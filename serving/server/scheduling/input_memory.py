@@ -16,7 +16,7 @@ from serving.server import tensors
 from serving.server.models.saved_model import Arrays
 
 MAX_BYTES: Final = 256 * 2**20
-_REQUEST_BYTES: Final = 32 * 2**10  # gRPC and asyncio need about this for a request without inputs
+_REQUEST_BYTES: Final = 32 * 2**10  # besides its inputs; gRPC and asyncio took 15 KiB for a small one
 
 
 class InputMemory:
@@ -33,10 +33,10 @@ class InputMemory:
 
     @contextlib.contextmanager
     def reserved(self, inputs: Arrays) -> Iterator[None]:
-        """A context in which the inputs of a request count; a request that is alone always may.
+        """A context in which a request counts. A request that is alone is always accepted.
 
         Raises:
-          OverloadedError: together with the other requests, they need too much.
+          OverloadedError: together with the other requests, it needs too much.
         """
         size = _REQUEST_BYTES + sum(map(tensors.bytes_in_memory, inputs.values()))
         with self._lock:
