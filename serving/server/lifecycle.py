@@ -107,11 +107,11 @@ async def running(flags: Flags) -> AsyncIterator[Addresses]:
         await server.start()
         stops: list[Callable[[], Awaitable[None]]] = [functools.partial(server.stop, GRACE_S)]
 
-        async def stop() -> None:
+        async def finish_requests() -> None:
             await healthy.stop()  # first: load balancers must send no further requests
             await asyncio.gather(*(stop() for stop in stops))
 
-        stack.push_async_callback(stop)
+        stack.push_async_callback(finish_requests)
         rest_address = None
         if flags.rest_api_port:
             rest_address = f"{in_url}:{flags.rest_api_port}"
