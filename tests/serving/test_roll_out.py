@@ -406,8 +406,53 @@ def test_health_changes_before_the_requests_in_flight_are_done(
         assert next(changes).status == health_pb2.HealthCheckResponse.NOT_SERVING
         connection.sendall(body[10:])
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")
-        changes.cancel()
+        assert list(changes) == [], "the call ends, so that it does not hold up the server's end"
         assert server.process.wait(timeout=120) == 0
+
+
+def test_a_request_that_does_not_end_is_answered_when_the_grace_is_over(
+    tmp_path: Path, toy_model: Path
+) -> None:
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "toy", 1), server)
+        host, _, port = server.rest.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
+            connection.sendall(b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n")
+            connection.sendall(b"Content-Length: 100\r\n\r\n{")
+            assert available(server, "toy", 1)  # after this answer, the server has read the request
+            server.process.send_signal(signal.SIGTERM)
+            received = b""
+            while chunk := connection.recv(4096):
+                received += chunk
+        assert received.startswith(b"HTTP/1.1 503")
+        assert b"the server is stopping" in received
+        assert server.process.wait(timeout=120) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_every_caller_of_watch_gets_each_change(tmp_path: Path, toy_model: Path) -> None:
+    """Also after another one has ended; an unknown service is reported as such."""
+    (tmp_path / "toy").mkdir()
+    flags = ["--model_name=toy", f"--model_base_path={tmp_path / 'toy'}"]
+    flags += ["--file_system_poll_wait_seconds=0.1"]
+    shutil.copytree(toy_model, tmp_path / "toy" / "1")
+    with started(tmp_path, *flags) as server:
+        wait_for(lambda: available(server, "toy", 1), server)
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        watch = functools.partial(stub.Watch, timeout=TIMEOUT_S)
+        first, second = (watch(health_pb2.HealthCheckRequest()) for _ in range(2))
+        unknown = watch(health_pb2.HealthCheckRequest(service="x"))
+        assert next(first).status == next(second).status == health_pb2.HealthCheckResponse.SERVING
+        assert next(unknown).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        first.cancel()
+        assert _health(server) == health_pb2.HealthCheckResponse.SERVING
+        shutil.rmtree(tmp_path / "toy" / "1")
+        assert next(second).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=TIMEOUT_S)
+        assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def test_a_port_in_use_is_reported_in_one_sentence(rolling: Server, tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ class _Api:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return _json(200, await self._dispatch(request))
+        except asyncio.CancelledError:  # by uvicorn, when the grace is over
+            return _error(503, "the server is stopping")
         except TimeoutError:
             return _error(504, f"the request timed out after {self._timeout_s:g} s")
         except ClientDisconnect:
