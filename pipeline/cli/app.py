@@ -16,6 +16,15 @@ REVIEW: Final = "Review"
 CLUSTER: Final = "Kubeflow Pipelines and Vertex AI"
 MAINTENANCE: Final = "Maintenance"
 
+_PLAIN: Final = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected an integer",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+    "Input should be greater than or equal to": "the minimum is",
+    "Input should be less than or equal to": "the maximum is",
+}
+"""Typer's messages are pydantic's; plain words for those that the commands can cause."""
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -29,13 +38,19 @@ def _hide_type_of_flags(parameters: list[Any]) -> list[Any]:
 
 class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """As typer; explains a name that is given without its option."""
+        """As typer; a name without its option is explained, and mistakes are in plain words."""
         options = [name for parameter in self.params for name in parameter.opts]
         takes_names = any(parameter.param_type_name == "argument" for parameter in self.params)
         is_config = "--config" in options and "--config" not in args and not takes_names
         if is_config and args and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise ConfigError(f"unexpected argument {args[0]}; did you mean --config {args[0]}?")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            message = error.message
+            for theirs, ours in _PLAIN.items():
+                message = message.replace(theirs, ours)
+            raise typer.BadParameter(message, error.ctx, error.param) from error
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _hide_type_of_flags(super().get_params(ctx))

@@ -109,7 +109,18 @@ def test_every_command_has_help(
             ExitCode.USAGE,
             "--version and --label are both given; give only one of them.",
         ),
-        (["serve", "--port", "99999"], ExitCode.USAGE, "Invalid value for '--port'"),
+        (["serve", "--port", "99999"], ExitCode.USAGE, "'--port': the maximum is 65535"),
+        (
+            ["serve", "--port", "x"],
+            ExitCode.USAGE,
+            "Invalid value for '--port': expected an integer",
+        ),
+        (["prune", "--keep", "0"], ExitCode.USAGE, "Invalid value for '--keep': the minimum is 1"),
+        (
+            ["predict", "x", "--polarity", "gray"],
+            ExitCode.USAGE,
+            "'--polarity': 'gray' is not one of",
+        ),
         (["lineage", "3", "--json", "--dot"], ExitCode.USAGE, "use --json or --dot, not both."),
     ],
 )
