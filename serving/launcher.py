@@ -156,8 +156,8 @@ def _command(
 ) -> list[str]:
     if kind == ServerKind.DOCKER:
         where = f"/models/{name}"
-        docker = [*_ends_with_this_process(), ServerKind.DOCKER, "run", "--rm", "--init"]
-        docker += [f"--name={container}", "--read-only", "--cap-drop=ALL"]
+        docker = [*_ends_with_this_process(), ServerKind.DOCKER, "run", "--rm"]
+        docker += [f"--name={container}", "--init", "--read-only", "--cap-drop=ALL"]
         docker += [f"--user={os.getuid()}:{os.getgid()}"]
         docker += [f"--publish={host}:{port}:{_CONTAINER_PORT}", *_published(host, flags)]
         docker += [f"--volume={base_path}:{where}:ro", "--entrypoint=tensorflow_model_server"]
